@@ -1,0 +1,50 @@
+"""The family of errors that the library raises.
+
+Every one is a `ChainruleError`, and also the built-in error that a caller would
+expect, so that ``except ValueError`` and ``except ChainruleError`` both work.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BackendError",
+    "ChainruleError",
+    "DeviceError",
+    "DivergenceError",
+    "NotBuiltError",
+    "ShapeError",
+]
+
+
+class ChainruleError(Exception):
+    """Base of every error that chainrule raises on purpose."""
+
+
+class ArgumentError(ChainruleError, ValueError):
+    """An argument has a value that it must not have."""
+
+
+class ArgumentTypeError(ChainruleError, TypeError):
+    """An argument has a type or dtype that it must not have."""
+
+
+class ShapeError(ArgumentError):
+    """An array has a shape that does not fit."""
+
+
+class DeviceError(ArgumentError):
+    """An array or a device belongs to somebody else."""
+
+
+class BackendError(ChainruleError, ImportError):
+    """A backend cannot be had on this machine."""
+
+
+class NotBuiltError(ChainruleError, RuntimeError):
+    """The model has no weights yet: `Model.build` or `Model.fit` draws them."""
+
+
+class DivergenceError(ChainruleError, ArithmeticError):
+    """The loss or the parameters stopped being finite during training."""

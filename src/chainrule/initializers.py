@@ -1,0 +1,126 @@
+"""Initial values of parameters: functions of a shape and a NumPy generator.
+
+They draw on the host in float64, so that one seed gives the same weights everywhere.
+Weights have the shape (m, n): fan_in is n, fan_out is m.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule import _checks
+from chainrule._record import Record
+from chainrule._typing import Shape
+from chainrule.errors import ArgumentTypeError
+
+__all__ = ["Constant", "Orthogonal", "VarianceScaling", "get"]
+
+
+class VarianceScaling(Record):
+    """Draws of mean 0 and variance scale / fan.
+
+    Parameters
+    ----------
+    scale : float
+        1 for Glorot and LeCun, 2 for He.
+    mode : {"fan_in", "fan_avg"}
+        What the variance is divided by; fan_avg is (fan_in + fan_out) / 2.
+    distribution : {"uniform", "normal"}
+        Uniform on ±sqrt(3 scale / fan), or normal (not truncated).
+
+    Notes
+    -----
+    Glorot, Bengio 2010: scale 1, fan_avg. He et al. 2015: scale 2, fan_in.
+    LeCun et al. 1998: scale 1, fan_in.
+    """
+
+    scale: float
+    mode: str
+    distribution: str
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "uniform",
+    ) -> None:
+        self._set(
+            scale=_checks.real("scale", scale, 0.0, open_low=True),
+            mode=_checks.choice("mode", mode, ("fan_in", "fan_avg")),
+            distribution=_checks.choice(
+                "distribution", distribution, ("uniform", "normal")
+            ),
+        )
+
+    def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
+        """Return a float64 array of `shape`."""
+        fan_out, fan_in = (shape[0], shape[-1]) if len(shape) > 1 else (1, shape[0])
+        fan = fan_in if self.mode == "fan_in" else (fan_in + fan_out) / 2
+        variance = self.scale / fan
+        if self.distribution == "normal":
+            return generator.normal(0.0, math.sqrt(variance), shape)
+        bound = math.sqrt(3.0 * variance)
+        return generator.uniform(-bound, bound, shape)
+
+
+class Orthogonal(Record):
+    """A matrix with orthonormal rows or columns, whichever are fewer, times `gain`.
+
+    Source: Saxe, McClelland, Ganguli 2013 (arXiv:1312.6120).
+    """
+
+    gain: float
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self._set(gain=_checks.real("gain", gain))
+
+    def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
+        """Return a float64 array of `shape`, which must have two axes."""
+        if len(shape) != 2:
+            msg = f"Orthogonal needs a matrix to fill; got shape {shape}."
+            raise ArgumentTypeError(msg)
+        m, n = shape
+        q, r = np.linalg.qr(generator.normal(size=(max(m, n), min(m, n))))
+        q = q * np.sign(np.diagonal(r))  # makes the distribution uniform (Haar)
+        return self.gain * (q if m >= n else q.T)
+
+
+class Constant(Record):
+    """Every entry is `value`."""
+
+    value: float
+
+    def __init__(self, value: float = 0.0) -> None:
+        self._set(value=_checks.real("value", value))
+
+    def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
+        """Return a float64 array of `shape`; nothing is drawn."""
+        return np.full(shape, self.value)
+
+
+_NAMES: dict[str, Callable[[], Any]] = {
+    "glorot_uniform": lambda: VarianceScaling(1.0, "fan_avg", "uniform"),
+    "glorot_normal": lambda: VarianceScaling(1.0, "fan_avg", "normal"),
+    "he_uniform": lambda: VarianceScaling(2.0, "fan_in", "uniform"),
+    "he_normal": lambda: VarianceScaling(2.0, "fan_in", "normal"),
+    "lecun_uniform": lambda: VarianceScaling(1.0, "fan_in", "uniform"),
+    "lecun_normal": lambda: VarianceScaling(1.0, "fan_in", "normal"),
+    "orthogonal": Orthogonal,
+    "zeros": Constant,
+    "ones": lambda: Constant(1.0),
+    "constant": Constant,
+}
+
+
+def get(name: str, initializer: Any) -> Any:
+    """Return an initializer from its name, or as it is if it is callable.
+
+    `name` is the argument's name, for the error.
+    """
+    if callable(initializer):
+        return initializer
+    return _NAMES[_checks.choice(name, initializer, _NAMES)]()

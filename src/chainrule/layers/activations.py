@@ -1,0 +1,214 @@
+"""A layer for each activation of `chainrule.rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule import _checks, rules
+from chainrule._typing import Params
+from chainrule.context import Context
+from chainrule.errors import ArgumentTypeError
+from chainrule.layers.base import Layer
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "Exp",
+    "GELUTanh",
+    "HardSiLU",
+    "HardSigmoid",
+    "HardTanh",
+    "Identity",
+    "LeakyReLU",
+    "LogSoftmax",
+    "Mish",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+]
+
+
+class Activation(Layer):
+    """z = F(y), equation (1). Subclasses name the rule; values in `options` go to it."""
+
+    rule: Callable[..., Any]
+    options: tuple[str, ...] = ()
+
+    def __init__(self, *, trainable: bool = True) -> None:
+        self._configure(trainable)
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)``, z of the shape of x."""
+        options = {name: getattr(self, name) for name in self.options}
+        z, pull = type(self).rule(x, **options, xp=context.xp)
+
+        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            return (pull(dz)[0] if dx else None), ()
+
+        return z, pullback
+
+
+class Identity(Activation):
+    """z = x."""
+
+    rule = staticmethod(rules.identity)
+
+
+class ReLU(Activation):
+    """z = max(x, 0)."""
+
+    rule = staticmethod(rules.relu)
+
+
+class LeakyReLU(Activation):
+    """z = x where x > 0, else slope x."""
+
+    rule = staticmethod(rules.leaky_relu)
+    options = ("slope",)
+    slope: float
+
+    def __init__(self, slope: float = 0.01, *, trainable: bool = True) -> None:
+        self._configure(trainable, slope=_checks.real("LeakyReLU: slope", slope))
+
+
+class ELU(Activation):
+    """z = x where x > 0, else alpha (e^x - 1)."""
+
+    rule = staticmethod(rules.elu)
+    options = ("alpha",)
+    alpha: float
+
+    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+        value = _checks.real("ELU: alpha", alpha, 0.0, open_low=True)
+        self._configure(trainable, alpha=value)
+
+
+class SELU(Activation):
+    """The self-normalising ELU; use it with ``lecun_normal`` weights."""
+
+    rule = staticmethod(rules.selu)
+
+
+class CELU(Activation):
+    """z = x where x > 0, else alpha (exp(x / alpha) - 1)."""
+
+    rule = staticmethod(rules.celu)
+    options = ("alpha",)
+    alpha: float
+
+    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+        value = _checks.real("CELU: alpha", alpha, 0.0, open_low=True)
+        self._configure(trainable, alpha=value)
+
+
+class GELU(Activation):
+    """z = x Φ(x), exact (by erf)."""
+
+    rule = staticmethod(rules.gelu)
+
+
+class GELUTanh(Activation):
+    """GELU's approximation by tanh."""
+
+    rule = staticmethod(rules.gelu_tanh)
+
+
+class SiLU(Activation):
+    """z = x sigmoid(x); also called swish."""
+
+    rule = staticmethod(rules.silu)
+
+
+class Mish(Activation):
+    """z = x tanh(softplus(x))."""
+
+    rule = staticmethod(rules.mish)
+
+
+class Sigmoid(Activation):
+    """z = 1 / (1 + e^-x)."""
+
+    rule = staticmethod(rules.sigmoid)
+
+
+class Tanh(Activation):
+    """z = tanh(x)."""
+
+    rule = staticmethod(rules.tanh)
+
+
+class Softplus(Activation):
+    """z = log(1 + e^x)."""
+
+    rule = staticmethod(rules.softplus)
+
+
+class Softsign(Activation):
+    """z = x / (1 + |x|)."""
+
+    rule = staticmethod(rules.softsign)
+
+
+class HardSigmoid(Activation):
+    """z = clip(x + 3, 0, 6) / 6."""
+
+    rule = staticmethod(rules.hard_sigmoid)
+
+
+class HardTanh(Activation):
+    """z = clip(x, -1, 1)."""
+
+    rule = staticmethod(rules.hard_tanh)
+
+
+class HardSiLU(Activation):
+    """z = x clip(x + 3, 0, 6) / 6."""
+
+    rule = staticmethod(rules.hard_silu)
+
+
+class Exp(Activation):
+    """z = e^x."""
+
+    rule = staticmethod(rules.exp)
+
+
+class Softmax(Activation):
+    """Probabilities along the last axis."""
+
+    rule = staticmethod(rules.softmax)
+
+
+class LogSoftmax(Activation):
+    """Log-probabilities along the last axis."""
+
+    rule = staticmethod(rules.log_softmax)
+
+
+# Name of the rule -> layer: "relu" -> ReLU.
+_NAMES: dict[str, type[Activation]] = {
+    cls.rule.__name__: cls for cls in Activation.__subclasses__()
+}
+
+
+def get(activation: Any) -> Layer:
+    """Return an activation layer from a rule's name, a layer class or a layer."""
+    if isinstance(activation, type) and issubclass(activation, Activation):
+        return activation()
+    if isinstance(activation, Layer):
+        return activation
+    if not isinstance(activation, str):
+        msg = (
+            f"activation must be a name or a layer such as chainrule.Tanh(); "
+            f"got {activation!r} ({type(activation).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    return _NAMES[_checks.choice("activation", activation, _NAMES)]()

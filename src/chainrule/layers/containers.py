@@ -1,0 +1,223 @@
+"""Layers made of layers: composition is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from chainrule._typing import Params, Shape
+from chainrule.context import Context
+from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
+from chainrule.layers import activations
+from chainrule.layers.base import Layer, Variable
+from chainrule.layers.dense import Dense
+
+__all__ = ["MLP", "Residual", "Sequential"]
+
+
+def _layer(owner: str, value: Any) -> Layer:
+    if isinstance(value, type) and issubclass(value, Layer):
+        msg = f"{owner}: got the class {value.__name__}; write {value.__name__}()."
+        raise ArgumentTypeError(msg)
+    if not isinstance(value, Layer):
+        msg = (
+            f"{owner}: every part must be a layer such as chainrule.Dense(8); "
+            f"got {value!r} ({type(value).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    return value
+
+
+class Sequential(Layer):
+    """One layer after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+    trainable : bool
+        False freezes all of them.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer, trainable: bool = True) -> None:
+        if not layers:
+            msg = "Sequential: at least one layer is needed; got none."
+            raise ArgumentError(msg)
+        self._configure(
+            trainable, layers=tuple(_layer("Sequential", part) for part in layers)
+        )
+
+    def bind(self, sample_shape: Shape) -> Self:
+        """Return the layer with its shapes, and those of its parts, filled in."""
+        bound, shape = [], sample_shape
+        for part in self.layers:
+            if not self.trainable:
+                part = part.replace(trainable=False)  # noqa: PLW2901
+            bound.append(part.bind(shape))
+            assert bound[-1].output_shape is not None
+            shape = bound[-1].output_shape
+        return self.replace(
+            layers=tuple(bound), input_shape=sample_shape, output_shape=shape
+        )
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The parts' parameters, each under the part's number."""
+        return tuple(
+            _prefixed(str(i), part.parameters) for i, part in enumerate(self.layers)
+        )
+
+    @property
+    def state(self) -> tuple[Variable, ...]:
+        """The parts' state, each under the part's number."""
+        named = (_prefixed(str(i), p.state) for i, p in enumerate(self.layers))
+        return tuple(v for part in named for v in part)
+
+    @property
+    def draws(self) -> int:
+        """The sum of the parts' draws."""
+        return sum(part.draws for part in self.layers)
+
+    @property
+    def learns(self) -> bool:
+        """Whether any part learns."""
+        return self.trainable and any(part.learns for part in self.layers)
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)``: the parts in order, their pullbacks in reverse."""
+        pulls = []
+        for part, p in zip(self.layers, params, strict=True):
+            x, pull = part.forward(p, x, context)
+            pulls.append(pull)
+        layers = self.layers
+
+        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            grads: list[Any] = [None] * len(pulls)
+            # Without dx nobody asks what comes before the first part that learns.
+            first = 0
+            if not dx:
+                wanted = (i for i, part in enumerate(layers) if dp and part.learns)
+                first = next(wanted, len(layers))
+            for i in range(len(pulls) - 1, first - 1, -1):
+                dz, grads[i] = pulls[i](dz, dx or i > first, dp)
+            return (dz if dx else None), tuple(grads)
+
+        return x, pullback
+
+    def __repr__(self) -> str:
+        inside = [repr(part) for part in self.layers]
+        if not self.trainable:
+            inside.append("trainable=False")
+        return f"Sequential({', '.join(inside)})"
+
+
+class Residual(Layer):
+    """z = x + layer(x).
+
+    Parameters
+    ----------
+    layer : Layer
+        Its output must have the shape of its input.
+
+    Notes
+    -----
+    Source: He et al. 2015 (arXiv:1512.03385).
+    """
+
+    layer: Layer
+
+    def __init__(self, layer: Layer, *, trainable: bool = True) -> None:
+        self._configure(trainable, layer=_layer("Residual", layer))
+
+    def bind(self, sample_shape: Shape) -> Self:
+        """Return the layer with its shapes, and those of its part, filled in."""
+        inner = self.layer if self.trainable else self.layer.replace(trainable=False)
+        inner = inner.bind(sample_shape)
+        if inner.output_shape != sample_shape:
+            msg = (
+                f"Residual: the layer must return the shape that it takes, "
+                f"{sample_shape}; it returns {inner.output_shape}. Set the units of "
+                f"its last Dense layer."
+            )
+            raise ShapeError(msg)
+        return self.replace(
+            layer=inner, input_shape=sample_shape, output_shape=sample_shape
+        )
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The layer's own, under "layer"."""
+        return _prefixed("layer", self.layer.parameters)
+
+    @property
+    def state(self) -> tuple[Variable, ...]:
+        """The layer's own, under "layer"."""
+        return _prefixed("layer", self.layer.state)
+
+    @property
+    def draws(self) -> int:
+        """The layer's own."""
+        return self.layer.draws
+
+    @property
+    def learns(self) -> bool:
+        """Whether the layer learns."""
+        return self.trainable and self.layer.learns
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)``, z of the shape of x."""
+        z, pull = self.layer.forward(params, x, context)
+
+        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            grad, dparams = pull(dz, dx, dp)
+            return (dz + grad if dx else None), dparams
+
+        return x + z, pullback
+
+
+def _prefixed(prefix: str, variables: Any) -> Any:
+    """Put a part's name before the names of all variables of a tree."""
+    if isinstance(variables, Variable):
+        return variables._replace(name=f"{prefix}.{variables.name}")
+    return tuple(_prefixed(prefix, v) for v in variables)
+
+
+def MLP(  # noqa: N802 - named like the layers, since it makes one
+    units: Iterable[int],
+    activation: Any = "relu",
+    *,
+    kernel_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+    trainable: bool = True,
+) -> Sequential:
+    """Multi-layer perceptron: Dense layers with an activation between them.
+
+    Parameters
+    ----------
+    units : sequence of int
+        One Dense layer each; the last is the output and stays linear.
+    activation : str or Layer
+        What stands between them: a rule's name, or a layer.
+    kernel_initializer, bias_initializer : str or callable
+        For every Dense layer.
+    trainable : bool
+        False freezes all of it.
+
+    Returns
+    -------
+    Sequential
+    """
+    if isinstance(units, (str, bytes)) or not isinstance(units, Iterable):
+        msg = f"MLP: units must be a sequence such as (32, 32, 1); got {units!r}."
+        raise ArgumentTypeError(msg)
+    between = activations.get(activation)
+    layers: list[Layer] = []
+    for m in units:
+        if layers:
+            layers.append(between)
+        layers.append(Dense(m, True, kernel_initializer, bias_initializer))
+    if not layers:
+        msg = "MLP: units must name at least the output's width; got none."
+        raise ArgumentError(msg)
+    return Sequential(*layers, trainable=trainable)

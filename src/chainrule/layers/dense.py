@@ -1,0 +1,128 @@
+"""The dense layer, and what only reshapes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from chainrule import _checks, initializers, rules
+from chainrule._typing import Params, Shape
+from chainrule.context import Context
+from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.layers.base import Layer, Variable, fold, lead, unfold
+
+__all__ = ["Dense", "Flatten"]
+
+
+class Dense(Layer):
+    """Affine map of the last axis: y = W x + b, equation (2) with its bias.
+
+    Parameters
+    ----------
+    units : int
+        m, the number of outputs.
+    bias : bool
+        Whether there is a b.
+    kernel_initializer, bias_initializer : str or callable
+        How W (m, n) and b (m,) begin; see `chainrule.initializers`.
+    trainable : bool
+        False freezes the layer.
+
+    Notes
+    -----
+    Samples (n,) become (m,); sequences (time, n) become (time, m).
+    """
+
+    units: int
+    bias: bool
+    kernel_initializer: Any
+    bias_initializer: Any
+
+    def __init__(
+        self,
+        units: int,
+        bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        trainable: bool = True,
+    ) -> None:
+        if not isinstance(bias, bool):
+            msg = f"Dense: bias must be True or False; got {bias!r}."
+            raise ArgumentTypeError(msg)
+        initializers.get("Dense: kernel_initializer", kernel_initializer)
+        initializers.get("Dense: bias_initializer", bias_initializer)
+        self._configure(
+            trainable,
+            units=_checks.integer("Dense: units", units, 1),
+            bias=bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+        )
+
+    def bind(self, sample_shape: Shape) -> Self:
+        """Return the layer with its shapes filled in."""
+        if not sample_shape:
+            msg = "Dense: samples must have at least one axis of features; got ()."
+            raise ShapeError(msg)
+        return self.replace(
+            input_shape=sample_shape, output_shape=(*sample_shape[:-1], self.units)
+        )
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The weight (m, n), then the bias (m,)."""
+        assert self.input_shape is not None
+        shape = (self.units, self.input_shape[-1])
+        kernel = initializers.get("kernel_initializer", self.kernel_initializer)
+        weight = Variable("weight", shape, kernel, decay=True)
+        if not self.bias:
+            return (weight,)
+        start = initializers.get("bias_initializer", self.bias_initializer)
+        return (weight, Variable("bias", (self.units,), start))
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
+        assert self.input_shape is not None
+        assert self.output_shape is not None
+        xp, inside, outside = context.xp, self.input_shape, self.output_shape
+        batch = x.shape[-len(inside) - 1]
+        y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
+        trainable = self.trainable
+
+        def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            wrt = ((0,) if dx else ()) + ((1, 2) if dp and trainable else ())
+            grad, *dparams = pull(fold(dy, outside, xp), wrt)
+            if dx:
+                grad = unfold(grad, batch, inside, xp)
+            return grad, tuple(dparams) if dp and trainable else None
+
+        return unfold(y, batch, outside, xp), pullback
+
+
+class Flatten(Layer):
+    """Samples of any shape become vectors, row-major."""
+
+    def __init__(self, *, trainable: bool = True) -> None:
+        self._configure(trainable)
+
+    def bind(self, sample_shape: Shape) -> Self:
+        """Return the layer with its shapes filled in."""
+        return self.replace(
+            input_shape=sample_shape, output_shape=(math.prod(sample_shape),)
+        )
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)``: x (..., batch, *in) -> z (..., batch, size)."""
+        assert self.input_shape is not None
+        assert self.output_shape is not None
+        xp, inside, outside = context.xp, self.input_shape, self.output_shape
+        batch = x.shape[-len(inside) - 1]
+        z = xp.reshape(x, (*lead(x, inside), batch, *outside))
+
+        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            if not dx:
+                return None, ()
+            return xp.reshape(dz, (*lead(dz, outside), batch, *inside)), ()
+
+        return z, pullback

@@ -1,0 +1,124 @@
+"""Batch norm and layer norm as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule import _checks, rules
+from chainrule._typing import Params
+from chainrule.context import Context
+from chainrule.initializers import Constant
+from chainrule.layers.base import Layer, Variable, fold, unfold
+
+__all__ = ["BatchNorm", "LayerNorm"]
+
+
+class _Norm(Layer):
+    """What both norms share: a gain and a shift for each feature."""
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The gain (d,), then the shift (d,); neither decays."""
+        assert self.input_shape is not None
+        shape = self.input_shape[-1:]
+        return (
+            Variable("gain", shape, Constant(1.0)),
+            Variable("shift", shape, Constant(0.0)),
+        )
+
+    def _apply(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)`` of the rule on rows."""
+        raise NotImplementedError
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)``, z of the shape of x."""
+        assert self.input_shape is not None
+        xp, shape = context.xp, self.input_shape
+        batch = x.shape[-len(shape) - 1]
+        z, pull = self._apply(params, fold(x, shape, xp), context)
+        trainable = self.trainable
+
+        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            wrt = ((0,) if dx else ()) + ((1, 2) if dp and trainable else ())
+            grad, dgain, dshift = pull(fold(dz, shape, xp), wrt)[:3]
+            if dx:
+                grad = unfold(grad, batch, shape, xp)
+            return grad, (dgain, dshift) if dp and trainable else None
+
+        return unfold(z, batch, shape, xp), pullback
+
+
+class LayerNorm(_Norm):
+    """Normalise the features of each sample; learned gain and shift.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+    """
+
+    epsilon: float
+
+    def __init__(self, epsilon: float = 1e-5, *, trainable: bool = True) -> None:
+        value = _checks.real("LayerNorm: epsilon", epsilon, 0.0, open_low=True)
+        self._configure(trainable, epsilon=value)
+
+    def _apply(self, params: Params, x: Any, context: Context) -> Any:
+        return rules.layer_norm(x, *params, eps=self.epsilon, xp=context.xp)
+
+
+class BatchNorm(_Norm):
+    """Normalise each feature over the batch; learned gain and shift.
+
+    Parameters
+    ----------
+    momentum : float in [0, 1]
+        Share of the new batch in the running statistics (torch's convention).
+    epsilon : float
+        Added to the variance.
+
+    Notes
+    -----
+    While training, the batch's mean and biased variance are used, and the running mean
+    and unbiased variance are updated; in inference, and where the layer is frozen
+    (``trainable=False``), the running ones are used. A batch of one row has variance 0.
+    """
+
+    momentum: float
+    epsilon: float
+
+    def __init__(
+        self, momentum: float = 0.1, epsilon: float = 1e-5, *, trainable: bool = True
+    ) -> None:
+        self._configure(
+            trainable,
+            momentum=_checks.real("BatchNorm: momentum", momentum, 0.0, 1.0),
+            epsilon=_checks.real("BatchNorm: epsilon", epsilon, 0.0, open_low=True),
+        )
+
+    @property
+    def state(self) -> tuple[Variable, ...]:
+        """The running mean (d,), then the running variance (d,)."""
+        assert self.input_shape is not None
+        shape = self.input_shape[-1:]
+        return (
+            Variable("mean", shape, Constant(0.0)),
+            Variable("var", shape, Constant(1.0)),
+        )
+
+    def _apply(self, params: Params, x: Any, context: Context) -> Any:
+        xp, eps = context.xp, self.epsilon
+        mean, var = context.take(2)
+        if not (context.train and self.trainable):
+            context.keep(mean, var)
+            return rules.batch_norm_inference(x, *params, mean, var, eps=eps, xp=xp)
+        new, rows = self.momentum, x.shape[-2]
+        unbiased = rows / max(1, rows - 1)
+
+        def keep(batch_mean: Any, batch_var: Any) -> None:
+            context.keep(
+                (1.0 - new) * mean + new * batch_mean,
+                (1.0 - new) * var + (new * unbiased) * batch_var,
+            )
+
+        return rules.batch_norm(x, *params, eps=eps, keep=keep, xp=xp)

@@ -1,0 +1,93 @@
+"""The paper: every function of a network beside its pullback.
+
+A rule is called on arrays and returns ``(value, pullback)``; ``pullback`` takes the
+gradient of a scalar E with respect to the value and returns a tuple, the gradients of E
+with respect to the rule's array arguments. Rules hold no state, write nothing, and use
+only functions of the array API standard (2024.12), so that they run on whatever array
+they are given.
+
+Each argument has a *core rank*. Axes before the core broadcast, as in NumPy, and are
+never summed in a pullback: a gradient has the broadcast leading shape followed by the
+argument's own core shape. So one rule serves a batch, an ensemble (a leading axis on the
+parameters), a Jacobian (a leading axis on the cotangent) and per-sample gradients.
+"""
+
+from __future__ import annotations
+
+from chainrule.rules.activations import (
+    celu,
+    elu,
+    exp,
+    gelu,
+    gelu_tanh,
+    hard_sigmoid,
+    hard_silu,
+    hard_tanh,
+    identity,
+    leaky_relu,
+    log_softmax,
+    mish,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+from chainrule.rules.dense import dense
+from chainrule.rules.dropout import dropout
+from chainrule.rules.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    huber,
+    poisson,
+    quantile,
+    squared_error,
+)
+from chainrule.rules.normalization import (
+    batch_norm,
+    batch_norm_inference,
+    layer_norm,
+)
+
+__all__ = [
+    "absolute_error",
+    "batch_norm",
+    "batch_norm_inference",
+    "binary_cross_entropy",
+    "celu",
+    "cross_entropy",
+    "dense",
+    "dropout",
+    "elu",
+    "exp",
+    "gelu",
+    "gelu_tanh",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "huber",
+    "identity",
+    "layer_norm",
+    "leaky_relu",
+    "log_softmax",
+    "mish",
+    "poisson",
+    "quantile",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "squared_error",
+    "tanh",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
