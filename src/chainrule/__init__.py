@@ -1,0 +1,142 @@
+"""Neural networks: the math written once, by hand, on the arrays that you already have.
+
+>>> import numpy as np
+>>> import chainrule as cr
+>>> x = np.linspace(-1, 1, 256)[:, None]
+>>> model = cr.Model(cr.MLP((32, 32, 1), activation="tanh"), seed=0)
+>>> history = model.fit(x, x**2, epochs=10)
+>>> model.predict(x).shape
+(256, 1)
+"""
+
+from __future__ import annotations
+
+from chainrule import (
+    backends,
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    rules,
+    schedules,
+)
+from chainrule.callbacks import EarlyStopping
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BackendError,
+    ChainruleError,
+    DeviceError,
+    DivergenceError,
+    NotBuiltError,
+    ShapeError,
+)
+from chainrule.history import History
+from chainrule.layers import (
+    CELU,
+    ELU,
+    GELU,
+    MLP,
+    SELU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Exp,
+    Flatten,
+    GELUTanh,
+    HardSigmoid,
+    HardSiLU,
+    HardTanh,
+    Identity,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from chainrule.model import Model
+from chainrule.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Lion,
+    NAdam,
+    RMSprop,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "MLP",
+    "SELU",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BackendError",
+    "BatchNorm",
+    "ChainruleError",
+    "Dense",
+    "DeviceError",
+    "DivergenceError",
+    "Dropout",
+    "EarlyStopping",
+    "Exp",
+    "Flatten",
+    "GELUTanh",
+    "HardSiLU",
+    "HardSigmoid",
+    "HardTanh",
+    "History",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Lion",
+    "LogSoftmax",
+    "Mish",
+    "Model",
+    "NAdam",
+    "NotBuiltError",
+    "RMSprop",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "ShapeError",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "backends",
+    "callbacks",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "rules",
+    "schedules",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,179 @@
+"""The engines: the only place that names JAX, CuPy or PyTorch.
+
+Every engine is an array namespace bound to a device, with a way to run a training step
+over batches. They are loaded when they are asked for, and live beside one another.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import types
+from typing import Any
+
+import numpy as np
+
+from chainrule import _checks
+from chainrule.backends.base import Backend
+from chainrule.errors import ArgumentTypeError, BackendError, DeviceError
+
+__all__ = ["Availability", "Backend", "available", "get", "of"]
+
+# name -> (class, distribution to install)
+_ENGINES = {
+    "numpy": ("NumPyBackend", "numpy"),
+    "jax": ("JaxBackend", "jax"),
+    "cupy": ("CuPyBackend", "cuda12"),
+    "torch": ("TorchBackend", "torch"),
+}
+
+
+class Availability(dict[str, str]):
+    """The backends of this machine: name -> what it is; `missing`: name -> why not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {what}" for name, what in self.items()]
+        lines += [f"{name}: not available. {why}" for name, why in self.missing.items()]
+        return "\n".join(lines)
+
+
+def available() -> Availability:
+    """Say which backends can be had here, and why the others cannot.
+
+    Returns
+    -------
+    Availability
+        A dict of those that can be had, with library and version; its attribute
+        `missing` has the others, with the reason and what to do.
+    """
+    found = Availability()
+    for name in _ENGINES:
+        try:
+            backend = get(name)
+        except BackendError as error:
+            found.missing[name] = str(error)
+        else:
+            version = getattr(importlib.import_module(name), "__version__", "")
+            where = "cpu" if backend.device is None else str(backend.device)
+            found[name] = f"{name} {version} on {where}"
+    return found
+
+
+def get(backend: Any, device: Any = None) -> Backend:
+    """Return a backend.
+
+    Parameters
+    ----------
+    backend : str, Backend or module
+        "numpy", "jax", "cupy" or "torch"; a Backend, which is returned; or an array
+        namespace of the 2024.12 standard, such as ``array_api_strict``.
+    device : object, optional
+        A device of that library, or its name; None is the library's default.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If there is no such backend.
+    BackendError
+        If its library, or its GPU, is missing here.
+    DeviceError
+        If there is no such device.
+    """
+    if isinstance(backend, Backend):
+        if device is not None and str(device) != str(backend.device):
+            msg = f"device {device!r} contradicts {backend!r}; give one or the other."
+            raise DeviceError(msg)
+        return backend
+    if isinstance(backend, types.ModuleType):
+        return _from_module(backend, device)
+    if not isinstance(backend, str):
+        msg = (
+            f"backend must be one of {', '.join(_ENGINES)}, a Backend, an array "
+            f"namespace module or None; got {backend!r} ({type(backend).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    if backend not in _ENGINES and importlib.util.find_spec("array_api_strict"):
+        # A pickled generic backend knows its module by name.
+        if backend == "array_api_strict":
+            return _from_module(importlib.import_module(backend), device)
+    _checks.choice("backend", backend, _ENGINES)
+    try:
+        hash(device)
+    except TypeError:
+        return _load(backend)(device)  # type: ignore[no-any-return]
+    return _instance(backend, device)
+
+
+@functools.lru_cache(maxsize=64)
+def _instance(name: str, device: Any) -> Backend:
+    engine: Backend = _load(name)(device)
+    return engine
+
+
+def _load(name: str) -> Any:
+    attribute, extra = _ENGINES[name]
+    try:
+        module = importlib.import_module(f"chainrule.backends.{name}")
+    except ImportError as error:
+        have = ", ".join(n for n in _ENGINES if _importable(n))
+        msg = (
+            f"the {name} backend needs a library that cannot be imported here "
+            f"({error}). Install it with: pip install 'chainrule[{extra}]'. "
+            f"Importable here: {have}."
+        )
+        raise BackendError(msg) from error
+    return getattr(module, attribute)
+
+
+def _importable(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _from_module(module: types.ModuleType, device: Any) -> Backend:
+    root = module.__name__.partition(".")[0]
+    if root == "array_api_compat":
+        root = module.__name__.rpartition(".")[2]
+    if root in _ENGINES:
+        return get(root, device)
+    missing = [n for n in ("asarray", "matmul", "isdtype") if not hasattr(module, n)]
+    if missing:
+        msg = (
+            f"backend: the module {module.__name__} is not an array namespace of the "
+            f"2024.12 standard; it has no {', '.join(missing)}."
+        )
+        raise ArgumentTypeError(msg)
+    if isinstance(device, str) and hasattr(module, "Device"):
+        name = device.partition("('")[2].rstrip("')") or device
+        try:
+            device = module.Device(name)
+        except ValueError as error:
+            msg = f"device {device!r} is not to be had in {module.__name__}: {error}"
+            raise DeviceError(msg) from error
+    try:
+        module.zeros((1,), device=device)
+    except (TypeError, ValueError) as error:
+        msg = f"device {device!r} is not to be had in {module.__name__}: {error}"
+        raise DeviceError(msg) from error
+    return Backend(module, device)
+
+
+def of(a: Any) -> Backend:
+    """Return the backend to which an array belongs; lists and frames are NumPy's."""
+    if isinstance(a, np.ndarray):
+        return get("numpy")
+    root = type(a).__module__.partition(".")[0]
+    if root == "torch" and hasattr(a, "device"):
+        return get("torch", a.device)
+    if root in ("jax", "jaxlib") and hasattr(a, "dtype"):
+        return get("jax")
+    if root == "cupy" and hasattr(a, "device"):
+        return get("cupy", a.device)
+    if hasattr(a, "__array_namespace__"):
+        return _from_module(a.__array_namespace__(), getattr(a, "device", None))
+    return get("numpy")

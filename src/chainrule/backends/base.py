@@ -1,0 +1,266 @@
+"""What an engine does: run a step over batches, apply an update, move arrays.
+
+`Backend` is also the generic engine, for any array API library: the plain loop,
+without any library's tricks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, DeviceError
+from chainrule.namespace import Namespace
+
+__all__ = ["Backend"]
+
+DTYPES = ("float32", "float64")
+
+
+class Backend:
+    """An array library bound to a device.
+
+    Parameters
+    ----------
+    module : module
+        The library's array namespace.
+    device : object, optional
+        Where arrays are put; None is the library's default.
+    name : str, optional
+        How the backend is called; the module's name by default.
+
+    Attributes
+    ----------
+    name : str
+    device : object
+    xp : Namespace
+    precisions : tuple of str
+        What ``precision=`` may be.
+    pads : bool
+        Whether every new number of rows costs a compilation, so that callers had better
+        round it up.
+    eager : bool
+        Whether values are there as soon as an operation returns.
+    """
+
+    precisions: tuple[str, ...] = ("highest",)
+    pads = False
+    eager = True
+
+    def __init__(self, module: Any, device: Any = None, name: str | None = None) -> None:
+        self.name = name or module.__name__
+        self.device = device
+        self.xp = Namespace(module, device)
+
+    def _key(self) -> tuple[str, str]:
+        return self.name, str(self.device)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backend) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        where = "" if self.device is None else f", device={str(self.device)!r}"
+        return f"Backend({self.name!r}{where})"
+
+    def __reduce__(self) -> Any:
+        from chainrule import backends
+
+        device = None if self.device is None else str(self.device)
+        return backends.get, (self.name, device)
+
+    # Arrays in and out.
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is an array of this library, on this device."""
+        kind = type(self.xp.zeros((0,)))
+        return isinstance(a, kind) and (
+            self.device is None or getattr(a, "device", None) == self.device
+        )
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return host data (NumPy), or an array of this library, as an array here."""
+        kind = None if dtype is None else getattr(self.xp, dtype)
+        if isinstance(a, np.ndarray):
+            a = np.ascontiguousarray(a if dtype is None else a.astype(dtype))
+            return self.xp.asarray(a, dtype=kind)
+        if not self.owns(a):
+            return self.asarray(self.to_numpy(a), dtype)
+        return a if kind is None else self.xp.astype(a, kind, copy=False)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy of an array of this library, from whatever device."""
+        try:
+            return np.array(np.from_dlpack(a))
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            return np.array(a)
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy: new memory, whoever owns the old."""
+        return self.xp.asarray(a, copy=True)
+
+    # Running.
+
+    def scope(self, dtype: str, precision: str = "highest") -> Any:
+        """Return a context inside which this library computes as the model asks."""
+        return contextlib.nullcontext()
+
+    def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
+        """Return ``build(self, *key)``, a pure function, compiled if the library can.
+
+        The key is hashable and says all that the function depends on. The first
+        `donate` arguments of the function are given away by its callers.
+        """
+        return build(self, *key)
+
+    def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return f, or a version that remembers its last argument and answer."""
+        return f
+
+    def rows(self, matrix: Any, dtype: str) -> Any:
+        """Turn a host matrix (steps, k) of scalars into what `scan` takes.
+
+        By default Python floats, which take on the dtype of the arrays that they meet.
+        """
+        return matrix.tolist()
+
+    def indices(self, order: Any) -> Any:
+        """Turn a host array of sample numbers into what `scan` takes."""
+        return self.asarray(order, "int32")
+
+    def take(self, a: Any, index: Any) -> Any:
+        """Gather samples: a[index] along the first axis."""
+        return self.xp.take(a, index, axis=0)
+
+    def scan(
+        self,
+        step: Callable[..., Any],
+        carry: Any,
+        data: Sequence[Any],
+        order: Any,
+        rows: Any,
+        keys: Any,
+    ) -> Any:
+        """Run `step` over batches; an epoch, or its remainder.
+
+        Parameters
+        ----------
+        step : function
+            ``step(carry, batch, row, key) -> (carry, (loss, mass))``
+        carry : tree of arrays
+            Owned by the caller of scan, who gives it away.
+        data : tuple of arrays or None
+            Samples along the first axis.
+        order : int32 array, shape (steps, batch)
+            Which samples each batch has.
+        rows : what `rows` returned
+        keys : int32 array, shape (steps, draws, 2), or None
+
+        Returns
+        -------
+        carry, (losses, masses)
+            Stacked along a first axis of steps; masses may be None.
+        """
+        losses, masses = [], []
+        for i in range(order.shape[0]):
+            index = order[i, :]
+            batch = tuple(None if a is None else self.take(a, index) for a in data)
+            key = None if keys is None else keys[i, :, :]
+            carry, (loss, mass) = step(carry, batch, rows[i], key)
+            losses.append(loss)
+            masses.append(mass)
+        return carry, self._stacked(losses, masses)
+
+    def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
+        stack = self.xp.stack
+        return stack(losses), (None if masses[0] is None else stack(masses))
+
+    def elementwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+    ) -> tuple[Any, ...]:
+        """Apply an optimizer's update to the vectors (theta, *slots), each (..., P).
+
+        Parameters
+        ----------
+        update : function
+            ``update(g, decay, *arrays) -> arrays``, elementwise; it may write into the
+            arrays that it gets.
+        arrays : tuple of arrays
+            Given away by the caller.
+        pieces : list
+            The gradient, entry by entry, in layout order; None where frozen.
+        network : Network
+            Whose layout it is.
+        decays : bool
+            Whether the update wants to know where weights decay.
+        """
+        xp = self.xp
+        parts = []
+        left = list(pieces)
+        for run in network.runs:
+            mine, left = left[: len(run.entries)], left[len(run.entries) :]
+            views = arrays
+            if len(network.runs) > 1:
+                views = tuple(a[..., run.start : run.stop] for a in arrays)
+            if run.trainable:
+                g = self._joined(mine, run.entries)
+                decay = self._decay(run, g.dtype) if decays else None
+                views = update(g, decay, *views)
+            parts.append(views)
+        if len(parts) == 1:
+            return tuple(parts[0])
+        columns = zip(*parts, strict=True)
+        return tuple(xp.concat(column, axis=-1) for column in columns)
+
+    def _joined(self, pieces: list[Any], entries: Any) -> Any:
+        flat = [
+            self.xp.reshape(g, (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start))
+            for g, e in zip(pieces, entries, strict=True)
+        ]
+        return flat[0] if len(flat) == 1 else self.xp.concat(flat, axis=-1)
+
+    def _decay(self, run: Any, dtype: Any) -> Any:
+        xp = self.xp
+        return xp.concat(
+            [
+                xp.full((e.stop - e.start,), 1.0 if e.decay else 0.0, dtype=dtype)
+                for e in run.entries
+            ]
+        )
+
+    def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""
+        return slots
+
+    # Errors.
+
+    def check_precision(self, precision: str) -> None:
+        """Raise an error if the library cannot compute with this precision."""
+        if precision not in self.precisions:
+            msg = (
+                f"precision must be one of {', '.join(self.precisions)} on the "
+                f"{self.name} backend; got {precision!r}."
+            )
+            raise ArgumentError(msg)
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raise an error if the device cannot hold this dtype."""
+        with self.scope(dtype):
+            try:
+                self.xp.zeros((1,), dtype=getattr(self.xp, dtype))
+            except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+                msg = (
+                    f"dtype {dtype!r} is not to be had on {self!r} ({error}); "
+                    f"use one of the others of {', '.join(DTYPES)}."
+                )
+                raise DeviceError(msg) from error

@@ -1,0 +1,89 @@
+"""The CuPy engine: the generic loop on an NVIDIA or AMD GPU."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_compat.cupy as compat
+import cupy
+import numpy as np
+
+from chainrule.backends.base import Backend
+from chainrule.errors import BackendError, DeviceError
+from chainrule.namespace import register
+
+__all__ = ["CuPyBackend"]
+
+with contextlib.suppress(ImportError):
+    from cupyx.scipy.special import erf
+
+    register("array_api_compat.cupy", erf=erf)
+
+
+def _device(device: Any) -> Any:
+    if not cupy.cuda.is_available():
+        msg = "CuPy is installed but finds no GPU."
+        raise BackendError(msg)
+    try:
+        if device is None:
+            return cupy.cuda.Device()
+        if isinstance(device, cupy.cuda.Device):
+            return device
+        name, _, number = str(device).partition(":")
+        if name not in ("cuda", "gpu"):
+            raise ValueError(name)
+        found = cupy.cuda.Device(int(number or 0))
+        found.use  # noqa: B018 - an attribute of a device that exists
+        if found.id >= cupy.cuda.runtime.getDeviceCount():
+            raise ValueError(number)
+    except ValueError as error:
+        count = cupy.cuda.runtime.getDeviceCount()
+        msg = (
+            f"device must be 'cuda:0' ... 'cuda:{count - 1}' or a cupy.cuda.Device on "
+            f"the cupy backend; got {device!r}."
+        )
+        raise DeviceError(msg) from error
+    return found
+
+
+class CuPyBackend(Backend):
+    """CuPy on one GPU."""
+
+    eager = False
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(compat, _device(device), "cupy")
+
+    def _key(self) -> tuple[str, str]:
+        return "cupy", str(self.device.id)
+
+    def __reduce__(self) -> Any:
+        from chainrule import backends
+
+        return backends.get, ("cupy", f"cuda:{self.device.id}")
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is a CuPy array on this device."""
+        return isinstance(a, cupy.ndarray) and a.device == self.device
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a CuPy array on this device."""
+        with self.device:
+            return cupy.asarray(a, dtype=dtype)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy."""
+        return np.array(cupy.asnumpy(a))
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy."""
+        with self.device:
+            return a.copy()
+
+    @contextlib.contextmanager
+    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+        """Make this GPU the current one; TF32 is off unless CUPY_TF32 says otherwise."""
+        with self.device:
+            yield

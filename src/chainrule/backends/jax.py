@@ -1,0 +1,120 @@
+"""The JAX engine: a whole epoch is one compiled `lax.scan`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from chainrule.backends.base import Backend
+from chainrule.errors import DeviceError
+from chainrule.namespace import register
+
+__all__ = ["JaxBackend"]
+
+register("jax.numpy", erf=jax.scipy.special.erf)
+
+
+def _device(device: Any) -> Any:
+    if device is None or isinstance(device, jax.Device):
+        return device
+    if not isinstance(device, str):
+        msg = (
+            f"device must be a jax.Device or a name such as 'cpu' or 'gpu:1' on the "
+            f"jax backend; got {device!r} ({type(device).__name__})."
+        )
+        raise DeviceError(msg)
+    platform, _, number = device.partition(":")
+    try:
+        return jax.devices(platform)[int(number or 0)]
+    except (RuntimeError, IndexError, ValueError) as error:
+        have = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+        msg = f"device {device!r} is not to be had on the jax backend; here are {have}."
+        raise DeviceError(msg) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(build: Any, backend: JaxBackend, key: Any, donate: int) -> Any:
+    # Cached across models: another model of the same structure compiles nothing.
+    return jax.jit(build(backend, *key), donate_argnums=tuple(range(donate)))
+
+
+class JaxBackend(Backend):
+    """JAX, compiled by XLA."""
+
+    pads = True
+    eager = False
+
+    def __init__(self, device: Any = None) -> None:
+        where = _device(device)
+        # The namespace stays unbound: inside a compiled function arrays lie nowhere,
+        # and `scope` puts the others on the device.
+        super().__init__(jnp, None, "jax")
+        self.device = where
+
+    def __reduce__(self) -> Any:
+        from chainrule import backends
+
+        d = self.device
+        return backends.get, ("jax", None if d is None else f"{d.platform}:{d.id}")
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is a JAX array; JAX itself moves it where it is needed."""
+        return isinstance(a, jax.Array)
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a JAX array; host data is copied, never aliased."""
+        if isinstance(a, jax.Array):
+            a = a if dtype is None else a.astype(dtype)
+            return a if self.device is None else jax.device_put(a, self.device)
+        # jnp.asarray and device_put alias aligned NumPy memory on a CPU.
+        return jax.device_put(jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy (a view would keep JAX from reusing donated memory)."""
+        return np.array(a)
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy."""
+        return jnp.array(a, copy=True)
+
+    @contextlib.contextmanager
+    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+        """64 bits only for float64, full float32 products, on this device."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(jax.enable_x64(dtype == "float64"))
+            stack.enter_context(jax.default_matmul_precision(precision))
+            if self.device is not None:
+                stack.enter_context(jax.default_device(self.device))
+            yield
+
+    def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
+        """Return the jitted function, the same one for an equal key."""
+        return _compiled(build, self, key, donate)
+
+    def rows(self, matrix: Any, dtype: str) -> Any:
+        """Put the scalars on the device: they are scanned along."""
+        return self.asarray(matrix, dtype)
+
+    def scan(
+        self,
+        step: Callable[..., Any],
+        carry: Any,
+        data: Sequence[Any],
+        order: Any,
+        rows: Any,
+        keys: Any,
+    ) -> Any:
+        """One `lax.scan`, of batches that were gathered before it."""
+        batches = tuple(None if a is None else jnp.take(a, order, axis=0) for a in data)
+
+        def body(carry: Any, xs: Any) -> Any:
+            return step(carry, *xs)
+
+        return lax.scan(body, carry, (batches, rows, keys))

@@ -1,0 +1,144 @@
+"""The NumPy engine: a Python loop whose updates are made in place, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import Backend
+from chainrule.errors import DeviceError
+from chainrule.namespace import register
+
+__all__ = ["NumPyBackend"]
+
+# Elements of a block: theta, a gradient and two slots of it stay in the L2 cache.
+BLOCK = 16384
+# Bytes of data up to which a whole epoch is gathered at once; beyond, batch by batch.
+GATHER = 1 << 23
+
+
+def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    # What np.sum does in the end, without the dispatch: half its cost on small arrays.
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    total = np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return total * (total.size / x.size if x.size else np.nan)
+
+
+register("numpy", sum=_sum, mean=_mean)
+
+
+class NumPyBackend(Backend):
+    """NumPy on the CPU."""
+
+    def __init__(self, device: Any = None) -> None:
+        if device not in (None, "cpu"):
+            msg = f"device must be None or 'cpu' on the numpy backend; got {device!r}."
+            raise DeviceError(msg)
+        super().__init__(np, None, "numpy")
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is a NumPy array."""
+        return isinstance(a, np.ndarray)
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a NumPy array; the same one where nothing has to change."""
+        return np.asarray(a, dtype=dtype)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return the array itself."""
+        return np.asarray(a)
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy."""
+        return np.array(a)
+
+    def indices(self, order: Any) -> Any:
+        """Keep the host array as it is."""
+        return order
+
+    def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Remember the last answer: views of a vector that is updated in place."""
+        last: tuple[Any, Any] = (None, None)
+
+        def remembered(vector: Any) -> Any:
+            nonlocal last
+            if last[0] is not vector:
+                last = (vector, f(vector))
+            return last[1]
+
+        return remembered
+
+    def scan(
+        self,
+        step: Callable[..., Any],
+        carry: Any,
+        data: Sequence[Any],
+        order: Any,
+        rows: Any,
+        keys: Any,
+    ) -> Any:
+        """Run `step` over batches, gathering small data once for the whole epoch."""
+        gather = sum(0 if a is None else a.nbytes for a in data) <= GATHER
+        size = order.shape[1]
+        if gather:
+            flat = order.ravel()
+            data = tuple(None if a is None else np.take(a, flat, axis=0) for a in data)
+        losses, masses = [], []
+        for i, row in enumerate(rows):
+            if gather:
+                some = slice(i * size, (i + 1) * size)
+                batch = tuple([None if a is None else a[some] for a in data])
+            else:
+                index = order[i]
+                batch = tuple(
+                    [None if a is None else np.take(a, index, axis=0) for a in data]
+                )
+            carry, (loss, mass) = step(
+                carry, batch, row, None if keys is None else keys[i]
+            )
+            losses.append(loss)
+            masses.append(mass)
+        return carry, self._stacked(losses, masses)
+
+    def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
+        return np.array(losses), (None if masses[0] is None else np.array(masses))
+
+    def elementwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+    ) -> tuple[Any, ...]:
+        """Update in place: all at once when small, else piece by piece, in blocks."""
+        if network.size <= BLOCK and not decays and len(network.runs) == 1:
+            update(self._joined(pieces, network.entries), None, *arrays)
+            return arrays
+        for g, entry in zip(pieces, network.entries, strict=True):
+            if g is None:
+                continue
+            size = entry.stop - entry.start
+            flat = g.reshape(*g.shape[: g.ndim - len(entry.shape)], size)
+            decay = float(entry.decay) if decays else None
+            for low in range(0, size, BLOCK):
+                high = min(low + BLOCK, size)
+                some = slice(entry.start + low, entry.start + high)
+                update(flat[..., low:high], decay, *[a[..., some] for a in arrays])
+        return arrays
+
+    def _joined(self, pieces: list[Any], entries: Any) -> Any:
+        if pieces[0].ndim == len(entries[0].shape):  # no members: one call joins all
+            return np.concatenate(pieces, axis=None)
+        return super()._joined(pieces, entries)
+
+    def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Zero subnormals, in place: moments of dead units decay into them and stay."""
+        for a in slots:
+            a[np.abs(a) < np.finfo(a.dtype).tiny] = 0.0
+        return slots

@@ -1,0 +1,76 @@
+"""The PyTorch engine: the generic loop, without autograd."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_compat.torch as compat
+import numpy as np
+import torch
+
+from chainrule.backends.base import Backend
+from chainrule.errors import DeviceError
+from chainrule.namespace import register
+
+__all__ = ["TorchBackend"]
+
+register("array_api_compat.torch", erf=torch.erf, matmul=torch.matmul)
+
+
+def _device(device: Any) -> Any:
+    if not isinstance(device, (str, torch.device, type(None))):
+        msg = (
+            f"device must be a torch.device or a name such as 'cpu' or 'cuda:1' on the "
+            f"torch backend; got {device!r} ({type(device).__name__})."
+        )
+        raise DeviceError(msg)
+    try:
+        where = torch.device(device or torch.get_default_device())
+        # Asking for memory is the only question that every kind of device answers.
+        return torch.empty(0, device=where).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).partition("\n")[0]
+        msg = f"device {device!r} is not to be had on the torch backend: {first}"
+        raise DeviceError(msg) from error
+
+
+class TorchBackend(Backend):
+    """PyTorch, with our pullbacks in place of its autograd."""
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(compat, _device(device), "torch")
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is a tensor on this device."""
+        return isinstance(a, torch.Tensor) and a.device == self.device
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a tensor on this device, outside any autograd graph."""
+        kind = None if dtype is None else getattr(torch, dtype)
+        if isinstance(a, torch.Tensor):
+            return a.detach().to(device=self.device, dtype=kind)
+        # Contiguous and writable: torch cannot hold negative strides, and warns about
+        # read-only memory.
+        host = np.array(a, dtype=dtype, order="C")
+        return torch.from_numpy(host).to(self.device)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy."""
+        return np.array(a.detach().cpu().numpy())
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy."""
+        return a.detach().clone()
+
+    @contextlib.contextmanager
+    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+        """No autograd, and full float32 products (TF32 off)."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            torch.set_float32_matmul_precision(before)

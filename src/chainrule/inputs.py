@@ -1,0 +1,133 @@
+"""What users hand in becomes checked arrays: the edge of the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import backends
+from chainrule.errors import ArgumentError, ArgumentTypeError, DeviceError, ShapeError
+
+__all__ = ["check_finite", "check_same_place", "place", "receive", "receive_weight"]
+
+_WANTED = "numbers (floating, integer or boolean)"
+
+
+def receive(name: str, a: Any) -> tuple[Any, Any]:
+    """Return an array of real numbers and the backend to which it belongs.
+
+    Lists, data frames and NumPy scalars become NumPy arrays; arrays stay as they are.
+
+    Raises
+    ------
+    ArgumentTypeError, ShapeError
+        For ragged lists, strings, complex or object arrays, sparse matrices; for
+        arrays without an axis.
+    """
+    origin = backends.of(a)
+    if origin.name == "numpy":
+        a = _host(name, a)
+    else:
+        kinds = ("real floating", "integral", "bool")
+        if not origin.xp.isdtype(a.dtype, kinds):
+            msg = f"{name} must hold {_WANTED}; got dtype {a.dtype}."
+            raise ArgumentTypeError(msg)
+        if str(getattr(a, "device", "")) == "meta":
+            msg = f"{name} lies on torch's meta device and has no values."
+            raise DeviceError(msg)
+    if a.ndim == 0:
+        msg = f"{name} must have an axis of samples; got a single value (0-d)."
+        raise ShapeError(msg)
+    return a, origin
+
+
+def _host(name: str, a: Any) -> Any:
+    if isinstance(a, np.ma.MaskedArray):
+        if np.ma.is_masked(a):
+            msg = f"{name} has masked entries; fill them or leave their rows out."
+            raise ArgumentError(msg)
+        a = a.data
+    if type(a).__module__.startswith("scipy.sparse"):
+        msg = f"{name} is a sparse matrix; hand in {name}.toarray()."
+        raise ArgumentTypeError(msg)
+    if a is None or isinstance(a, (str, bytes, dict, set)):
+        msg = f"{name} must be an array of {_WANTED}; got {type(a).__name__}."
+        raise ArgumentTypeError(msg)
+    if hasattr(a, "to_numpy"):
+        a = a.to_numpy()
+    try:
+        a = np.asarray(a)
+    except ValueError as error:
+        msg = f"{name} must be rectangular; its rows have different lengths ({error})."
+        raise ShapeError(msg) from error
+    if a.dtype.kind not in "fiub":
+        msg = (
+            f"{name} must hold {_WANTED}; got dtype {a.dtype}. Convert it first, for "
+            f"example with {name}.astype(float)."
+        )
+        raise ArgumentTypeError(msg)
+    return a
+
+
+def check_same_place(**origins: Any) -> None:
+    """Refuse arrays of one call that lie in two places; NumPy goes with any."""
+    placed = {n: o for n, o in origins.items() if o is not None and o.name != "numpy"}
+    if len(set(placed.values())) > 1:
+        where = ", ".join(f"{n} on {o!r}" for n, o in placed.items())
+        msg = f"the arrays of one call must lie in one place; got {where}. Move them."
+        raise DeviceError(msg)
+
+
+def place(name: str, a: Any, origin: Any, backend: Any, dtype: str) -> Any:
+    """Move a received array to the backend, in the model's dtype, and check it there.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is not finite, or is not in `dtype`.
+    """
+    if backend.name == origin.name and not backend.owns(a):
+        a = origin.to_numpy(a)  # same library, another device
+    elif backend.name != origin.name and origin.name != "numpy":
+        a = origin.to_numpy(a)
+    with np.errstate(over="ignore"):
+        placed = backend.asarray(a, dtype)
+    if dtype.startswith("float") and not _finite(placed, backend):
+        check_finite(name, a, backends.of(a))
+        msg = f"{name} has values too large for {dtype}; scale it, or use float64."
+        raise ArgumentError(msg)
+    return placed
+
+
+def _finite(a: Any, backend: Any) -> bool:
+    return bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(a))))
+
+
+def check_finite(name: str, a: Any, backend: Any) -> None:
+    """Raise an `ArgumentError` if a floating array has NaN or infinite entries."""
+    if not _finite(a, backend):
+        host = backend.to_numpy(a)
+        bad = host[~np.isfinite(host)]
+        msg = (
+            f"{name} must be finite; got {bad.size} values that are not, the first "
+            f"{bad.flat[0]}. Drop those rows or fill them in."
+        )
+        raise ArgumentError(msg)
+
+
+def receive_weight(name: str, weight: Any, samples: int) -> tuple[Any, Any]:
+    """Return sample weights of shape (samples,) and their backend, or (None, None)."""
+    if weight is None:
+        return None, None
+    weight, origin = receive(name, weight)
+    if tuple(weight.shape) != (samples,):
+        msg = (
+            f"{name} must have one weight per sample, shape ({samples},); "
+            f"got shape {tuple(weight.shape)}."
+        )
+        raise ShapeError(msg)
+    if samples and bool(origin.xp.any(weight < 0)):
+        msg = f"{name} must not be negative; got a negative weight."
+        raise ArgumentError(msg)
+    return weight, origin

@@ -1,0 +1,310 @@
+"""A loss's configuration: its options, what targets it takes, and its link.
+
+The formulas are in `chainrule.rules.losses`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chainrule import _checks, rules
+from chainrule._record import Record
+from chainrule._typing import Shape
+from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Huber",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+    "get",
+]
+
+
+class Loss(Record):
+    """Base of the losses: a rule, its options, and the targets that it takes.
+
+    A loss of one's own sets `rule` to a function ``(z, t, weight=None, *, xp=None) ->
+    (value, pullback)`` as in `chainrule.rules`, and `options` to the names of its own
+    attributes that the rule takes as keywords.
+    """
+
+    rule: Callable[..., Any]
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name under which `get` knows it."""
+        return getattr(self.rule, "__name__", type(self).__name__)
+
+    def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
+        """Return ``(value, pullback)`` for outputs whose samples have `shape`.
+
+        z (..., batch, *shape) -> value (...). Middle axes (a sequence's time) count as
+        rows, each with its sample's weight.
+        """
+        options = {name: getattr(self, name) for name in self.options}
+        rule = type(self).rule
+        if len(shape) == 1:
+            return rule(z, t, weight, **options, xp=xp)
+        core = len(shape) + 1
+        batch = z.shape[-core]
+        m, middle = (shape[-1], math.prod(shape[:-1])) if shape else (1, 1)
+        rows = batch * middle
+        lead = z.shape[: z.ndim - core]
+        flat = xp.reshape(z, (*lead, rows, m))
+        labels = xp.isdtype(t.dtype, "integral")
+        t = xp.reshape(t, (rows,) if labels else (rows, m))
+        if weight is not None:
+            weight = xp.broadcast_to(weight[..., None], (*weight.shape, middle))
+            weight = xp.reshape(weight, (*weight.shape[:-2], rows))
+        value, pull = rule(flat, t, weight, **options, xp=xp)
+
+        def pullback(dvalue: Any = 1.0) -> tuple[Any]:
+            (dz,) = pull(dvalue)
+            return (xp.reshape(dz, (*dz.shape[:-2], batch, *shape)),)
+
+        return value, pullback
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """Check y against outputs of `shape`; return it, reshaped, in y's own library.
+
+        Integers that come back are labels; everything else is cast to the model's dtype
+        by the caller.
+        """
+        if y.ndim == 1 and shape == (1,):
+            y = xp.reshape(y, (y.shape[0], 1))  # one column; never broadcast
+        if tuple(y.shape[1:]) != shape:
+            msg = (
+                f"y must have samples of shape {shape}, the network's output; got y of "
+                f"shape {tuple(y.shape)}. Change y, or the last layer's units."
+            )
+            raise ShapeError(msg)
+        if not xp.isdtype(y.dtype, "real floating"):
+            y = xp.astype(y, xp.float64 if hasattr(xp, "float64") else xp.float32)
+        return y
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        """Turn the network's output into probabilities, if the loss has such a link."""
+        msg = (
+            f"predict_proba needs a loss whose outputs are logits, cross_entropy or "
+            f"binary_cross_entropy; this model's loss is {self.name}. Use predict."
+        )
+        raise ArgumentError(msg)
+
+
+class SquaredError(Loss):
+    """Mean of (z - t)², without a ½."""
+
+    rule = staticmethod(rules.squared_error)
+
+
+class AbsoluteError(Loss):
+    """Mean of |z - t|."""
+
+    rule = staticmethod(rules.absolute_error)
+
+
+class Huber(Loss):
+    """Squared near the target, absolute beyond `delta`."""
+
+    rule = staticmethod(rules.huber)
+    options = ("delta",)
+    delta: float
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self._set(delta=_checks.real("Huber: delta", delta, 0.0, open_low=True))
+
+
+class Quantile(Loss):
+    """Pinball loss of the quantile `q`."""
+
+    rule = staticmethod(rules.quantile)
+    options = ("q",)
+    q: float
+
+    def __init__(self, q: float = 0.5) -> None:
+        value = _checks.real(
+            "Quantile: q", q, 0.0, 1.0, open_low=True, open_high=True
+        )
+        self._set(q=value)
+
+
+class Poisson(Loss):
+    """Counts, with the network's output as the logarithm of the rate."""
+
+    rule = staticmethod(rules.poisson)
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """As `Loss.target`; counts must not be negative."""
+        y = super().target(y, shape, xp=xp)
+        if y.shape[0] and bool(xp.any(y < 0)):
+            msg = "y must not be negative for the poisson loss; got a negative value."
+            raise ArgumentError(msg)
+        return y
+
+
+def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if sorted(value) != list(range(len(value))):
+            msg = f"{name}: class_weight's keys must be 0 ... m - 1; got {list(value)}."
+            raise ArgumentError(msg)
+        value = [value[k] for k in range(len(value))]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        msg = f"{name}: class_weight must be a sequence of numbers; got {value!r}."
+        raise ArgumentTypeError(msg)
+    weights = tuple(
+        _checks.real(f"{name}: class_weight[{k}]", getattr(v, "item", lambda v=v: v)(), 0.0)
+        for k, v in enumerate(value)
+    )
+    return weights
+
+
+def _smoothing(name: str, value: Any) -> float:
+    return _checks.real(f"{name}: label_smoothing", value, 0.0, 1.0, open_high=True)
+
+
+class BinaryCrossEntropy(Loss):
+    """Yes/no outputs, from logits.
+
+    Parameters
+    ----------
+    class_weight : (float, float), optional
+        Weights of class 0 and class 1.
+    label_smoothing : float in [0, 1)
+    """
+
+    rule = staticmethod(rules.binary_cross_entropy)
+    options = ("class_weight", "label_smoothing")
+    class_weight: tuple[float, ...] | None
+    label_smoothing: float
+
+    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+        weights = _class_weight("BinaryCrossEntropy", class_weight)
+        if weights is not None and len(weights) != 2:
+            msg = f"BinaryCrossEntropy: class_weight needs 2 values; got {len(weights)}."
+            raise ArgumentError(msg)
+        self._set(
+            class_weight=weights,
+            label_smoothing=_smoothing("BinaryCrossEntropy", label_smoothing),
+        )
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """As `Loss.target`; entries must lie in [0, 1]."""
+        y = super().target(y, shape, xp=xp)
+        if y.shape[0] and bool(xp.any((y < 0) | (y > 1))):
+            msg = (
+                "y must lie in [0, 1] for binary_cross_entropy; got a value outside. "
+                "Labels of more than two classes need cross_entropy."
+            )
+            raise ArgumentError(msg)
+        return y
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        """Return sigmoid(z): the probability of class 1, output by output."""
+        return rules.sigmoid(z, xp=xp)[0]
+
+
+class CrossEntropy(Loss):
+    """Exclusive classes, from logits.
+
+    Parameters
+    ----------
+    class_weight : sequence of m floats, or dict from label to float, optional
+    label_smoothing : float in [0, 1)
+    """
+
+    rule = staticmethod(rules.cross_entropy)
+    options = ("class_weight", "label_smoothing")
+    class_weight: tuple[float, ...] | None
+    label_smoothing: float
+
+    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+        self._set(
+            class_weight=_class_weight("CrossEntropy", class_weight),
+            label_smoothing=_smoothing("CrossEntropy", label_smoothing),
+        )
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """Labels of shape (batch, ...) or (batch, ..., 1), or rows of probabilities."""
+        m = shape[-1] if shape else 1
+        if m < 2:
+            msg = (
+                f"cross_entropy needs an output of at least 2 units, one per class; the "
+                f"network's is {shape}. Two classes in one unit need "
+                f"binary_cross_entropy."
+            )
+            raise ShapeError(msg)
+        weights = self.class_weight
+        if weights is not None and len(weights) != m:
+            msg = f"class_weight must have one value per class, {m}; got {len(weights)}."
+            raise ArgumentError(msg)
+        if tuple(y.shape[1:]) == (*shape[:-1], 1):
+            y = xp.reshape(y, y.shape[:-1])
+        if tuple(y.shape[1:]) == shape:
+            return self._distribution(y, xp)
+        if tuple(y.shape[1:]) != shape[:-1]:
+            msg = (
+                f"y must hold labels of shape {('batch', *shape[:-1])} or one-hot rows "
+                f"of shape {('batch', *shape)}; got y of shape {tuple(y.shape)}."
+            )
+            raise ShapeError(msg)
+        if not y.shape[0]:
+            return xp.astype(y, xp.int32)
+        if xp.isdtype(y.dtype, "real floating") and bool(xp.any(y != xp.floor(y))):
+            msg = "y must hold whole numbers as labels; got a fractional value."
+            raise ArgumentError(msg)
+        if xp.isdtype(y.dtype, "bool"):
+            y = xp.astype(y, xp.int32)
+        low, high = int(xp.min(y)), int(xp.max(y))
+        if low < 0 or high >= m:
+            msg = (
+                f"y must hold labels in 0 ... {m - 1}, one for each of the network's "
+                f"{m} outputs; got labels from {low} to {high}."
+            )
+            raise ArgumentError(msg)
+        return xp.astype(y, xp.int32)
+
+    @staticmethod
+    def _distribution(y: Any, xp: Any) -> Any:
+        if not xp.isdtype(y.dtype, "real floating"):
+            y = xp.astype(y, xp.float32)
+        if y.shape[0]:
+            wrong = xp.abs(xp.sum(y, axis=-1) - 1.0) > 1e-3
+            if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
+                msg = (
+                    "y's rows must be one-hot or probabilities (not negative, sum 1) "
+                    "for cross_entropy; got a row that is neither."
+                )
+                raise ArgumentError(msg)
+        return y
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        """Return softmax(z) along the last axis."""
+        return rules.softmax(z, xp=xp)[0]
+
+
+_NAMES: dict[str, type[Loss]] = {
+    cls.rule.__name__: cls for cls in Loss.__subclasses__()
+}
+
+
+def get(loss: Any) -> Loss:
+    """Return a loss from its name, or as it is."""
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str):
+        msg = (
+            f"loss must be a name or an object such as chainrule.losses.Huber(); "
+            f"got {loss!r} ({type(loss).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    return _NAMES[_checks.choice("loss", loss, _NAMES)]()

@@ -1,0 +1,695 @@
+"""The object that users hold: a network, its parameters, and how they are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from chainrule import _checks, backends, inputs, losses, metrics, optimizers, schedules, training
+from chainrule._interrupt import Interrupt
+from chainrule._typing import Shape
+from chainrule.callbacks import ProgressBar
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NotBuiltError,
+    ShapeError,
+)
+from chainrule.history import History
+from chainrule.layers import Layer
+from chainrule.network import Network
+
+__all__ = ["Model"]
+
+_DTYPES = ("float32", "float64")
+
+
+class Model:
+    """A neural network with its parameters.
+
+    Parameters
+    ----------
+    network : Layer
+        Usually `MLP` or `Sequential`.
+    loss : str or Loss
+    optimizer : Optimizer or ProblemOptimizer
+    metrics : sequence of str or functions
+        ``metric(y_true, y_pred)``; see `chainrule.metrics`.
+    backend : {"numpy", "jax", "cupy", "torch"}, Backend, module, or None
+        Where the work runs. None follows the first data that the model sees.
+    device : object, optional
+        A device of the backend, or its name.
+    dtype : {"float32", "float64"}
+    precision : str
+        Of matrix products; "highest" is full precision.
+    seed : int
+        Decides weights, order of batches and dropout masks, the same on every backend.
+
+    Attributes
+    ----------
+    history : History
+        Of all fits so far.
+    stop_training : bool
+        A callback sets it to end the fit after the epoch.
+    """
+
+    def __init__(
+        self,
+        network: Layer,
+        *,
+        loss: Any = "squared_error",
+        optimizer: Any = optimizers.Adam(),  # noqa: B008 - a frozen record
+        metrics: Iterable[Any] = (),
+        backend: Any = None,
+        device: Any = None,
+        dtype: str = "float32",
+        precision: str = "highest",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(network, Layer):
+            msg = (
+                f"network must be a layer such as chainrule.MLP((32, 1)); "
+                f"got {network!r} ({type(network).__name__})."
+            )
+            raise ArgumentTypeError(msg)
+        self.network = network
+        self.loss = losses.get(loss)
+        self.optimizer = optimizers.get(optimizer)
+        self._given_metrics = _sequence(metrics)
+        self.metrics = _metrics(self._given_metrics)
+        self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
+        self.precision = precision
+        self.seed = _checks.integer("seed", seed, 0)
+        self.backend: Any = None
+        if not isinstance(precision, str):
+            msg = f"precision must be a name such as 'highest'; got {precision!r}."
+            raise ArgumentTypeError(msg)
+        if backend is not None:
+            self.backend = self._checked(backends.get(backend, device))
+        elif device is not None:
+            msg = f"device {device!r} needs a backend to belong to; give backend= too."
+            raise ArgumentError(msg)
+        self.history = History()
+        self.stop_training = False
+        self._bound: Network | None = None
+        # (theta, state), replaced as a whole and never written into: a thread that
+        # predicts sees the one pair or the other.
+        self._weights: Any = None
+        self._slots: tuple[Any, ...] = ()
+        self._step = self._epoch = 0
+        self._rate = 0.0
+        self._factor = 1.0
+
+    def _checked(self, backend: Any) -> Any:
+        backend.check_dtype(self.dtype)
+        backend.check_precision(self.precision)
+        return backend
+
+    def _scope(self) -> Any:
+        return self.backend.scope(self.dtype, self.precision)
+
+    # What the model is.
+
+    @property
+    def built(self) -> bool:
+        """Whether there are weights."""
+        return self._bound is not None
+
+    def build(self, sample_shape: Shape | int) -> Model:
+        """Draw the weights for samples of this shape; the first `fit` does it by itself.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int, or int
+            Shape of one sample, without the batch.
+
+        Returns
+        -------
+        Model
+            This one.
+        """
+        if isinstance(sample_shape, int) and not isinstance(sample_shape, bool):
+            sample_shape = (sample_shape,)
+        if not isinstance(sample_shape, (tuple, list)):
+            msg = f"sample_shape must be a tuple such as (2,); got {sample_shape!r}."
+            raise ArgumentTypeError(msg)
+        shape = tuple(_checks.integer("sample_shape", n, 1) for n in sample_shape)
+        if self._bound is not None:
+            if shape != self._bound.input_shape:
+                msg = (
+                    f"the model is built for samples of shape "
+                    f"{self._bound.input_shape}; got {shape}. Make a new Model."
+                )
+                raise ShapeError(msg)
+            return self
+        self._build(Network(self.network, shape), self.backend or backends.get("numpy"))
+        return self
+
+    def _build(self, network: Network, backend: Any) -> None:
+        host = network.initial(self.seed)
+        self.backend = self._checked(backend)
+        with self._scope():
+            weights = tuple(backend.asarray(a, self.dtype) for a in host)
+            self._slots = self._fresh_slots(weights[0])
+        self._weights, self._bound = weights, network
+
+    def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
+        names = getattr(self.optimizer, "slots", ())
+        return tuple(self.backend.xp.zeros_like(theta) for _ in names)
+
+    def _need(self) -> Network:
+        if self._bound is None:
+            msg = (
+                "the model has no weights yet: call fit, or build(sample_shape) with "
+                "the shape of one sample."
+            )
+            raise NotBuiltError(msg)
+        return self._bound
+
+    @property
+    def theta(self) -> Any:
+        """All parameters in one vector (P,): a copy, on the model's backend."""
+        self._need()
+        with self._scope():
+            return self.backend.copy(self._weights[0])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Name -> array, in layout order: copies, on the model's backend."""
+        network, theta = self._need(), self.theta
+        with self._scope():
+            views = network.views(theta, self.backend.xp)
+            copy = self.backend.copy
+            return {
+                e.name: copy(v) for e, v in zip(network.entries, views, strict=True)
+            }
+
+    def get_weights(self) -> tuple[Any, Any]:
+        """Return the parameters (P,) and the state (S,) as NumPy arrays, copies."""
+        self._need()
+        with self._scope():
+            theta, state = (np.array(self.backend.to_numpy(a)) for a in self._weights)
+        return theta, state
+
+    def set_weights(self, weights: Any) -> None:
+        """Take over what `get_weights` of a model of the same structure returned."""
+        network = self._need()
+        theta, state = (np.asarray(a) for a in weights)
+        wanted = ((network.size,), (network.state_size,))
+        if (theta.shape, state.shape) != wanted:
+            msg = (
+                f"weights must have the shapes {wanted[0]} and {wanted[1]}; "
+                f"got {theta.shape} and {state.shape}."
+            )
+            raise ShapeError(msg)
+        with self._scope():
+            self._weights = tuple(
+                self.backend.copy(self.backend.asarray(a, self.dtype))
+                for a in (theta, state)
+            )
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step. Setting it rescales the whole schedule."""
+        return self._factor * self._scheduled()
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        number = _checks.real("learning_rate", value, 0.0, open_low=True)
+        now = self._scheduled()
+        if now > 0.0:
+            self._factor = number / now
+
+    def _scheduled(self) -> float:
+        if not isinstance(self.optimizer, optimizers.Optimizer):
+            msg = f"{type(self.optimizer).__name__} has no learning rate."
+            raise ArgumentError(msg)
+        return float(schedules.get(self.optimizer.learning_rate)(self._step))
+
+    # Training.
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 100,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        callbacks: Iterable[Any] = (),
+        progress: bool | None = None,
+        resume: Any = None,
+    ) -> History:
+        """Train; a model that was fitted before goes on from where it stands.
+
+        Parameters
+        ----------
+        x : array, shape (n, *sample_shape)
+        y : array, shape (n, *output_shape), or (n,) for one output or for labels
+        epochs, batch_size : int
+            The last batch of an epoch may be smaller; it is a step of its own.
+        shuffle : bool
+            Whether each epoch has an order of its own.
+        sample_weight : array, shape (n,), optional
+            Not negative. A batch's loss is Σwl/Σw; a batch without weight has loss 0.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_split : float in [0, 1)
+            Share of the samples, the last ones, that is kept for validation.
+        callbacks : sequence of Callback
+        progress : bool, optional
+            None: a bar on a terminal or in a notebook.
+        resume : None
+            Resuming from a checkpoint file is not offered yet: an error if given.
+
+        Returns
+        -------
+        History
+            Of this call: "loss" (the mean over samples of what was trained on), the
+            metrics at each epoch's end, and the same with "val_" before.
+
+        Raises
+        ------
+        ChainruleError
+            For input that does not fit; the model is then as it was.
+        DivergenceError
+            If the loss or a parameter stops being finite. The parameters of the last
+            finite epoch are kept.
+        """
+        epochs = _checks.integer("epochs", epochs, 0)
+        batch_size = _checks.integer("batch_size", batch_size, 1)
+        if resume is not None:
+            msg = f"resume: checkpoint files are not supported; got {resume!r}."
+            raise ArgumentError(msg)
+        if progress is not None and not isinstance(progress, bool):
+            msg = f"progress must be True, False or None; got {progress!r}."
+            raise ArgumentTypeError(msg)
+        hooks = _callbacks(callbacks)
+        if validation_data is not None and validation_split:
+            msg = "give validation_data or validation_split, not both."
+            raise ArgumentError(msg)
+        split = _checks.real(
+            "validation_split", validation_split, 0.0, 1.0, open_high=True
+        )
+
+        x, origin = inputs.receive("x", x)
+        backend = self.backend or self._checked(origin)
+        network = self._bound or Network(self.network, training.sample_shape(x))
+        if not any(run.trainable for run in network.runs):
+            msg = "the network has nothing to train: every parameter is frozen."
+            raise ArgumentError(msg)
+        with backend.scope(self.dtype, self.precision):
+            data = self._data(network, backend, x, y, sample_weight, "")
+            check = None
+            if validation_data is not None:
+                if not isinstance(validation_data, (tuple, list)) or not (
+                    2 <= len(validation_data) <= 3
+                ):
+                    msg = "validation_data must be (x, y) or (x, y, sample_weight)."
+                    raise ArgumentTypeError(msg)
+                vx, vy, *vw = validation_data
+                check = self._data(network, backend, vx, vy, vw[0] if vw else None, "validation ")
+            elif split:
+                data, check = _split(data, split)
+            samples = data.x.shape[0]
+            batch_size = min(batch_size, samples)
+            if isinstance(self.optimizer, optimizers.Optimizer):
+                self.optimizer.rates(self._step, -(-samples // batch_size))
+            if self._bound is None:
+                self._build(network, backend)
+            return self._train(
+                data, check, epochs, batch_size, bool(shuffle), hooks, progress
+            )
+
+    def _train(
+        self,
+        data: Any,
+        check: Any,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool,
+        hooks: list[Any],
+        progress: bool | None,
+    ) -> History:
+        backend, network = self.backend, self._need()
+        copy = backend.copy
+        listening = bool(hooks or check is not None or self.metrics)
+        records = training.epochs(
+            backend,
+            network,
+            self.loss,
+            self.optimizer,
+            training.State(
+                copy(self._weights[0]),
+                copy(self._weights[1]),
+                tuple(copy(a) if hasattr(a, "dtype") else a for a in self._slots),
+                self._step,
+                self._epoch,
+                self._rate,
+            ),
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            dtype=self.dtype,
+            factor=lambda: self._factor,
+            listening=listening,
+        )
+        steps = 1
+        if isinstance(self.optimizer, optimizers.Optimizer):
+            steps = -(-data.x.shape[0] // batch_size)
+        history = History()
+        pending: list[Any] = []
+        self.stop_training = False
+        bar = ProgressBar(progress, epochs, steps)
+        logs: dict[str, Any] = {}
+        whole = True  # whether the slots are those of the end of an epoch
+        try:
+            with Interrupt() as interrupt:
+                for hook in hooks:
+                    hook.model = self
+                    hook.on_train_begin({})
+                for number in range(epochs):
+                    for hook in hooks:
+                        hook.on_epoch_begin(self._epoch, {})
+                    whole = False
+                    record = next(records, None)
+                    whole = True
+                    if record is None:
+                        break
+                    self._publish(record)
+                    if listening:
+                        logs = {"loss": self._number(record.loss)}
+                        logs |= self._report(data, "", loss=False)
+                        if check is not None:
+                            logs |= self._report(check, "val_")
+                        history.append(logs)
+                    else:
+                        pending.append(record.loss)
+                    for hook in hooks:
+                        hook.on_epoch_end(self._epoch - 1, dict(logs))
+                    bar.show(
+                        lambda record=record, logs=logs: {
+                            "loss": self._number(record.loss),
+                            **{k: v for k, v in logs.items() if k == "val_loss"},
+                        },
+                        last=number == epochs - 1,
+                    )
+                    if self.stop_training or interrupt.asked:
+                        history.interrupted = interrupt.asked
+                        break
+                else:
+                    next(records, None)  # what is still pending is asked for
+        except KeyboardInterrupt:
+            history.interrupted = True
+        finally:
+            # In the midst of an epoch an update may be half made: the parameters are
+            # those of the last whole epoch, and the slots start anew.
+            if not whole:
+                self._slots = self._fresh_slots(self._weights[0])
+            records.close()
+            bar.close()
+            for loss in pending:
+                value = self._number(loss)
+                if not np.all(np.isfinite(value)):
+                    break
+                history.append({"loss": value})
+            self.history.extend(history)
+        for hook in hooks:
+            hook.on_train_end(dict(logs))
+        return history
+
+    def _publish(self, record: Any) -> None:
+        self._weights = record.weights
+        state = record.state
+        self._slots = state.slots
+        self._step, self._epoch, self._rate = state.step, state.epoch, state.rate
+
+    def _number(self, value: Any) -> Any:
+        host = self.backend.to_numpy(value)
+        return float(host) if host.ndim == 0 else host
+
+    def _report(self, data: Any, prefix: str, *, loss: bool = True) -> dict[str, Any]:
+        """Loss and metrics of `data`, in inference."""
+        backend, network = self.backend, self._need()
+        logs: dict[str, Any] = {}
+        if loss:
+            logs[f"{prefix}loss"] = self._number(
+                training.evaluate(backend, network, self.loss, self._weights, data)
+            )
+        if self.metrics:
+            z = training.outputs(
+                backend, network, self._weights, data.x, training.build_output
+            )
+            host = [None if a is None else backend.to_numpy(a) for a in (data.t, z, data.weight)]
+            for name, metric in self.metrics.items():
+                logs[prefix + name] = metric(*host)
+        return logs
+
+    # Input.
+
+    def _samples(self, name: str, x: Any, network: Network) -> tuple[Any, Any]:
+        x, origin = inputs.receive(name, x)
+        shape = training.sample_shape(x)
+        if shape != network.input_shape:
+            wanted = ", ".join(map(str, ("batch", *network.input_shape)))
+            msg = (
+                f"{name} must have the shape ({wanted}), one row per sample; "
+                f"got {tuple(x.shape)}."
+            )
+            raise ShapeError(msg)
+        return x, origin
+
+    def _data(
+        self, network: Network, backend: Any, x: Any, y: Any, weight: Any, who: str
+    ) -> training.Data:
+        """Check x, y and weights, and put them on the backend."""
+        x, x_origin = self._samples(f"{who}x", x, network)
+        y, y_origin = inputs.receive(f"{who}y", y)
+        samples = x.shape[0]
+        if not samples:
+            msg = f"{who}x must have at least one sample; got shape {tuple(x.shape)}."
+            raise ShapeError(msg)
+        if y.shape[0] != samples:
+            msg = (
+                f"{who}x and {who}y must have as many samples as each other; got "
+                f"{samples} and {y.shape[0]}."
+            )
+            raise ShapeError(msg)
+        weight, w_origin = inputs.receive_weight(f"{who}sample_weight", weight, samples)
+        inputs.check_same_place(x=x_origin, y=y_origin, sample_weight=w_origin)
+        if y_origin.xp.isdtype(y.dtype, "real floating"):
+            # Before the loss looks at the values: NaN is outside every range.
+            inputs.check_finite(f"{who}y", y, y_origin)
+        t = self.loss.target(y, network.output_shape, xp=y_origin.xp)
+        labels = y_origin.xp.isdtype(t.dtype, "integral")
+        place = inputs.place
+        return training.Data(
+            place(f"{who}x", x, x_origin, backend, self.dtype),
+            place(f"{who}y", t, y_origin, backend, "int32" if labels else self.dtype),
+            None
+            if weight is None
+            else place(f"{who}sample_weight", weight, w_origin, backend, self.dtype),
+        )
+
+    # Use.
+
+    def _apply(self, x: Any, build: Any, finish: Any = None) -> Any:
+        network = self._need()
+        weights = self._weights
+        x, origin = self._samples("x", x, network)
+        backend = self.backend
+        with self._scope():
+            placed = inputs.place("x", x, origin, backend, self.dtype)
+            z = training.outputs(backend, network, weights, placed, build)
+            if finish is not None:
+                z = finish(z)
+            if origin == backend:
+                return z
+            z = backend.to_numpy(z)
+        if origin.name == "numpy":
+            return z
+        with origin.scope(self.dtype):
+            return origin.asarray(z)
+
+    def predict(self, x: Any) -> Any:
+        """Return the network's output for x: logits, for the cross entropies.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+
+        Returns
+        -------
+        array, shape (batch, *output_shape)
+            Of the library and on the device of x, in the model's dtype.
+        """
+        return self._apply(x, training.build_output)
+
+    def predict_proba(self, x: Any) -> Any:
+        """Return class probabilities, through the loss's own link.
+
+        Softmax for cross_entropy, sigmoid for binary_cross_entropy.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not one of probabilities.
+        """
+        self._need()
+        if type(self.loss).probabilities is losses.Loss.probabilities:
+            self.loss.probabilities(None, xp=None)
+        return self._apply(
+            x,
+            training.build_output,
+            lambda z: self.loss.probabilities(z, xp=self.backend.xp),
+        )
+
+    def jacobian(self, x: Any) -> Any:
+        """Return ∂Z/∂X of each sample, exact, in inference.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+
+        Returns
+        -------
+        array, shape (batch, *output_shape, *sample_shape)
+            (batch, m, n) for vectors.
+        """
+        return self._apply(x, training.build_jacobian)
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Return the loss and the metrics of (x, y), in inference."""
+        network = self._need()
+        with self._scope():
+            data = self._data(network, self.backend, x, y, sample_weight, "")
+            return self._report(data, "")
+
+    def to(self, backend: Any, device: Any = None) -> Model:
+        """Return a new model on another backend; this one is left alone.
+
+        Parameters, state, optimizer slots, counters and history go along, so that
+        training can go on there.
+        """
+        target = backends.get(backend, device)
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.backend = new._checked(target)
+        new.history = History(self.history)
+        if self._bound is not None:
+            with self._scope():
+                hosts = [
+                    tuple(self.backend.to_numpy(a) for a in group)
+                    for group in (self._weights, self._slots)
+                ]
+            with new._scope():
+                weights, slots = (
+                    tuple(target.copy(target.asarray(a, self.dtype)) for a in group)
+                    for group in hosts
+                )
+            new._weights, new._slots = weights, slots
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {k: v for k, v in self.__dict__.items() if k != "metrics"}
+        if self._bound is not None:
+            with self._scope():
+                for key in ("_weights", "_slots"):
+                    state[key] = tuple(self.backend.to_numpy(a) for a in state[key])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.metrics = _metrics(self._given_metrics)
+        if self._bound is not None:
+            with self._scope():
+                for key in ("_weights", "_slots"):
+                    arrays = (self.backend.asarray(a, self.dtype) for a in state[key])
+                    self.__dict__[key] = tuple(arrays)
+
+    def summary(self) -> str:
+        """Return a table of the parameters: name, shape, number, whether they learn."""
+        network = self._need()
+        rows = [("parameter", "shape", "number", "trainable")]
+        rows += [
+            (e.name, str(e.shape), f"{e.stop - e.start:,}", "yes" if e.trainable else "no")
+            for e in network.entries
+        ]
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = [
+            f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}"
+            for r in rows
+        ]
+        learning = sum(e.stop - e.start for e in network.entries if e.trainable)
+        lines.append(
+            f"{network.size:,} parameters, {learning:,} trainable; samples "
+            f"{network.input_shape} -> {network.output_shape}; {self.dtype} on "
+            f"{self.backend.name}"
+        )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        where = "not chosen" if self.backend is None else self.backend.name
+        return (
+            f"Model({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
+            f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed})"
+        )
+
+
+def _dtype_name(dtype: Any) -> Any:
+    """float32 for "float32", numpy.float32, numpy.dtype("float32"), torch.float32."""
+    if isinstance(dtype, str):
+        return dtype
+    for name in _DTYPES:
+        if dtype in (getattr(np, name), np.dtype(name)) or str(dtype) == f"torch.{name}":
+            return name
+    return dtype
+
+
+def _sequence(given: Any) -> tuple[Any, ...]:
+    if isinstance(given, str) or callable(given):
+        given = (given,)
+    if not isinstance(given, Iterable):
+        msg = f"metrics must be a sequence of names or functions; got {given!r}."
+        raise ArgumentTypeError(msg)
+    return tuple(given)
+
+
+def _metrics(given: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(metrics.get(metric) for metric in given)
+
+
+def _callbacks(given: Any) -> list[Any]:
+    hooks = list(given) if isinstance(given, Iterable) else [given]
+    for hook in hooks:
+        wanted = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+        if isinstance(hook, type) or not all(hasattr(hook, name) for name in wanted):
+            msg = (
+                f"callbacks must be objects such as callbacks.EarlyStopping(); "
+                f"got {hook!r}."
+            )
+            raise ArgumentTypeError(msg)
+    return hooks
+
+
+def _split(data: training.Data, share: float) -> tuple[training.Data, training.Data]:
+    samples = data.x.shape[0]
+    cut = samples - math.ceil(samples * share)
+    if not 0 < cut < samples:
+        msg = (
+            f"validation_split {share} of {samples} samples leaves none for training "
+            f"or none for validation."
+        )
+        raise ArgumentError(msg)
+    first, last = (
+        training.Data(*[None if a is None else a[some, ...] for a in data])
+        for some in (slice(None, cut), slice(cut, None))
+    )
+    return first, last

@@ -1,0 +1,220 @@
+"""A bound network: the layout of all its parameters in one flat vector.
+
+`theta` has shape (..., P): every parameter, in layer order, weight before bias, each
+row-major. Axes before P are members of an ensemble. The state (running statistics) is a
+second flat vector with its own layout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule import random
+from chainrule._typing import Params, Shape
+from chainrule.context import Context
+from chainrule.layers.base import Layer, Variable
+
+__all__ = ["Entry", "Network", "Run"]
+
+
+class Entry(NamedTuple):
+    """Where one array lies in the flat vector."""
+
+    name: str
+    shape: Shape
+    start: int
+    stop: int
+    decay: bool
+    trainable: bool
+
+
+class Run(NamedTuple):
+    """A stretch of neighbouring entries that all learn, or are all frozen."""
+
+    start: int
+    stop: int
+    trainable: bool
+    entries: tuple[Entry, ...]
+
+
+class Network:
+    """A layer bound to the shape of its samples.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer; usually a `Sequential`.
+    sample_shape : tuple of int
+        The shape of one sample, without the batch.
+
+    Attributes
+    ----------
+    entries, state_entries : tuple of Entry
+    size, state_size : int
+        Lengths of the two vectors.
+    runs : tuple of Run
+    draws : int
+        How many keys a training pass needs.
+    """
+
+    def __init__(self, layer: Layer, sample_shape: Shape) -> None:
+        self.layer = layer.bind(sample_shape)
+        self.input_shape: Shape = sample_shape
+        assert self.layer.output_shape is not None
+        self.output_shape: Shape = self.layer.output_shape
+        self.draws = self.layer.draws
+        self._variables = tuple(_leaves(self.layer.parameters))
+        self._state_variables = self.layer.state
+        frozen = {v.name for v in self._variables} - set(_learning(self.layer))
+        self.entries = _layout(self._variables, frozen)
+        self.state_entries = _layout(self._state_variables, frozenset())
+        self.size = self.entries[-1].stop if self.entries else 0
+        self.state_size = self.state_entries[-1].stop if self.state_entries else 0
+        self.runs = _runs(self.entries)
+        self._tree = _numbered(self.layer.parameters, iter(range(len(self.entries))))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self.layer == other.layer
+
+    def __hash__(self) -> int:
+        return hash(self.layer)
+
+    def initial(self, seed: int, member: int = 0) -> tuple[Any, Any]:
+        """Draw theta (P,) and the state (S,) on the host, in float64."""
+        generator = random.generator(seed, random.WEIGHTS, member)
+        return (
+            _draw(self._variables, self.entries, generator),
+            _draw(self._state_variables, self.state_entries, generator),
+        )
+
+    def unflatten(self, theta: Any, xp: Any) -> Params:
+        """Return the tree of parameters: reshaped views of slices of theta."""
+        return _grow(self._tree, self.views(theta, xp))
+
+    def views(self, theta: Any, xp: Any) -> list[Any]:
+        """Return the parameters, as a list in layout order."""
+        return _views(theta, self.entries, xp)
+
+    def unflatten_state(self, state: Any, xp: Any) -> list[Any]:
+        """Return the pieces of the state, in layout order."""
+        return _views(state, self.state_entries, xp)
+
+    def flatten_state(self, kept: list[Any], xp: Any) -> Any:
+        """Join what one pass kept into one vector (..., S)."""
+        return _join(kept, self.state_entries, xp)
+
+    def pieces(self, dparams: Params) -> list[Any]:
+        """Return the gradients in layout order; None where an entry is frozen."""
+        found: list[Any] = [None] * len(self.entries)
+        _gather(self._tree, dparams, found)
+        return found
+
+    def flatten(self, dparams: Params, xp: Any) -> Any:
+        """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
+        pieces = self.pieces(dparams)
+        some = next(
+            (g, e)
+            for g, e in zip(pieces, self.entries, strict=True)
+            if g is not None
+        )
+        lead = some[0].shape[: some[0].ndim - len(some[1].shape)]
+        filled = [
+            xp.zeros((*lead, *e.shape), dtype=some[0].dtype) if g is None else g
+            for g, e in zip(pieces, self.entries, strict=True)
+        ]
+        return _join(filled, self.entries, xp)
+
+    def forward(self, params: Params, x: Any, context: Context) -> Any:
+        """Return ``(z, pullback)`` of the whole network."""
+        return self.layer.forward(params, x, context)
+
+
+def _leaves(tree: Any) -> Iterator[Variable]:
+    if isinstance(tree, Variable):
+        yield tree
+        return
+    for branch in tree:
+        yield from _leaves(branch)
+
+
+def _learning(layer: Layer, prefix: str = "") -> Iterator[str]:
+    """Names of the parameters that training may change."""
+    if not layer.trainable:
+        return
+    parts: dict[str, Layer] = {}
+    if isinstance(inner := getattr(layer, "layer", None), Layer):
+        parts = {"layer": inner}
+    elif isinstance(layers := getattr(layer, "layers", None), tuple):
+        parts = {str(i): part for i, part in enumerate(layers)}
+    if not parts:
+        yield from (prefix + v.name for v in _leaves(layer.parameters))
+    for name, part in parts.items():
+        yield from _learning(part, f"{prefix}{name}.")
+
+
+def _layout(variables: Any, frozen: Any) -> tuple[Entry, ...]:
+    entries, start = [], 0
+    for v in variables:
+        stop = start + math.prod(v.shape)
+        entries.append(
+            Entry(v.name, v.shape, start, stop, v.decay, v.name not in frozen)
+        )
+        start = stop
+    return tuple(entries)
+
+
+def _runs(entries: tuple[Entry, ...]) -> tuple[Run, ...]:
+    runs: list[Run] = []
+    for e in entries:
+        if runs and runs[-1].trainable == e.trainable:
+            last = runs.pop()
+            runs.append(Run(last.start, e.stop, e.trainable, (*last.entries, e)))
+        else:
+            runs.append(Run(e.start, e.stop, e.trainable, (e,)))
+    return tuple(runs)
+
+
+def _draw(variables: Any, entries: tuple[Entry, ...], generator: Any) -> Any:
+    parts = [np.ravel(v.initializer(v.shape, generator)) for v in variables]
+    if not entries:
+        return np.zeros(0)
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _views(vector: Any, entries: tuple[Entry, ...], xp: Any) -> list[Any]:
+    lead = vector.shape[:-1]
+    return [
+        xp.reshape(vector[..., e.start : e.stop], (*lead, *e.shape)) for e in entries
+    ]
+
+
+def _join(pieces: list[Any], entries: tuple[Entry, ...], xp: Any) -> Any:
+    flat = [
+        xp.reshape(p, (*p.shape[: p.ndim - len(e.shape)], e.stop - e.start))
+        for p, e in zip(pieces, entries, strict=True)
+    ]
+    return xp.concat(flat, axis=-1)
+
+
+def _numbered(tree: Any, numbers: Iterator[int]) -> Any:
+    if isinstance(tree, Variable):
+        return next(numbers)
+    return tuple(_numbered(branch, numbers) for branch in tree)
+
+
+def _grow(tree: Any, leaves: list[Any]) -> Any:
+    if isinstance(tree, int):
+        return leaves[tree]
+    return tuple(_grow(branch, leaves) for branch in tree)
+
+
+def _gather(tree: Any, grads: Any, found: list[Any]) -> None:
+    if isinstance(tree, int):
+        found[tree] = grads
+    elif grads is not None:
+        for branch, grad in zip(tree, grads, strict=True):
+            _gather(branch, grad, found)

@@ -1,0 +1,110 @@
+"""Pictures, drawn with matplotlib (the extra `plot`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ChainruleError
+
+__all__ = ["MissingPlotLibraryError", "history", "parabola", "sphere"]
+
+_BLUE, _ORANGE, _GREY = "#2563a8", "#e07b39", "#8a8f98"
+
+
+class MissingPlotLibraryError(ChainruleError, ImportError):
+    """Matplotlib is not installed."""
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib as mpl
+        from matplotlib import pyplot
+    except ImportError as error:
+        msg = (
+            "pictures need matplotlib, which is not installed. "
+            "Install it with: pip install 'chainrule[plot]'"
+        )
+        raise MissingPlotLibraryError(msg) from error
+    style = {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.grid": True,
+        "grid.color": "#e6e8eb",
+        "legend.frameon": False,
+    }
+    return mpl.rc_context(style), pyplot
+
+
+def history(record: Any, ax: Any = None) -> Any:
+    """Draw loss and val_loss over the epochs, on a logarithmic axis; return the axes."""
+    style, plt = _pyplot()
+    with style:
+        ax = ax or plt.figure(figsize=(6, 3.6), layout="constrained").subplots()
+        epochs = np.arange(1, record.epochs + 1)
+        for name, colour in (("loss", _BLUE), ("val_loss", _ORANGE)):
+            if name in record:
+                ax.plot(epochs, record[name], color=colour, label=name)
+        values = np.concatenate([np.ravel(record[k]) for k in record if "loss" in k])
+        if values.size and (values[np.isfinite(values)] > 0).all():
+            ax.set_yscale("log")
+        ax.set(xlabel="epoch", ylabel="loss")
+        if "val_loss" in record:
+            ax.legend()
+    return ax
+
+
+def parabola(x: Any, truth: Any, fit: Any, samples: Any, path: Path, title: str) -> None:
+    """Write the picture of f(x) = x²: the fit on the truth, and the error below.
+
+    x, truth, fit (n,); samples (k, 2) are some of the points that were fitted.
+    """
+    style, plt = _pyplot()
+    with style:
+        figure = plt.figure(figsize=(6.4, 6), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
+        top.plot(x, truth, color=_GREY, lw=6, alpha=0.35, label="f(x) = x²")
+        top.plot(x, fit, color=_BLUE, lw=1.8, label="network")
+        top.plot(*samples.T, "o", ms=4, mfc="white", mec=_ORANGE, label="some samples")
+        top.set(ylabel="f(x)", title=title)
+        top.legend(loc="upper center")
+        error = 1e3 * (fit - truth)
+        bottom.axhline(0.0, color=_GREY, lw=1)
+        bottom.fill_between(x, error, color=_ORANGE, alpha=0.35, lw=0)
+        bottom.plot(x, error, color=_ORANGE, lw=1.2)
+        bottom.set(xlabel="x", ylabel="error × 1000")
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
+
+
+def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None:
+    """Write the picture of the sphere: points (n, 3) coloured by their error (n,)."""
+    style, plt = _pyplot()
+    with style:
+        figure = plt.figure(figsize=(10, 5), layout="constrained")
+        grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
+        left = figure.add_subplot(grid[0], projection="3d")
+        colours = left.scatter(
+            *points.T, c=error, cmap="viridis", s=14, alpha=1.0, linewidths=0
+        )
+        left.set_box_aspect((1, 1, 1), zoom=1.1)
+        left.view_init(elev=22, azim=-55)
+        ticks = (-1, 0, 1)
+        left.set(xlabel="x", ylabel="y", zlabel="z", title=title)
+        left.set(xticks=ticks, yticks=ticks, zticks=ticks)
+        for axis in (left.xaxis, left.yaxis, left.zaxis):
+            axis.set_pane_color((1, 1, 1, 0))
+        bar = figure.colorbar(colours, ax=left, shrink=0.7, pad=0.1)
+        bar.set_label("distance from the true point")
+        bar.outline.set_visible(False)
+        bar.ax.grid(False)
+        right = figure.add_subplot(grid[1])
+        right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE)
+        right.set(xlabel="epoch", ylabel="squared error", title="Training loss")
+        figure.savefig(path, dpi=150)
+        plt.close(figure)

@@ -1,0 +1,168 @@
+"""Learning rates as functions of the step, computed on the host in float64.
+
+A schedule is any callable from the step's number (0, 1, 2, ...) to a learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from chainrule import _checks
+from chainrule._record import Record
+from chainrule.errors import ArgumentError, ArgumentTypeError
+
+__all__ = [
+    "Constant",
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "StepDecay",
+    "get",
+]
+
+
+def _rate(name: str, value: Any) -> float:
+    return _checks.real(name, value, 0.0, open_low=True)
+
+
+class Constant(Record):
+    """The same learning rate at every step."""
+
+    learning_rate: float
+
+    def __init__(self, learning_rate: float) -> None:
+        self._set(learning_rate=_rate("learning_rate", learning_rate))
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate."""
+        return self.learning_rate
+
+
+class ExponentialDecay(Record):
+    """learning_rate · decay_rate^(step / decay_steps)."""
+
+    learning_rate: float
+    decay_steps: int
+    decay_rate: float
+
+    def __init__(
+        self, learning_rate: float, decay_steps: int, decay_rate: float
+    ) -> None:
+        self._set(
+            learning_rate=_rate("learning_rate", learning_rate),
+            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
+            decay_rate=_rate("decay_rate", decay_rate),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return float(self.learning_rate * self.decay_rate ** (step / self.decay_steps))
+
+
+class CosineDecay(Record):
+    """Half a cosine from learning_rate to final, after a linear warm-up.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The highest rate.
+    decay_steps : int
+        Steps from the start, warm-up included, until `final` is reached; it stays.
+    warmup_steps : int
+        The rate rises in this many equal steps; the last of them is learning_rate.
+    final : float
+        The lowest rate.
+
+    Notes
+    -----
+    Source: Loshchilov, Hutter 2016 (arXiv:1608.03983), without restarts.
+    """
+
+    learning_rate: float
+    decay_steps: int
+    warmup_steps: int
+    final: float
+
+    def __init__(
+        self,
+        learning_rate: float,
+        decay_steps: int,
+        warmup_steps: int = 0,
+        final: float = 0.0,
+    ) -> None:
+        self._set(
+            learning_rate=_rate("learning_rate", learning_rate),
+            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
+            warmup_steps=_checks.integer("warmup_steps", warmup_steps, 0),
+            final=_checks.real("final", final, 0.0),
+        )
+        if self.warmup_steps >= self.decay_steps:
+            msg = (
+                f"warmup_steps must be below decay_steps, which includes them; got "
+                f"{warmup_steps} and {decay_steps}."
+            )
+            raise ArgumentError(msg)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        span = self.decay_steps - self.warmup_steps
+        part = min(1.0, (step - self.warmup_steps) / span)
+        height = 0.5 * (1.0 + math.cos(math.pi * part))
+        return self.final + (self.learning_rate - self.final) * height
+
+
+class StepDecay(Record):
+    """learning_rate · factor^(number of whole `every` steps that have passed)."""
+
+    learning_rate: float
+    every: int
+    factor: float
+
+    def __init__(self, learning_rate: float, every: int, factor: float = 0.1) -> None:
+        self._set(
+            learning_rate=_rate("learning_rate", learning_rate),
+            every=_checks.integer("every", every, 1),
+            factor=_rate("factor", factor),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return float(self.learning_rate * self.factor ** (step // self.every))
+
+
+class InverseTimeDecay(Record):
+    """learning_rate / (1 + decay_rate · step / decay_steps): the 1/t schedule."""
+
+    learning_rate: float
+    decay_steps: int
+    decay_rate: float
+
+    def __init__(
+        self, learning_rate: float, decay_steps: int, decay_rate: float = 1.0
+    ) -> None:
+        self._set(
+            learning_rate=_rate("learning_rate", learning_rate),
+            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
+            decay_rate=_checks.real("decay_rate", decay_rate, 0.0),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return self.learning_rate / (1.0 + self.decay_rate * step / self.decay_steps)
+
+
+def get(learning_rate: Any) -> Callable[[int], float]:
+    """Return a schedule from a number, or as it is if it is callable."""
+    if callable(learning_rate) and not isinstance(learning_rate, type):
+        return learning_rate  # type: ignore[no-any-return]
+    if isinstance(learning_rate, str):
+        msg = (
+            f"learning_rate must be a number above 0 or a schedule; "
+            f"got {learning_rate!r} (str)."
+        )
+        raise ArgumentTypeError(msg)
+    return Constant(learning_rate)

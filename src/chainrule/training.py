@@ -1,0 +1,449 @@
+"""Training: the step, the epoch as a scan, evaluation; a generator of epoch records.
+
+Everything here is a function of what it is given. Whoever calls `epochs` hands over a
+`State` of copies: while it runs, its arrays are overwritten or given away.
+"""
+
+from __future__ import annotations
+
+from collections import deque, namedtuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule import random
+from chainrule._typing import Shape
+from chainrule.batches import order
+from chainrule.context import Context
+from chainrule.errors import DivergenceError
+from chainrule.network import Network
+
+__all__ = ["Data", "Problem", "Record", "State", "epochs", "evaluate", "outputs"]
+
+# Rows of one forward pass in inference: bounds memory, and JAX's compiled shapes.
+CHUNK = 8192
+# Epochs that may be under way before their finiteness is asked for, if nobody listens.
+LAG = 8
+
+
+class Data(NamedTuple):
+    """Samples on the backend: x (n, ...), targets t (n, ...), weights (n,) or None."""
+
+    x: Any
+    t: Any
+    weight: Any
+
+
+class State(NamedTuple):
+    """All that training carries from one epoch to the next.
+
+    theta (..., P), state (..., S) and the slots (..., P) live on the backend; step and
+    epoch count from the model's birth; rate is the last step's learning rate.
+    """
+
+    theta: Any
+    state: Any
+    slots: tuple[Any, ...]
+    step: int
+    epoch: int
+    rate: float
+
+
+class Record(NamedTuple):
+    """What one epoch leaves: its loss, the state to go on with, and a safe copy.
+
+    `loss` is a scalar of the backend (one value per member, for an ensemble), which
+    costs a synchronisation to read. `weights` is ``(theta, state)`` as they last were
+    finite, in memory that nobody overwrites.
+    """
+
+    loss: Any
+    weights: tuple[Any, Any]
+    state: State
+
+
+def build_epoch(
+    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+) -> Any:
+    """Return the epoch as a pure function of arrays, ready for `Backend.compile`.
+
+    Parameters
+    ----------
+    backend : Backend
+    network : Network
+    loss : Loss
+    kind : Optimizer
+        What `Optimizer.kind` returned: the structure, without the numbers.
+    names : tuple of str
+        Names of the columns of the scalars.
+
+    Returns
+    -------
+    epoch : function
+        ``epoch(carry, weights, data, parts) -> (carry, weights, loss, finite)`` with
+        carry = (theta, state, slots) and parts = ((order, rows, keys), ...): the whole
+        batches, then the remainder as a smaller step of its own.
+    """
+    xp = backend.xp
+    Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
+    columns = range(len(names))
+    unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
+    decays = bool(kind.weight_decay)
+
+    def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
+        theta, state, slots = carry
+        x, t, weight = batch
+        s = Scalars(*[row[i] for i in columns])
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, train=True, state=pieces, key=key)
+        z, pullback = network.forward(unflatten(theta), x, context)
+        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
+        (dz,) = loss_pullback()
+        _, dparams = pullback(dz, dx=False)
+        gradient = network.pieces(dparams)
+        scale = _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
+
+        def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+            if scale is not None:
+                g = g * scale[..., None]
+            return kind.update(xp, s, g, decay, theta, *slots)
+
+        theta, *slots = backend.elementwise(
+            update, (theta, *slots), gradient, network, decays
+        )
+        if network.state_size:
+            state = network.flatten_state(context.kept, xp)
+        mass = None if weight is None else xp.sum(weight)
+        return (theta, state, tuple(slots)), (value, mass)
+
+    def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
+        total = masses = 0.0
+        for index, rows, keys in parts:
+            carry, (values, mass) = backend.scan(step, carry, data, index, rows, keys)
+            if mass is None:
+                total = total + xp.sum(values, axis=0) * index.shape[1]
+                masses += index.shape[0] * index.shape[1]
+            else:
+                mass = mass[(..., *[None] * (values.ndim - 1))]
+                total = total + xp.sum(values * mass, axis=0)
+                masses = masses + xp.sum(mass, axis=0)
+        theta, state, slots = carry
+        if data.weight is not None:
+            masses = xp.where(masses > 0, masses, 1.0)
+        mean = total / masses
+        finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
+        keep = finite[..., None]
+        weights = (
+            xp.where(keep, theta, weights[0]),
+            xp.where(keep, state, weights[1]) if network.state_size else state,
+        )
+        return (theta, state, backend.flush(slots)), weights, mean, xp.all(finite)
+
+    return epoch
+
+
+def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
+    """min(1, limit / norm) over all pieces, one per leading axis."""
+    total: Any = 0.0
+    for g, entry in zip(gradient, network.entries, strict=True):
+        if g is not None:
+            axes = tuple(range(-len(entry.shape), 0))
+            total = total + xp.sum(g * g, axis=axes)
+    norm = xp.sqrt(total)
+    # Where the norm is within the limit the quotient is at least 1, and 0 / 0 is not met.
+    return limit / xp.where(norm > limit, norm, xp.ones_like(norm) * limit)
+
+
+def epochs(
+    backend: Any,
+    network: Network,
+    loss: Any,
+    optimizer: Any,
+    state: State,
+    data: Data,
+    *,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    dtype: str,
+    factor: Any,
+    listening: bool,
+) -> Iterator[Record]:
+    """Train, yielding a `Record` after each epoch.
+
+    Parameters
+    ----------
+    backend : Backend
+        Entered by the caller through its `scope`.
+    network : Network
+    loss : Loss
+    optimizer : Optimizer or ProblemOptimizer
+    state : State
+        Given away by the caller.
+    data : Data
+    epochs, batch_size : int
+    shuffle : bool
+    seed : int
+    dtype : str
+    factor : function
+        Returns what the learning rates are multiplied with, asked at each epoch.
+    listening : bool
+        Whether somebody reads each loss; if not, nothing waits for the device.
+
+    Raises
+    ------
+    DivergenceError
+        When the loss or the parameters stop being finite.
+    """
+    if not hasattr(optimizer, "update"):
+        yield from _problem_epochs(
+            backend, network, loss, optimizer, state, data, epochs, batch_size
+        )
+        return
+    kind = optimizer.kind()
+    samples = data.x.shape[0]
+    names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
+    run = backend.compile(build_epoch, network, loss, kind, names, donate=1)
+    carry = (state.theta, state.state, state.slots)
+    weights = (backend.copy(state.theta), backend.copy(state.state))
+    step, first, rate = state.step, state.epoch, state.rate
+    pending: deque[tuple[int, Any]] = deque()
+    lag = 0 if backend.eager or listening else LAG
+    fixed = None if shuffle else _indices(backend, samples, batch_size, None, 0)
+    for epoch in range(first, first + epochs):
+        indices = fixed or _indices(backend, samples, batch_size, seed, epoch)
+        parts = []
+        for index in indices:
+            steps = index.shape[0]
+            rates = optimizer.rates(step, steps, factor())
+            rows = _rows(optimizer.scalars(step, rates, rate), steps)
+            keys = None
+            if network.draws:
+                host = random.step_keys(seed, step, steps, network.draws)
+                keys = backend.asarray(host)
+            parts.append((index, backend.rows(rows, dtype), keys))
+            step, rate = step + steps, float(rates[-1])
+        carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
+        pending.append((epoch - first + 1, finite))
+        yield Record(mean, weights, State(*carry, step, epoch + 1, rate))
+        while len(pending) > lag:
+            _ask(backend, *pending.popleft())
+    for number, flag in pending:
+        _ask(backend, number, flag)
+
+
+def _ask(backend: Any, number: int, finite: Any) -> None:
+    if not bool(backend.to_numpy(finite)):
+        msg = (
+            f"training diverged: the loss or the parameters stopped being finite in "
+            f"epoch {number} of this fit. The parameters of the last finite epoch are "
+            f"kept, the optimizer starts anew. Lower the learning rate, set clip_norm, "
+            f"or scale x and y."
+        )
+        raise DivergenceError(msg)
+
+
+def _indices(
+    backend: Any, samples: int, batch_size: int, seed: int | None, epoch: int
+) -> list[Any]:
+    parts = order(samples, batch_size, seed=seed, epoch=epoch)
+    return [backend.indices(part) for part in parts if part is not None]
+
+
+def _rows(scalars: dict[str, Any], steps: int) -> Any:
+    """Stack scalars into a float64 matrix (steps, k)."""
+    rows = np.empty((steps, len(scalars)))
+    for k, value in enumerate(scalars.values()):
+        rows[:, k] = value
+    return rows
+
+
+class Problem:
+    """A whole training problem, for optimizers that make their own iterations.
+
+    Parameters
+    ----------
+    backend : Backend
+    network : Network
+    loss : Loss
+    data : Data
+    batch_size : int
+        Rows that are worked on at a time; bounds memory, changes no result.
+    state : array, shape (S,)
+        The network's state: the passes are those of inference, so that the value is a
+        function of theta alone.
+    """
+
+    def __init__(
+        self,
+        backend: Any,
+        network: Network,
+        loss: Any,
+        data: Data,
+        batch_size: int,
+        state: Any,
+    ) -> None:
+        self.backend, self.network, self.loss = backend, network, loss
+        self.data, self.batch_size, self.state = data, batch_size, state
+
+    def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
+        """Return the loss over all samples (...) and its gradient, shape of theta."""
+        backend = self.backend
+        run = backend.compile(build_value_and_gradient, self.network, self.loss)
+        samples = self.data.x.shape[0]
+        value = gradient = None
+        mass = None if self.data.weight is None else backend.xp.sum(self.data.weight)
+        for low in range(0, samples, self.batch_size):
+            some = slice(low, min(low + self.batch_size, samples))
+            part = Data(*[None if a is None else a[some, ...] for a in self.data])
+            share = part.x.shape[0] / samples
+            if mass is not None:
+                safe = backend.xp.where(mass > 0, mass, 1.0)
+                share = backend.xp.sum(part.weight) / safe
+            v, g = run(theta, self.state, part, share)
+            value = v if value is None else value + v
+            gradient = g if gradient is None else gradient + g
+        return value, gradient
+
+
+def build_value_and_gradient(backend: Any, network: Network, loss: Any) -> Any:
+    """Return ``f(theta, state, data, share) -> (share·loss, its gradient)``."""
+    xp = backend.xp
+
+    def value_and_gradient(theta: Any, state: Any, data: Any, share: Any) -> Any:
+        x, t, weight = data
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, state=pieces)
+        z, pullback = network.forward(network.unflatten(theta, xp), x, context)
+        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
+        (dz,) = loss_pullback()
+        _, dparams = pullback(dz * share, dx=False)
+        return value * share, network.flatten(dparams, xp)
+
+    return value_and_gradient
+
+
+def _problem_epochs(
+    backend: Any,
+    network: Network,
+    loss: Any,
+    optimizer: Any,
+    state: State,
+    data: Data,
+    epochs: int,
+    batch_size: int,
+) -> Iterator[Record]:
+    problem = Problem(backend, network, loss, data, batch_size, state.state)
+    memory = state.slots[0] if state.slots else None
+    step, epoch = state.step, state.epoch
+    iterations = optimizer.minimise(problem, state.theta, memory)
+    weights = (backend.copy(state.theta), state.state)
+    xp = backend.xp
+    for number, (theta, value, new) in zip(range(1, epochs + 1), iterations, strict=False):
+        finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
+        if bool(backend.to_numpy(finite)):
+            weights = (backend.copy(theta), state.state)
+        step, epoch = step + 1, epoch + 1
+        yield Record(
+            value, weights, State(theta, state.state, (new,), step, epoch, state.rate)
+        )
+        _ask(backend, number, finite)
+
+
+# Inference.
+
+
+def build_output(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x) -> z`` in inference."""
+    xp = backend.xp
+
+    def output(theta: Any, state: Any, x: Any) -> Any:
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, state=pieces)
+        return network.forward(network.unflatten(theta, xp), x, context)[0]
+
+    return output
+
+
+def build_loss(backend: Any, network: Network, loss: Any) -> Any:
+    """Return ``f(theta, state, x, t, weight) -> (loss, mass)`` in inference."""
+    xp = backend.xp
+    output = build_output(backend, network)
+
+    def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
+        z = output(theta, state, x)
+        return loss(z, t, weight, network.output_shape, xp=xp)[0], xp.sum(weight)
+
+    return value
+
+
+def build_jacobian(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x) -> J`` of shape (batch, *out, *in)."""
+    xp = backend.xp
+
+    def jacobian(theta: Any, state: Any, x: Any) -> Any:
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, state=pieces)
+        z, pullback = network.forward(network.unflatten(theta, xp), x, context)
+        out, batch = network.output_shape, z.shape[0]
+        size = int(np.prod(out))
+        # A leading axis on dz, fed with the identity: one cotangent per output.
+        eye = xp.reshape(xp.eye(size, dtype=z.dtype), (size, 1, *out))
+        dz = xp.broadcast_to(eye, (size, batch, *out))
+        dx, _ = pullback(dz, dp=False)
+        dx = xp.moveaxis(dx, 0, 1)
+        return xp.reshape(dx, (batch, *out, *network.input_shape))
+
+    return jacobian
+
+
+def _padded(backend: Any, a: Any, low: int) -> tuple[Any, int]:
+    """Rows low ... low + CHUNK of a, filled up with zeros to a power of two if it pays."""
+    part = a[low : min(low + CHUNK, a.shape[0]), ...]
+    rows = part.shape[0]
+    if not backend.pads or rows == 0:
+        return part, rows
+    target = 1 << (rows - 1).bit_length()
+    if target > rows:
+        xp = backend.xp
+        fill = xp.zeros((target - rows, *part.shape[1:]), dtype=part.dtype)
+        part = xp.concat([part, fill], axis=0)
+    return part, rows
+
+
+def outputs(
+    backend: Any, network: Network, weights: tuple[Any, Any], x: Any, build: Any
+) -> Any:
+    """Apply a function built by `build` to x in chunks; join the results."""
+    run = backend.compile(build, network)
+    parts = []
+    for low in range(0, max(1, x.shape[0]), CHUNK):
+        part, rows = _padded(backend, x, low)
+        z = run(*weights, part)
+        parts.append(z if z.shape[0] == rows else z[:rows, ...])
+    return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+
+
+def evaluate(
+    backend: Any, network: Network, loss: Any, weights: tuple[Any, Any], data: Data
+) -> Any:
+    """Return the loss over all samples in inference, a scalar of the backend."""
+    run = backend.compile(build_loss, network, loss)
+    xp = backend.xp
+    weight = data.weight
+    if weight is None:
+        weight = xp.ones((data.x.shape[0],), dtype=data.x.dtype)
+    total = mass = None
+    for low in range(0, data.x.shape[0], CHUNK):
+        x, t, w = (_padded(backend, a, low)[0] for a in (data.x, data.t, weight))
+        value, share = run(*weights, x, t, w)
+        total = value * share if total is None else total + value * share
+        mass = share if mass is None else mass + share
+    return total / xp.where(mass > 0, mass, xp.ones_like(mass))
+
+
+def sample_shape(x: Any) -> Shape:
+    """Shape of one sample of x (n, ...)."""
+    return tuple(x.shape[1:])

@@ -1,0 +1,38 @@
+"""Fixtures: one library after the other, each at its strictest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_strict
+import pytest
+from support import FLAGS, LIBRARIES, Library, library
+
+
+@pytest.fixture(autouse=True)
+def strict_flags() -> Iterator[None]:
+    """Set array-api-strict's flags for each test: other libraries change them."""
+    with array_api_strict.ArrayAPIStrictFlags(**FLAGS):
+        yield
+
+
+@pytest.fixture(params=LIBRARIES)
+def lib(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """An array library; JAX in 64 bits."""
+    name: str = request.param
+    if name == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            yield library(name)
+    else:
+        yield library(name)
+
+
+@pytest.fixture(params=LIBRARIES)
+def where(request: pytest.FixtureRequest) -> Any:
+    """Keyword arguments of `Model`: each backend."""
+    from support import backend
+
+    return backend(request.param)
