@@ -47,4 +47,14 @@ class NotBuiltError(ChainruleError, RuntimeError):
 
 
 class DivergenceError(ChainruleError, ArithmeticError):
-    """The loss or the parameters stopped being finite during training."""
+    """The loss or the parameters stopped being finite during training.
+
+    Attributes
+    ----------
+    epochs : int
+        How many epochs of the fit were finite.
+    """
+
+    def __init__(self, message: str, *, epochs: int = 0) -> None:
+        super().__init__(message)
+        self.epochs = epochs

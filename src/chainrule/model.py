@@ -15,6 +15,7 @@ from chainrule.callbacks import ProgressBar
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
+    DivergenceError,
     NotBuiltError,
     ShapeError,
 )
@@ -370,6 +371,7 @@ class Model:
         bar = ProgressBar(progress, epochs, steps)
         logs: dict[str, Any] = {}
         whole = True  # whether the slots are those of the end of an epoch
+        step, epoch = self._step, self._epoch
         try:
             with Interrupt() as interrupt:
                 for hook in hooks:
@@ -408,6 +410,12 @@ class Model:
                     next(records, None)  # what is still pending is asked for
         except KeyboardInterrupt:
             history.interrupted = True
+        except DivergenceError as error:
+            # Epochs that were under way already do not count.
+            self._epoch = epoch + error.epochs
+            self._step = step + error.epochs * steps
+            pending = pending[: error.epochs]
+            raise
         finally:
             # In the midst of an epoch an update may be half made: the parameters are
             # those of the last whole epoch, and the slots start anew.
@@ -416,10 +424,7 @@ class Model:
             records.close()
             bar.close()
             for loss in pending:
-                value = self._number(loss)
-                if not np.all(np.isfinite(value)):
-                    break
-                history.append({"loss": value})
+                history.append({"loss": self._number(loss)})
             self.history.extend(history)
         for hook in hooks:
             hook.on_train_end(dict(logs))

@@ -227,9 +227,9 @@ def epochs(
             step, rate = step + steps, float(rates[-1])
         carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
         pending.append((epoch - first + 1, finite))
-        yield Record(mean, weights, State(*carry, step, epoch + 1, rate))
         while len(pending) > lag:
             _ask(backend, *pending.popleft())
+        yield Record(mean, weights, State(*carry, step, epoch + 1, rate))
     for number, flag in pending:
         _ask(backend, number, flag)
 
@@ -242,7 +242,7 @@ def _ask(backend: Any, number: int, finite: Any) -> None:
             f"kept, the optimizer starts anew. Lower the learning rate, set clip_norm, "
             f"or scale x and y."
         )
-        raise DivergenceError(msg)
+        raise DivergenceError(msg, epochs=number - 1)
 
 
 def _indices(
@@ -339,17 +339,15 @@ def _problem_epochs(
     memory = state.slots[0] if state.slots else None
     step, epoch = state.step, state.epoch
     iterations = optimizer.minimise(problem, state.theta, memory)
-    weights = (backend.copy(state.theta), state.state)
     xp = backend.xp
     for number, (theta, value, new) in zip(range(1, epochs + 1), iterations, strict=False):
         finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
-        if bool(backend.to_numpy(finite)):
-            weights = (backend.copy(theta), state.state)
+        _ask(backend, number, finite)
+        weights = (backend.copy(theta), state.state)
         step, epoch = step + 1, epoch + 1
         yield Record(
             value, weights, State(theta, state.state, (new,), step, epoch, state.rate)
         )
-        _ask(backend, number, finite)
 
 
 # Inference.

@@ -6,7 +6,6 @@ without any library's tricks.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,7 +107,8 @@ class Backend:
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:
         """Return a context inside which this library computes as the model asks."""
-        return contextlib.nullcontext()
+        # Generic namespaces may be NumPy underneath: see the NumPy engine.
+        return np.errstate(all="ignore")
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return ``build(self, *key)``, a pure function, compiled if the library can.

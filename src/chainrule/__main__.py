@@ -1,0 +1,159 @@
+"""``python -m chainrule``: the paper's two figures, trained and drawn.
+
+Figure 2, f(x) = x² on [-1, 1], and figure 1, points on a sphere: a network from the two
+angles of a point to its x, y and z.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import chainrule as cr
+
+__all__ = ["main"]
+
+
+class Task(NamedTuple):
+    """A figure: its samples, its network, and how it is trained."""
+
+    name: str
+    x: Any
+    y: Any
+    units: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+
+def parabola(epochs: int | None) -> Task:
+    """f(x) = x² on [-1, 1], 256 points."""
+    x = np.linspace(-1.0, 1.0, 256)[:, None]
+    return Task("parabola", x, x**2, (32, 32, 1), epochs or 500, 32, 1e-2)
+
+
+def sphere(epochs: int | None) -> Task:
+    """Points on the unit sphere, a Fibonacci lattice: (angles) -> (x, y, z).
+
+    The inputs are the two angles, scaled to [-1, 1]: longitude / π and
+    2 · colatitude / π - 1.
+    """
+    n = 1024
+    i = np.arange(n)
+    z = 1.0 - (2.0 * i + 1.0) / n
+    golden = np.pi * (3.0 - np.sqrt(5.0))
+    longitude = np.mod(golden * i + np.pi, 2.0 * np.pi) - np.pi
+    colatitude = np.arccos(z)
+    x = np.stack([longitude / np.pi, 2.0 * colatitude / np.pi - 1.0], axis=1)
+    r = np.sin(colatitude)
+    y = np.stack([r * np.cos(longitude), r * np.sin(longitude), z], axis=1)
+    return Task("sphere", x, y, (64, 64, 3), epochs or 500, 32, 1e-2)
+
+
+class Result(NamedTuple):
+    """What a training run gave."""
+
+    model: Any
+    history: Any
+    output: Any
+    worst: float
+    rate: float
+
+
+def train(task: Task, backend: str, seed: int) -> Result:
+    """Train one figure's network on one backend."""
+    steps = task.epochs * -(-len(task.x) // task.batch_size)
+    schedule = cr.schedules.CosineDecay(
+        task.learning_rate, steps, warmup_steps=steps // 20
+    )
+    network = cr.MLP(task.units, activation="tanh")
+    optimizer = cr.Adam(schedule)
+    model = cr.Model(network, optimizer=optimizer, backend=backend, seed=seed)
+    start = time.perf_counter()
+    history = model.fit(task.x, task.y, epochs=task.epochs, batch_size=task.batch_size)
+    seconds = time.perf_counter() - start
+    output = model.predict(task.x)
+    worst = float(np.linalg.norm(output - task.y, axis=1).max())
+    return Result(model, history, output, worst, steps / seconds)
+
+
+def draw(task: Task, result: Result, folder: Path) -> Path:
+    """Write the task's picture."""
+    from chainrule import plotting
+
+    path = folder / f"{task.name}.png"
+    worst = f"worst error {result.worst:.1e}"
+    if task.name == "parabola":
+        x = np.linspace(-1.0, 1.0, 1001)
+        fit = np.asarray(result.model.predict(x[:, None]), dtype=np.float64)[:, 0]
+        samples = np.hstack([task.x, task.y])[::15]
+        plotting.parabola(x, x**2, fit, samples, path, f"f(x) = x²: {worst}")
+    else:
+        error = np.linalg.norm(result.output - task.y, axis=1)
+        losses = result.history["loss"]
+        plotting.sphere(result.output, error, losses, path, f"Sphere: {worst}")
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, print and draw; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m chainrule",
+        description="Train the paper's two figures, f(x) = x² and points on a sphere, "
+        "and write parabola.png and sphere.png.",
+    )
+    parser.add_argument(
+        "--backend",
+        default="numpy",
+        help="numpy (default), jax, torch, cupy, or all: every one that is here",
+    )
+    parser.add_argument("--epochs", type=int, help="epochs of each figure")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), help="folder of the pictures (default: .)"
+    )
+    options = parser.parse_args(arguments)
+    if options.epochs is not None and options.epochs < 1:
+        parser.error(f"--epochs must be at least 1; got {options.epochs}")
+    try:
+        here = cr.backends.available()
+        names = list(here) if options.backend == "all" else [options.backend]
+        if options.backend == "all":
+            print(here)
+        for name in names:
+            cr.backends.get(name)
+        options.out.mkdir(parents=True, exist_ok=True)
+        for task in (parabola(options.epochs), sphere(options.epochs)):
+            run(task, names, options)
+    except (cr.ChainruleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(task: Task, names: list[str], options: argparse.Namespace) -> None:
+    """Train a task on each backend, print its lines, and draw the first one's."""
+    results = {name: train(task, name, options.seed) for name in names}
+    for name, result in results.items():
+        print(
+            f"{task.name}: backend {name}, {result.rate:,.0f} steps a second, "
+            f"final loss {result.history['loss'][-1]:.2e}, "
+            f"worst error {result.worst:.2e}"
+        )
+    first, *others = names
+    for name in others:
+        gap = float(np.max(np.abs(results[name].output - results[first].output)))
+        print(f"{task.name}: {name} and {first} differ by at most {gap:.1e}")
+    try:
+        print(f"wrote {draw(task, results[first], options.out)}")
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,382 @@
+"""The seams of training: the step, the scan, carry ownership, agreement of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import chainrule as cr
+import numpy as np
+import pytest
+from chainrule import backends, training
+from chainrule.context import Context
+from chainrule.network import Network
+from support import LIBRARIES, backend
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(70, 4))
+Y = np.stack([np.sin(X[:, 0]) + X[:, 1] * X[:, 2], np.cos(X[:, 3])], axis=1)
+LABELS = RNG.integers(0, 2, 70)
+WEIGHT = RNG.uniform(0.0, 2.0, 70)
+
+
+def _plain(activation: str) -> cr.Layer:
+    return cr.MLP((16, 8, 2), activation)
+
+
+def _normed() -> cr.Layer:
+    # No bias before BatchNorm: it has no gradient, and Adam turns rounding into steps.
+    return cr.Sequential(
+        cr.Dense(16, bias=False),
+        cr.BatchNorm(),
+        cr.GELU(),
+        cr.Dropout(0.2),
+        cr.Residual(cr.Sequential(cr.Dense(16), cr.LayerNorm(), cr.Tanh())),
+        cr.Dense(2),
+    )
+
+
+CASES = {
+    "tanh, squared error, SGD with Nesterov": (
+        _plain("tanh"),
+        "squared_error",
+        cr.SGD(0.01, momentum=0.9, nesterov=True),
+        False,
+    ),
+    "relu, Huber, Adam": (_plain("relu"), "huber", cr.Adam(1e-3), True),
+    "gelu, cross entropy, AdamW": (
+        _plain("gelu"),
+        "cross_entropy",
+        cr.AdamW(1e-3, clip_norm=0.5),
+        False,
+    ),
+    "BatchNorm and Dropout, Adam": (_normed(), "squared_error", cr.Adam(1e-3), True),
+    "cosine, L2, RMSprop": (
+        _plain("silu"),
+        "squared_error",
+        cr.RMSprop(cr.schedules.CosineDecay(1e-3, 200, 20), weight_decay=1e-3),
+        True,
+    ),
+}
+
+
+def _trained(case: str, where: str, dtype: str) -> cr.Model:
+    network, loss, optimizer, weighted = CASES[case]
+    model = cr.Model(
+        network, loss=loss, optimizer=optimizer, dtype=dtype, seed=3, **backend(where)
+    )
+    y = LABELS if loss == "cross_entropy" else Y
+    # 70 = 4 · 16 + 6: five steps an epoch, the last of them smaller.
+    weight = WEIGHT if weighted else None
+    model.fit(X, y, epochs=40, batch_size=16, sample_weight=weight)
+    assert model._step == 200
+    return model
+
+
+def _host(model: cr.Model) -> dict[str, Any]:
+    theta, _ = model.get_weights()
+    assert model._bound is not None
+    return {e.name: theta[e.start : e.stop] for e in model._bound.entries}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("where", LIBRARIES[1:])
+def test_same_seed_same_trajectory_in_float64(case: str, where: str) -> None:
+    reference = _trained(case, "numpy", "float64")
+    other = _trained(case, where, "float64")
+    ours, theirs = _host(reference), _host(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        gap = np.linalg.norm(value - theirs[name]) / np.linalg.norm(value)
+        assert gap < 1e-10, (name, gap)
+    np.testing.assert_allclose(
+        reference.get_weights()[1], other.get_weights()[1], rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        reference.history["loss"], other.history["loss"], rtol=1e-10
+    )
+    # It did train: a test of agreement alone would pass on frozen weights.
+    assert reference.history["loss"][-1] < 0.9 * reference.history["loss"][0]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("where", LIBRARIES[1:])
+def test_same_seed_same_trajectory_in_float32(case: str, where: str) -> None:
+    ours = _host(_trained(case, "numpy", "float32"))
+    theirs = _host(_trained(case, where, "float32"))
+    for name, value in ours.items():
+        gap = np.linalg.norm(value - theirs[name]) / np.linalg.norm(value)
+        assert gap < 1e-4, (name, gap)
+
+
+def test_weights_are_bit_equal_before_training(where: dict[str, Any]) -> None:
+    for dtype in ("float32", "float64"):
+        ours = cr.Model(_normed(), dtype=dtype, seed=7).build(4)
+        theirs = cr.Model(_normed(), dtype=dtype, seed=7, **where).build(4)
+        for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            assert a.dtype == b.dtype == dtype
+            np.testing.assert_array_equal(a, b)
+
+
+def test_one_step_with_members(where: dict[str, Any]) -> None:
+    """Losses, clipping and history bear a leading axis on theta."""
+    members, engine = 3, backends.get(where["backend"], where.get("device"))
+    network = Network(_normed(), (4,))
+    loss = cr.losses.get("huber")
+    optimizer = cr.AdamW(1e-2, clip_norm=0.05)
+    hosts = [network.initial(5, k) for k in range(members)]
+    with engine.scope("float64"):
+        data = training.Data(
+            engine.asarray(X, "float64"),
+            engine.asarray(Y, "float64"),
+            engine.asarray(WEIGHT, "float64"),
+        )
+
+        def run(theta: Any, state: Any) -> Any:
+            theta = engine.asarray(theta, "float64")
+            zeros = tuple(engine.xp.zeros_like(theta) for _ in optimizer.slots)
+            start = training.State(
+                engine.copy(theta),
+                engine.copy(engine.asarray(state, "float64")),
+                zeros,
+                0,
+                0,
+                0.0,
+            )
+            (record,) = training.epochs(
+                engine,
+                network,
+                loss,
+                optimizer,
+                start,
+                data,
+                epochs=1,
+                batch_size=70,
+                shuffle=True,
+                seed=5,
+                dtype="float64",
+                factor=lambda: 1.0,
+                listening=True,
+            )
+            return [
+                engine.to_numpy(a)
+                for a in (record.loss, *record.weights, *record.state.slots)
+            ]
+
+        together = run(*(np.stack(group) for group in zip(*hosts, strict=True)))
+        alone = [run(*host) for host in hosts]
+    assert together[0].shape == (members,)
+    for k in range(members):
+        for all_members, one in zip(together, alone[k], strict=True):
+            np.testing.assert_allclose(all_members[k], one, rtol=1e-12, atol=1e-15)
+    # Each member was clipped by its own norm: first moments have the norm 0.1 · 0.05.
+    norms = np.linalg.norm(together[3], axis=-1)
+    np.testing.assert_allclose(norms, 0.1 * 0.05, rtol=1e-10)
+
+
+def test_the_remainder_is_a_smaller_step_of_its_own() -> None:
+    """By hand: SGD over batches of 3, 3 and 1 sample."""
+    x, y = X[:7], Y[:7]
+    model = cr.Model(cr.Dense(2), optimizer=cr.SGD(0.1), dtype="float64").build(4)
+    w, b = (np.array(a) for a in model.parameters.values())
+    losses = []
+    for some in (slice(0, 3), slice(3, 6), slice(6, 7)):
+        d = x[some] @ w.T + b - y[some]
+        losses.append((d**2).mean())
+        g = 2 * d / d.size
+        w, b = w - 0.1 * g.T @ x[some], b - 0.1 * g.sum(0)
+    history = model.fit(x, y, epochs=1, batch_size=3, shuffle=False)
+    np.testing.assert_allclose(model.parameters["weight"], w, rtol=1e-13)
+    np.testing.assert_allclose(model.parameters["bias"], b, rtol=1e-13)
+    assert history["loss"][0] == pytest.approx(np.dot(losses, [3, 3, 1]) / 7, rel=1e-13)
+
+
+def test_epoch_loss_is_the_weighted_mean_over_samples() -> None:
+    model = cr.Model(cr.Dense(2), optimizer=cr.SGD(1e-12), dtype="float64").build(4)
+    weight = WEIGHT.copy()
+    weight[:32] = 0.0  # whole batches without weight count nothing, and change nothing
+    history = model.fit(
+        X, Y, epochs=1, batch_size=16, shuffle=False, sample_weight=weight
+    )
+    z = model.predict(X)
+    wanted = np.average(((z - Y) ** 2).mean(1), weights=weight)
+    assert history["loss"][0] == pytest.approx(wanted, rel=1e-9)
+    assert model.evaluate(X, Y, weight)["loss"] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_no_weight_at_all_leaves_the_model_alone(where: dict[str, Any]) -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.SGD(0.1), **where).build(4)
+    before = model.get_weights()[0]
+    history = model.fit(X, Y, epochs=2, sample_weight=np.zeros(70))
+    assert history["loss"] == [0.0, 0.0]
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+def test_fit_twice_is_fit_once(where: dict[str, Any]) -> None:
+    models = [
+        cr.Model(_normed(), optimizer=cr.NAdam(1e-2), seed=1, **where) for _ in range(2)
+    ]
+    models[0].fit(X, Y, epochs=6)
+    models[1].fit(X, Y, epochs=2)
+    models[1].fit(X, Y, epochs=4)
+    np.testing.assert_array_equal(models[0].get_weights()[0], models[1].get_weights()[0])
+    assert models[0].history["loss"] == models[1].history["loss"]
+
+
+@pytest.mark.parametrize("target", LIBRARIES)
+def test_training_goes_on_elsewhere(where: dict[str, Any], target: str) -> None:
+    """`to` carries parameters, state, slots and counters; the old model stays."""
+    stay = cr.Model(_normed(), dtype="float64", seed=1, **where)
+    move = cr.Model(_normed(), dtype="float64", seed=1, **where)
+    stay.fit(X, Y, epochs=3)
+    move.fit(X, Y, epochs=3)
+    moved = move.to(*backend(target).values())
+    before = move.get_weights()[0]
+    stay.fit(X, Y, epochs=3)
+    moved.fit(X, Y, epochs=3)
+    np.testing.assert_allclose(
+        moved.get_weights()[0], stay.get_weights()[0], rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_array_equal(move.get_weights()[0], before)
+    assert len(move.history["loss"]) == 3
+    assert len(moved.history["loss"]) == 6
+
+
+def test_what_is_handed_out_is_a_copy(where: dict[str, Any]) -> None:
+    model = cr.Model(cr.MLP((5, 2)), **where).build(4)
+    theta, parameters = model.theta, model.parameters
+    host = model.backend.to_numpy(theta).copy()
+    model.fit(X, Y, epochs=2)
+    np.testing.assert_array_equal(model.backend.to_numpy(theta), host)
+    first = model.backend.to_numpy(parameters["0.weight"])
+    np.testing.assert_array_equal(first.ravel(), host[: first.size])
+    assert not np.array_equal(model.get_weights()[0], host)
+
+
+def test_inputs_are_left_alone(where: dict[str, Any]) -> None:
+    x, y = X.copy(), Y.copy()
+    x.flags.writeable = y.flags.writeable = False
+    cr.Model(_normed(), **where).fit(x, y, epochs=2)
+    np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_divergence_keeps_the_last_finite_parameters(
+    where: dict[str, Any], listen: bool
+) -> None:
+    """The schedule explodes in the fourth epoch."""
+    model = cr.Model(
+        cr.MLP((5, 2)),
+        optimizer=cr.SGD(lambda step: 0.01 if step < 15 else 1e25),
+        **where,
+    )
+    seen: list[Any] = []
+    callback = cr.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(model.get_weights()[0])
+    )
+    twin = cr.Model(cr.MLP((5, 2)), optimizer=cr.SGD(0.01), **where)
+    twin.fit(X, Y, epochs=3, batch_size=16)
+    hooks = [callback] if listen else []
+    with pytest.raises(cr.DivergenceError, match="epoch 4"):
+        model.fit(X, Y, epochs=30, batch_size=16, callbacks=hooks)
+    np.testing.assert_array_equal(model.get_weights()[0], twin.get_weights()[0])
+    assert model.history["loss"] == twin.history["loss"]
+    assert len(seen) == (3 if listen else 0)
+    assert (model._epoch, model._step) == (3, 15)
+    model.learning_rate = 1e-2  # and it can go on
+    model.fit(X, Y, epochs=1, batch_size=70)
+
+
+class Descent(cr.optimizers.ProblemOptimizer):
+    """Gradient descent with a halving line search: the smallest of the second kind."""
+
+    def minimise(
+        self, problem: Any, theta: Any, memory: Any
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        step = 1.0 if memory is None else memory
+        value, gradient = problem.value_and_gradient(theta)
+        while True:
+            while step > 1e-12:
+                new = theta - step * gradient
+                new_value, new_gradient = problem.value_and_gradient(new)
+                if float(new_value) < float(value):
+                    theta, value, gradient = new, new_value, new_gradient
+                    break
+                step /= 2
+            step *= 2
+            yield theta, value, step
+
+
+def test_the_second_kind_of_optimizer(where: dict[str, Any]) -> None:
+    """One epoch is one iteration on all samples; batch_size changes no result."""
+    runs = []
+    for batch_size in (70, 32):
+        model = cr.Model(cr.MLP((8, 2)), optimizer=Descent(), dtype="float64", **where)
+        history = model.fit(
+            X, Y, epochs=12, batch_size=batch_size, sample_weight=WEIGHT
+        )
+        assert len(history["loss"]) == 12
+        assert (np.diff(history["loss"]) < 0).all()
+        last = model.evaluate(X, Y, WEIGHT)["loss"]
+        assert history["loss"][-1] == pytest.approx(last, rel=1e-12)
+        runs.append(model.get_weights()[0])
+    np.testing.assert_allclose(*runs, rtol=1e-9, atol=1e-12)
+
+
+def test_jacobian_is_the_derivative_of_predict(where: dict[str, Any]) -> None:
+    model = cr.Model(_normed(), dtype="float64", **where)
+    model.fit(X, Y, epochs=2)
+    jacobian = model.jacobian(X[:5])
+    assert jacobian.shape == (5, 2, 4)
+    for k in range(4):
+        e = 1e-6 * np.eye(4)[k]
+        slope = (model.predict(X[:5] + e) - model.predict(X[:5] - e)) / 2e-6
+        np.testing.assert_allclose(jacobian[:, :, k], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_many_rows_are_predicted_in_chunks(
+    where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = cr.Model(_normed(), dtype="float64", **where)
+    model.fit(X, Y, epochs=1)
+    whole, loss = model.predict(X), model.evaluate(X, Y, WEIGHT)["loss"]
+    monkeypatch.setattr(training, "CHUNK", 16)
+    np.testing.assert_allclose(model.predict(X), whole, rtol=1e-12)
+    assert model.evaluate(X, Y, WEIGHT)["loss"] == pytest.approx(loss, rel=1e-12)
+    assert model.predict(X[:0]).shape == (0, 2)
+
+
+def test_context_gives_state_in_order() -> None:
+    xp = backends.get("numpy").xp
+    context = Context(xp, state=["a", "b", "c"])
+    assert [*context.take(2), *context.take(1)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("where", [name for name in LIBRARIES if name != "strict"])
+def test_the_readme_s_parabola(where: str) -> None:
+    x = np.linspace(-1, 1, 256)[:, None]
+    schedule = cr.schedules.CosineDecay(1e-2, 300 * 8)
+    model = cr.Model(
+        cr.MLP((32, 32, 1), "tanh"), optimizer=cr.Adam(schedule), backend=where
+    )
+    model.fit(x, x**2, epochs=300, batch_size=32)
+    assert np.abs(model.predict(x) - x**2).max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [name for name in LIBRARIES if name != "strict"])
+def test_digits(where: str) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    selection = pytest.importorskip("sklearn.model_selection")
+    x, y = datasets.load_digits(return_X_y=True)
+    split = selection.train_test_split(x / 16, y, random_state=0, stratify=y)
+    model = cr.Model(
+        cr.MLP((128, 10), "relu"),
+        loss="cross_entropy",
+        metrics=["accuracy"],
+        backend=where,
+    )
+    model.fit(split[0], split[2], epochs=40, batch_size=64)
+    assert model.evaluate(split[1], split[3])["accuracy"] >= 0.965
+    proba = model.predict_proba(split[1])
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
