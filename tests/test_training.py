@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import chainrule as cr
 import numpy as np
 import pytest
+
+import chainrule as cr
 from chainrule import backends, training
 from chainrule.context import Context
 from chainrule.network import Network
@@ -219,7 +220,9 @@ def test_fit_twice_is_fit_once(where: dict[str, Any]) -> None:
     models[0].fit(X, Y, epochs=6)
     models[1].fit(X, Y, epochs=2)
     models[1].fit(X, Y, epochs=4)
-    np.testing.assert_array_equal(models[0].get_weights()[0], models[1].get_weights()[0])
+    np.testing.assert_array_equal(
+        models[0].get_weights()[0], models[1].get_weights()[0]
+    )
     assert models[0].history["loss"] == models[1].history["loss"]
 
 
@@ -272,7 +275,7 @@ def test_divergence_keeps_the_last_finite_parameters(
     )
     seen: list[Any] = []
     callback = cr.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: seen.append(model.get_weights()[0])
+        on_epoch_end=lambda *_: seen.append(model.get_weights()[0])
     )
     twin = cr.Model(cr.MLP((5, 2)), optimizer=cr.SGD(0.01), **where)
     twin.fit(X, Y, epochs=3, batch_size=16)

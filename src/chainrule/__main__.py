@@ -26,6 +26,7 @@ class Task(NamedTuple):
     x: Any
     y: Any
     units: tuple[int, ...]
+    activation: str
     epochs: int
     batch_size: int
     learning_rate: float
@@ -34,25 +35,26 @@ class Task(NamedTuple):
 def parabola(epochs: int | None) -> Task:
     """f(x) = x² on [-1, 1], 256 points."""
     x = np.linspace(-1.0, 1.0, 256)[:, None]
-    return Task("parabola", x, x**2, (32, 32, 1), epochs or 500, 32, 1e-2)
+    units = (32, 32, 1)
+    return Task("parabola", x, x**2, units, "tanh", epochs or 4000, 32, 1e-2)
 
 
 def sphere(epochs: int | None) -> Task:
     """Points on the unit sphere, a Fibonacci lattice: (angles) -> (x, y, z).
 
-    The inputs are the two angles, scaled to [-1, 1]: longitude / π and
-    2 · colatitude / π - 1.
+    The inputs are the two angles: longitude in [-π, π), latitude in [-π/2, π/2].
     """
     n = 1024
     i = np.arange(n)
     z = 1.0 - (2.0 * i + 1.0) / n
     golden = np.pi * (3.0 - np.sqrt(5.0))
     longitude = np.mod(golden * i + np.pi, 2.0 * np.pi) - np.pi
-    colatitude = np.arccos(z)
-    x = np.stack([longitude / np.pi, 2.0 * colatitude / np.pi - 1.0], axis=1)
-    r = np.sin(colatitude)
+    latitude = np.arcsin(z)
+    x = np.stack([longitude, latitude], axis=1)
+    r = np.cos(latitude)
     y = np.stack([r * np.cos(longitude), r * np.sin(longitude), z], axis=1)
-    return Task("sphere", x, y, (64, 64, 3), epochs or 500, 32, 1e-2)
+    units = (48, 48, 48, 3)
+    return Task("sphere", x, y, units, "gelu_tanh", epochs or 2000, 32, 1e-2)
 
 
 class Result(NamedTuple):
@@ -71,7 +73,7 @@ def train(task: Task, backend: str, seed: int) -> Result:
     schedule = cr.schedules.CosineDecay(
         task.learning_rate, steps, warmup_steps=steps // 20
     )
-    network = cr.MLP(task.units, activation="tanh")
+    network = cr.MLP(task.units, activation=task.activation)
     optimizer = cr.Adam(schedule)
     model = cr.Model(network, optimizer=optimizer, backend=backend, seed=seed)
     start = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -87,7 +86,7 @@ class LambdaCallback(Callback):
 
 
 class _Monitor(Callback):
-    """What early stopping and plateau detection share: is this epoch the best?"""
+    """What early stopping and plateau detection share: which epoch is the best."""
 
     def __init__(
         self, monitor: str | None, patience: int, min_delta: float, mode: str
@@ -309,6 +308,8 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Write a line; the first one is preceded by the header."""
+        import csv
+
         names = sorted(logs)
         with self.filename.open("a" if self._begun else "w", newline="") as file:
             writer = csv.writer(file, delimiter=self.separator)
@@ -352,7 +353,7 @@ class ProgressBar:
         now = time.monotonic()
         if last or now >= self._next:
             self._next = now + self.SECONDS
-            logs = {k: f"{v:.3g}" for k, v in read().items()}
+            logs = {k: f"{v:.3g}" for k, v in read().items() if isinstance(v, float)}
             self._bar.set_postfix(logs, refresh=False)
         self._bar.update(self._steps)
 

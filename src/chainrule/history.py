@@ -20,7 +20,9 @@ class History(Mapping[str, list[Any]]):
     """
 
     def __init__(self, values: Mapping[str, list[Any]] | None = None) -> None:
-        self._values: dict[str, list[Any]] = {k: list(v) for k, v in (values or {}).items()}
+        self._values: dict[str, list[Any]] = {
+            k: list(v) for k, v in (values or {}).items()
+        }
         self.interrupted = False
 
     def __getitem__(self, name: str) -> list[Any]:

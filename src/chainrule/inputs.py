@@ -89,7 +89,7 @@ def place(name: str, a: Any, origin: Any, backend: Any, dtype: str) -> Any:
     """
     if backend.name == origin.name and not backend.owns(a):
         a = origin.to_numpy(a)  # same library, another device
-    elif backend.name != origin.name and origin.name != "numpy":
+    elif origin.name not in (backend.name, "numpy"):
         a = origin.to_numpy(a)
     with np.errstate(over="ignore"):
         placed = backend.asarray(a, dtype)

@@ -130,9 +130,7 @@ class Quantile(Loss):
     q: float
 
     def __init__(self, q: float = 0.5) -> None:
-        value = _checks.real(
-            "Quantile: q", q, 0.0, 1.0, open_low=True, open_high=True
-        )
+        value = _checks.real("Quantile: q", q, 0.0, 1.0, open_low=True, open_high=True)
         self._set(q=value)
 
 
@@ -161,11 +159,12 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
     if isinstance(value, str) or not isinstance(value, Iterable):
         msg = f"{name}: class_weight must be a sequence of numbers; got {value!r}."
         raise ArgumentTypeError(msg)
-    weights = tuple(
-        _checks.real(f"{name}: class_weight[{k}]", getattr(v, "item", lambda v=v: v)(), 0.0)
+    return tuple(
+        _checks.real(
+            f"{name}: class_weight[{k}]", getattr(v, "item", lambda v=v: v)(), 0.0
+        )
         for k, v in enumerate(value)
     )
-    return weights
 
 
 def _smoothing(name: str, value: Any) -> float:
@@ -190,7 +189,9 @@ class BinaryCrossEntropy(Loss):
     def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
         weights = _class_weight("BinaryCrossEntropy", class_weight)
         if weights is not None and len(weights) != 2:
-            msg = f"BinaryCrossEntropy: class_weight needs 2 values; got {len(weights)}."
+            msg = (
+                f"BinaryCrossEntropy: class_weight needs 2 values; got {len(weights)}."
+            )
             raise ArgumentError(msg)
         self._set(
             class_weight=weights,
@@ -245,7 +246,9 @@ class CrossEntropy(Loss):
             raise ShapeError(msg)
         weights = self.class_weight
         if weights is not None and len(weights) != m:
-            msg = f"class_weight must have one value per class, {m}; got {len(weights)}."
+            msg = (
+                f"class_weight must have one value per class, {m}; got {len(weights)}."
+            )
             raise ArgumentError(msg)
         if tuple(y.shape[1:]) == (*shape[:-1], 1):
             y = xp.reshape(y, y.shape[:-1])

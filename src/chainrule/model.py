@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from chainrule import _checks, backends, inputs, losses, metrics, optimizers, schedules, training
+from chainrule import (
+    _checks,
+    backends,
+    inputs,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+    training,
+)
 from chainrule._interrupt import Interrupt
 from chainrule._typing import Shape
 from chainrule.callbacks import ProgressBar
@@ -314,7 +324,9 @@ class Model:
                     msg = "validation_data must be (x, y) or (x, y, sample_weight)."
                     raise ArgumentTypeError(msg)
                 vx, vy, *vw = validation_data
-                check = self._data(network, backend, vx, vy, vw[0] if vw else None, "validation ")
+                check = self._data(
+                    network, backend, vx, vy, vw[0] if vw else None, "validation "
+                )
             elif split:
                 data, check = _split(data, split)
             samples = data.x.shape[0]
@@ -397,10 +409,7 @@ class Model:
                     for hook in hooks:
                         hook.on_epoch_end(self._epoch - 1, dict(logs))
                     bar.show(
-                        lambda record=record, logs=logs: {
-                            "loss": self._number(record.loss),
-                            **{k: v for k, v in logs.items() if k == "val_loss"},
-                        },
+                        functools.partial(self._losses, record.loss, logs),
                         last=number == epochs - 1,
                     )
                     if self.stop_training or interrupt.asked:
@@ -436,6 +445,11 @@ class Model:
         self._slots = state.slots
         self._step, self._epoch, self._rate = state.step, state.epoch, state.rate
 
+    def _losses(self, loss: Any, logs: dict[str, Any]) -> dict[str, Any]:
+        """Read what the bar shows; this waits for the device."""
+        shown = {k: v for k, v in logs.items() if k == "val_loss"}
+        return {"loss": self._number(loss), **shown}
+
     def _number(self, value: Any) -> Any:
         host = self.backend.to_numpy(value)
         return float(host) if host.ndim == 0 else host
@@ -452,7 +466,10 @@ class Model:
             z = training.outputs(
                 backend, network, self._weights, data.x, training.build_output
             )
-            host = [None if a is None else backend.to_numpy(a) for a in (data.t, z, data.weight)]
+            host = [
+                None if a is None else backend.to_numpy(a)
+                for a in (data.t, z, data.weight)
+            ]
             for name, metric in self.metrics.items():
                 logs[prefix + name] = metric(*host)
         return logs
@@ -624,7 +641,12 @@ class Model:
         network = self._need()
         rows = [("parameter", "shape", "number", "trainable")]
         rows += [
-            (e.name, str(e.shape), f"{e.stop - e.start:,}", "yes" if e.trainable else "no")
+            (
+                e.name,
+                str(e.shape),
+                f"{e.stop - e.start:,}",
+                "yes" if e.trainable else "no",
+            )
             for e in network.entries
         ]
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
@@ -653,7 +675,10 @@ def _dtype_name(dtype: Any) -> Any:
     if isinstance(dtype, str):
         return dtype
     for name in _DTYPES:
-        if dtype in (getattr(np, name), np.dtype(name)) or str(dtype) == f"torch.{name}":
+        if (
+            dtype in (getattr(np, name), np.dtype(name))
+            or str(dtype) == f"torch.{name}"
+        ):
             return name
     return dtype
 

@@ -117,9 +117,7 @@ class Network:
         """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
         pieces = self.pieces(dparams)
         some = next(
-            (g, e)
-            for g, e in zip(pieces, self.entries, strict=True)
-            if g is not None
+            (g, e) for g, e in zip(pieces, self.entries, strict=True) if g is not None
         )
         lead = some[0].shape[: some[0].ndim - len(some[1].shape)]
         filled = [

@@ -66,7 +66,9 @@ class Optimizer(Record):
         name = type(self).__name__
         schedules.get(learning_rate)
         if clip_norm is not None:
-            clip_norm = _checks.real(f"{name}: clip_norm", clip_norm, 0.0, open_low=True)
+            clip_norm = _checks.real(
+                f"{name}: clip_norm", clip_norm, 0.0, open_low=True
+            )
         if not callable(learning_rate):
             learning_rate = float(learning_rate)
         self._set(
@@ -123,7 +125,9 @@ class Optimizer(Record):
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
         raise NotImplementedError
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """Return the new ``(theta, *slots)`` from the gradient g, all (..., size).
 
         s holds the scalars by name; decay is 1 where weights decay and 0 elsewhere, or
@@ -199,7 +203,9 @@ class SGD(Optimizer):
                 scalars["d"] = np.where(rates > 0.0, mu * before / safe, mu)
         return scalars
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         if decay is not None:
             g = g + s.decay * decay * theta
@@ -281,7 +287,9 @@ class Adam(Optimizer):
             "e": self.epsilon if self.epsilon_hat else self.epsilon * root,
         }
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         if decay is not None:
             g = g + s.decay * decay * theta
@@ -330,7 +338,9 @@ class AdamW(Adam):
             clip_norm=clip_norm,
         )
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         if decay is not None:
             theta -= s.shrink * decay * theta
@@ -382,7 +392,9 @@ class RMSprop(Optimizer):
             "e": self.epsilon,
         }
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         (v,) = slots
         if decay is not None:
@@ -429,7 +441,9 @@ class Adagrad(Optimizer):
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
         return {"rate": rates, "e": self.epsilon}
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         (v,) = slots
         if decay is not None:
@@ -504,7 +518,9 @@ class NAdam(Optimizer):
             "e": self.epsilon * root,
         }
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         m, v = slots
         if decay is not None:
@@ -565,7 +581,9 @@ class Lion(Optimizer):
             "c2": 1.0 - self.beta_2,
         }
 
-    def update(self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
         """See `Optimizer.update`."""
         (m,) = slots
         step = s.rate * xp.sign(s.b1 * m + s.c1 * g)

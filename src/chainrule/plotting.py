@@ -59,7 +59,9 @@ def history(record: Any, ax: Any = None) -> Any:
     return ax
 
 
-def parabola(x: Any, truth: Any, fit: Any, samples: Any, path: Path, title: str) -> None:
+def parabola(
+    x: Any, truth: Any, fit: Any, samples: Any, path: Path, title: str
+) -> None:
     """Write the picture of f(x) = x²: the fit on the truth, and the error below.
 
     x, truth, fit (n,); samples (k, 2) are some of the points that were fitted.
@@ -89,8 +91,19 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
         figure = plt.figure(figsize=(10, 5), layout="constrained")
         grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
         left = figure.add_subplot(grid[0], projection="3d")
+        azimuth, height = np.deg2rad(-55.0), np.deg2rad(22.0)
+        eye = np.array([np.cos(azimuth), np.sin(azimuth), np.tan(height)])
+        front = points @ (eye / np.linalg.norm(eye)) > 0.0
+        left.scatter(*points[~front].T, c="#d5d8dc", s=4, linewidths=0)
         colours = left.scatter(
-            *points.T, c=error, cmap="viridis", s=14, alpha=1.0, linewidths=0
+            *points[front].T,
+            c=error[front],
+            cmap="plasma",
+            s=26,
+            linewidths=0,
+            vmin=0.0,
+            vmax=error.max(),
+            depthshade=False,
         )
         left.set_box_aspect((1, 1, 1), zoom=1.1)
         left.view_init(elev=22, azim=-55)
@@ -104,7 +117,7 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
         bar.outline.set_visible(False)
         bar.ax.grid(False)
         right = figure.add_subplot(grid[1])
-        right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE)
+        right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE, lw=0.8)
         right.set(xlabel="epoch", ylabel="squared error", title="Training loss")
         figure.savefig(path, dpi=150)
         plt.close(figure)

@@ -7,7 +7,7 @@ Everything here is a function of what it is given. Whoever calls `epochs` hands 
 from __future__ import annotations
 
 from collections import deque, namedtuple
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,7 +94,7 @@ def build_epoch(
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         theta, state, slots = carry
         x, t, weight = batch
-        s = Scalars(*[row[i] for i in columns])
+        s: Any = Scalars(*[row[i] for i in columns])
         pieces = network.unflatten_state(state, xp) if network.state_size else ()
         context = Context(xp, train=True, state=pieces, key=key)
         z, pullback = network.forward(unflatten(theta), x, context)
@@ -102,7 +102,9 @@ def build_epoch(
         (dz,) = loss_pullback()
         _, dparams = pullback(dz, dx=False)
         gradient = network.pieces(dparams)
-        scale = _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
+        scale = (
+            _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
+        )
 
         def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
             if scale is not None:
@@ -170,7 +172,7 @@ def epochs(
     dtype: str,
     factor: Any,
     listening: bool,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Train, yielding a `Record` after each epoch.
 
     Parameters
@@ -229,7 +231,8 @@ def epochs(
         pending.append((epoch - first + 1, finite))
         while len(pending) > lag:
             _ask(backend, *pending.popleft())
-        yield Record(mean, weights, State(*carry, step, epoch + 1, rate))
+        theta, running, slots = carry
+        yield Record(mean, weights, State(theta, running, slots, step, epoch + 1, rate))
     for number, flag in pending:
         _ask(backend, number, flag)
 
@@ -334,13 +337,15 @@ def _problem_epochs(
     data: Data,
     epochs: int,
     batch_size: int,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     problem = Problem(backend, network, loss, data, batch_size, state.state)
     memory = state.slots[0] if state.slots else None
     step, epoch = state.step, state.epoch
     iterations = optimizer.minimise(problem, state.theta, memory)
     xp = backend.xp
-    for number, (theta, value, new) in zip(range(1, epochs + 1), iterations, strict=False):
+    for number, (theta, value, new) in zip(
+        range(1, epochs + 1), iterations, strict=False
+    ):
         finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
         _ask(backend, number, finite)
         weights = (backend.copy(theta), state.state)
@@ -433,7 +438,8 @@ def evaluate(
     weight = data.weight
     if weight is None:
         weight = xp.ones((data.x.shape[0],), dtype=data.x.dtype)
-    total = mass = None
+    total: Any = None
+    mass: Any = None
     for low in range(0, data.x.shape[0], CHUNK):
         x, t, w = (_padded(backend, a, low)[0] for a in (data.x, data.t, weight))
         value, share = run(*weights, x, t, w)

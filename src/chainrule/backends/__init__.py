@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import types
 from typing import Any
@@ -98,10 +97,9 @@ def get(backend: Any, device: Any = None) -> Backend:
             f"namespace module or None; got {backend!r} ({type(backend).__name__})."
         )
         raise ArgumentTypeError(msg)
-    if backend not in _ENGINES and importlib.util.find_spec("array_api_strict"):
+    if backend == "array_api_strict" and _importable(backend):
         # A pickled generic backend knows its module by name.
-        if backend == "array_api_strict":
-            return _from_module(importlib.import_module(backend), device)
+        return _from_module(importlib.import_module(backend), device)
     _checks.choice("backend", backend, _ENGINES)
     try:
         hash(device)

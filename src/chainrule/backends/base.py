@@ -49,7 +49,9 @@ class Backend:
     pads = False
     eager = True
 
-    def __init__(self, module: Any, device: Any = None, name: str | None = None) -> None:
+    def __init__(
+        self, module: Any, device: Any = None, name: str | None = None
+    ) -> None:
         self.name = name or module.__name__
         self.device = device
         self.xp = Namespace(module, device)

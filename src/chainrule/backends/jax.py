@@ -74,7 +74,9 @@ class JaxBackend(Backend):
             a = a if dtype is None else a.astype(dtype)
             return a if self.device is None else jax.device_put(a, self.device)
         # jnp.asarray and device_put alias aligned NumPy memory on a CPU.
-        return jax.device_put(jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device)
+        return jax.device_put(
+            jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device
+        )
 
     def to_numpy(self, a: Any) -> Any:
         """Return a NumPy copy (a view would keep JAX from reusing donated memory)."""

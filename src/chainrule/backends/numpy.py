@@ -19,13 +19,16 @@ BLOCK = 16384
 GATHER = 1 << 23
 
 
+_add_reduce: Any = np.add.reduce
+
+
 def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     # What np.sum does in the end, without the dispatch: half its cost on small arrays.
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return _add_reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    total = np.add.reduce(x, axis=axis, keepdims=keepdims)
+    total = _add_reduce(x, axis=axis, keepdims=keepdims)
     return total * (total.size / x.size if x.size else np.nan)
 
 

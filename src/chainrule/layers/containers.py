@@ -148,12 +148,14 @@ class Residual(Layer):
     @property
     def parameters(self) -> tuple[Any, ...]:
         """The layer's own, under "layer"."""
-        return _prefixed("layer", self.layer.parameters)
+        named: tuple[Any, ...] = _prefixed("layer", self.layer.parameters)
+        return named
 
     @property
     def state(self) -> tuple[Variable, ...]:
         """The layer's own, under "layer"."""
-        return _prefixed("layer", self.layer.state)
+        named: tuple[Variable, ...] = _prefixed("layer", self.layer.state)
+        return named
 
     @property
     def draws(self) -> int:

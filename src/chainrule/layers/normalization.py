@@ -108,10 +108,11 @@ class BatchNorm(_Norm):
 
     def _apply(self, params: Params, x: Any, context: Context) -> Any:
         xp, eps = context.xp, self.epsilon
+        gain, shift = params
         mean, var = context.take(2)
         if not (context.train and self.trainable):
             context.keep(mean, var)
-            return rules.batch_norm_inference(x, *params, mean, var, eps=eps, xp=xp)
+            return rules.batch_norm_inference(x, gain, shift, mean, var, eps=eps, xp=xp)
         new, rows = self.momentum, x.shape[-2]
         unbiased = rows / max(1, rows - 1)
 
@@ -121,4 +122,4 @@ class BatchNorm(_Norm):
                 (1.0 - new) * var + (new * unbiased) * batch_var,
             )
 
-        return rules.batch_norm(x, *params, eps=eps, keep=keep, xp=xp)
+        return rules.batch_norm(x, gain, shift, eps=eps, keep=keep, xp=xp)

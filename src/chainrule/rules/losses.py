@@ -284,7 +284,7 @@ def _weigh(
 
 
 def _spread(dvalue: Any) -> Any:
-    """A scalar per leading axis, ready to meet arrays of core rank 2."""
+    """Make a scalar per leading axis ready to meet arrays of core rank 2."""
     if isinstance(dvalue, (int, float)):
         return dvalue
     return dvalue[..., None, None]

@@ -1,0 +1,177 @@
+"""The engines: which are here, how they are found, and what they promise."""
+
+from __future__ import annotations
+
+import builtins
+import pickle
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import backends
+from support import LIBRARIES, PROMISED, STRICT_DEVICE, backend, here
+
+REAL = [name for name in LIBRARIES if name != "strict"]
+X = np.random.default_rng(0).normal(size=(20, 3))
+
+
+def test_available_says_what_is_here_and_why_the_rest_is_not() -> None:
+    found = backends.available()
+    assert set(found) >= PROMISED
+    assert set(found) | set(found.missing) == {"numpy", "jax", "torch", "cupy"}
+    assert np.__version__ in found["numpy"]
+    for name, why in found.missing.items():
+        assert name in why
+        assert "pip install" in why or "GPU" in why
+        assert f"{name}: not available" in str(found)
+
+
+def test_a_missing_library_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def blocked(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == "cupy":
+            msg = "No module named 'cupy'"
+            raise ModuleNotFoundError(msg)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", blocked)
+    with pytest.raises(
+        cr.BackendError, match=r"pip install 'chainrule\[cuda12\]'"
+    ) as e:
+        cr.Model(cr.MLP((1,)), backend="cupy")
+    assert "numpy" in str(e.value)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_get(name: str) -> None:
+    engine = backends.get(name)
+    assert engine.name == name
+    assert backends.get(engine) is engine
+    assert backends.get(name) == engine
+    assert pickle.loads(pickle.dumps(engine)) == engine
+    assert backends.of(engine.asarray(X, "float32")) == engine
+
+
+def test_get_takes_a_namespace_module() -> None:
+    engine = backends.get(array_api_strict, STRICT_DEVICE)
+    assert engine.device == STRICT_DEVICE
+    assert engine.asarray(X).device == STRICT_DEVICE
+    assert pickle.loads(pickle.dumps(engine)) == engine
+    assert backends.get(np).name == "numpy"
+    assert backends.get(array_api_strict) != engine
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtype_is_what_was_asked_for(name: str, dtype: str) -> None:
+    model = cr.Model(cr.MLP((4, 1)), dtype=dtype, **backend(name))
+    model.fit(X, X[:, :1], epochs=1)
+    assert dtype in str(model.theta.dtype)
+    assert model.predict(X).dtype == dtype
+    assert model.jacobian(X).dtype == dtype
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_array_type_in_array_type_out(name: str) -> None:
+    """Whatever the model runs on, results are of the caller's kind and place."""
+    given = backends.get(**_arguments(name)).asarray(X, "float32")
+    for runs_on in [*LIBRARIES, None]:
+        where = {} if runs_on is None else backend(runs_on)
+        model = cr.Model(cr.MLP((4, 2)), **where)
+        model.fit(given, given[:, :2], epochs=1)
+        for out in (model.predict(given), model.jacobian(given)):
+            assert type(out) is type(given)
+            assert getattr(out, "device", None) == getattr(given, "device", None)
+        if runs_on is None:  # follows the data
+            assert model.backend == backends.of(given)
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    return {k: v for k, v in backend(name).items() if v is not None}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_copies_are_real(name: str) -> None:
+    engine = backends.get(**_arguments(name))
+    # Aligned to 64 bytes: JAX would alias such memory.
+    raw = np.zeros(1024 + 16, dtype=np.float32)
+    start = (-raw.ctypes.data % 64) // 4
+    host = raw[start : start + 1024]
+    a = engine.copy(engine.asarray(host))
+    host[:] = 1.0
+    assert engine.to_numpy(a).sum() == 0.0
+
+
+@pytest.mark.skipif(not (here("jax") and here("torch")), reason="needs both")
+def test_backends_live_beside_each_other() -> None:
+    models = {n: cr.Model(cr.MLP((4, 1)), backend=n, dtype="float64") for n in REAL}
+    for _ in range(2):
+        for model in models.values():
+            model.fit(X, X[:, :1], epochs=1)
+    thetas = [model.get_weights()[0] for model in models.values()]
+    for theta in thetas[1:]:
+        np.testing.assert_allclose(theta, thetas[0], rtol=1e-12)
+    import jax.numpy as jnp
+    import torch
+
+    # Nothing global was switched.
+    assert jnp.asarray([1.0]).dtype == "float32"
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.skipif(not here("jax"), reason="needs JAX")
+def test_jax_compiles_once_for_equal_structures() -> None:
+    from chainrule.backends import jax as engine
+
+    def fit(rate: float, seed: int, decay: float) -> None:
+        optimizer = cr.Adam(rate, weight_decay=decay, clip_norm=1.0)
+        model = cr.Model(cr.MLP((7, 1)), optimizer=optimizer, backend="jax", seed=seed)
+        model.fit(X, X[:, :1], epochs=2, batch_size=8)
+
+    fit(1e-3, 0, 0.1)
+    before = engine._compiled.cache_info().misses
+    fit(1e-2, 1, 0.2)
+    fit(cr.schedules.CosineDecay(1e-2, 9), 2, 0.3)  # type: ignore[arg-type]
+    assert engine._compiled.cache_info().misses == before
+
+
+@pytest.mark.skipif(not here("jax"), reason="needs JAX")
+def test_jax_predict_pads_rows() -> None:
+    from chainrule.training import _padded
+
+    engine = backends.get("jax")
+    x = engine.asarray(np.ones((5, 3), dtype=np.float32))
+    part, rows = _padded(engine, x, 0)
+    assert (part.shape, rows) == ((8, 3), 5)
+    assert float(part[5:, :].sum()) == 0.0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cupy", "jax", "torch"])
+def test_gpu_trains_as_numpy_does(name: str) -> None:
+    """On a GPU: the same trajectory as NumPy's, and results where the data lie."""
+    device = {"cupy": "cuda:0", "jax": "gpu:0", "torch": "cuda:0"}[name]
+    try:
+        engine = backends.get(name, device)
+    except cr.ChainruleError as error:
+        pytest.skip(str(error))
+    models = [
+        cr.Model(
+            cr.Sequential(cr.Dense(16), cr.Tanh(), cr.Dropout(0.2), cr.Dense(1)),
+            backend=b,
+            dtype="float64",
+        )
+        for b in (engine, "numpy")
+    ]
+    for model in models:
+        model.fit(X, X[:, :1], epochs=20, batch_size=8)
+    np.testing.assert_allclose(
+        models[0].get_weights()[0], models[1].get_weights()[0], rtol=1e-9, atol=1e-12
+    )
+    given = engine.asarray(X, "float64")
+    assert type(models[0].predict(given)) is type(given)
