@@ -224,7 +224,7 @@ def epochs(
             keys = None
             if network.draws:
                 host = random.step_keys(seed, step, steps, network.draws)
-                keys = backend.asarray(host)
+                keys = backend.indices(host)
             parts.append((index, backend.rows(rows, dtype), keys))
             step, rate = step + steps, float(rates[-1])
         carry, weights, mean, finite = run(carry, weights, data, tuple(parts))

@@ -132,7 +132,7 @@ class Backend:
         return matrix.tolist()
 
     def indices(self, order: Any) -> Any:
-        """Turn a host array of sample numbers into what `scan` takes."""
+        """Turn a host array of int32 (samples, keys) into what `scan` takes."""
         return self.asarray(order, "int32")
 
     def take(self, a: Any, index: Any) -> Any:

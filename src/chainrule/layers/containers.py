@@ -39,14 +39,14 @@ class Sequential(Layer):
     """
 
     layers: tuple[Layer, ...]
+    first_learning: int | None  # number of the first part that learns, once bound
 
     def __init__(self, *layers: Layer, trainable: bool = True) -> None:
         if not layers:
             msg = "Sequential: at least one layer is needed; got none."
             raise ArgumentError(msg)
-        self._configure(
-            trainable, layers=tuple(_layer("Sequential", part) for part in layers)
-        )
+        parts = tuple(_layer("Sequential", part) for part in layers)
+        self._configure(trainable, layers=parts, first_learning=None)
 
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes, and those of its parts, filled in."""
@@ -57,8 +57,12 @@ class Sequential(Layer):
             bound.append(part.bind(shape))
             assert bound[-1].output_shape is not None
             shape = bound[-1].output_shape
+        learning = (i for i, part in enumerate(bound) if part.learns)
         return self.replace(
-            layers=tuple(bound), input_shape=sample_shape, output_shape=shape
+            layers=tuple(bound),
+            first_learning=next(learning, len(bound)),
+            input_shape=sample_shape,
+            output_shape=shape,
         )
 
     @property
@@ -90,15 +94,15 @@ class Sequential(Layer):
         for part, p in zip(self.layers, params, strict=True):
             x, pull = part.forward(p, x, context)
             pulls.append(pull)
-        layers = self.layers
+        first_learning = self.first_learning
+        assert first_learning is not None
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             grads: list[Any] = [None] * len(pulls)
             # Without dx nobody asks what comes before the first part that learns.
             first = 0
             if not dx:
-                wanted = (i for i, part in enumerate(layers) if dp and part.learns)
-                first = next(wanted, len(layers))
+                first = first_learning if dp else len(pulls)
             for i in range(len(pulls) - 1, first - 1, -1):
                 dz, grads[i] = pulls[i](dz, dx or i > first, dp)
             return (dz if dx else None), tuple(grads)
