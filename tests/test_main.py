@@ -1,0 +1,82 @@
+"""The command: two figures, a line for each, errors as one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import chainrule.__main__ as command
+import numpy as np
+import pytest
+from support import LIBRARIES
+
+
+def test_it_draws_two_pictures_and_prints_two_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib").use("agg")
+    assert command.main(["--epochs", "3", "--out", str(tmp_path / "new")]) == 0
+    out = capsys.readouterr().out
+    for name in ("parabola", "sphere"):
+        picture = tmp_path / "new" / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert f"{name}: backend numpy, " in out
+    assert out.count("steps a second") == out.count("worst error") == 2
+
+
+def test_all_backends_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib").use("agg")
+    arguments = ["--backend", "all", "--epochs", "2", "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
+    out = capsys.readouterr().out
+    for name in LIBRARIES:
+        if name not in ("numpy", "strict"):
+            assert f"parabola: {name} and numpy differ by at most" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--backend", "numppy"], "Did you mean 'numpy'"),
+        (["--epochs", "2", "--seed", "-1"], "seed must be"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(arguments) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_help() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("--backend", "--epochs", "--seed", "--out"):
+        assert option in done.stdout
+
+
+@pytest.mark.slow
+def test_the_figures_are_good() -> None:
+    """As the command trains them: worst error under 0.01 for both."""
+    backend = "jax" if "jax" in LIBRARIES else "numpy"
+    for task in (command.parabola(None), command.sphere(None)):
+        assert command.train(task, backend, 0).worst < 0.01
+
+
+def test_the_sphere_s_targets_lie_on_it() -> None:
+    task = command.sphere(1)
+    np.testing.assert_allclose(np.linalg.norm(task.y, axis=1), 1.0)
+    longitude, latitude = task.x.T
+    np.testing.assert_allclose(task.y[:, 2], np.sin(latitude), atol=1e-12)
+    np.testing.assert_allclose(
+        np.arctan2(task.y[:, 1], task.y[:, 0]), longitude, atol=1e-9
+    )
