@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import array_api_strict
 import numpy as np
+
 from chainrule.namespace import Namespace
 
 FLAGS = {

@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import backends
+
 from support import LIBRARIES, PROMISED, STRICT_DEVICE, backend, here
 
 REAL = [name for name in LIBRARIES if name != "strict"]

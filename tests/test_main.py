@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chainrule.__main__ as command
 import numpy as np
 import pytest
+
+import chainrule.__main__ as command
+
 from support import LIBRARIES
 
 

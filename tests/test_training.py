@@ -12,6 +12,7 @@ import chainrule as cr
 from chainrule import backends, training
 from chainrule.context import Context
 from chainrule.network import Network
+
 from support import LIBRARIES, backend
 
 RNG = np.random.default_rng(0)
@@ -323,7 +324,7 @@ def test_the_second_kind_of_optimizer(where: dict[str, Any]) -> None:
         last = model.evaluate(X, Y, WEIGHT)["loss"]
         assert history["loss"][-1] == pytest.approx(last, rel=1e-12)
         runs.append(model.get_weights()[0])
-    np.testing.assert_allclose(*runs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-9, atol=1e-12)
 
 
 def test_jacobian_is_the_derivative_of_predict(where: dict[str, Any]) -> None:
