@@ -49,9 +49,11 @@ class Library(NamedTuple):
     @staticmethod
     def host(a: Any) -> Any:
         """Array of this library -> host array."""
+        if isinstance(a, (np.ndarray, np.generic)):
+            return np.asarray(a)
         if hasattr(a, "detach"):
             a = a.detach()
-        return np.array(np.from_dlpack(a)) if not isinstance(a, np.ndarray) else a
+        return np.array(np.from_dlpack(a))
 
 
 def library(name: str) -> Library:
