@@ -386,6 +386,23 @@ def test_any_shape(name: str, shape: tuple[int, ...], seed: int) -> None:
     np.testing.assert_allclose(z.reshape(-1, 3), flat, rtol=1e-14)
 
 
+def test_a_sure_and_right_answer_keeps_its_digits(lib: Library) -> None:
+    z, t = np.array([[50.0]]), np.array([[1.0]])
+    value, _ = rules.binary_cross_entropy(lib.array(z), lib.array(t), xp=lib.xp)
+    assert float(lib.host(value)) == pytest.approx(np.exp(-50.0), rel=1e-12)
+
+
+def test_no_class_weight_at_all_is_no_loss(lib: Library) -> None:
+    labels = np.zeros(5, dtype=np.int32)
+    options = {"class_weight": (0.0, 1.0, 1.0), "label_smoothing": 0.1}
+    for weight in (None, lib.array(np.ones(5))):
+        value, pullback = rules.cross_entropy(
+            lib.array(X), lib.array(labels), weight, **options, xp=lib.xp
+        )
+        assert float(lib.host(value)) == 0.0
+        assert not lib.host(pullback()[0]).any()
+
+
 def test_errors_say_what_came() -> None:
     with pytest.raises(ShapeError, match=r"x must have 3 features.*got x of shape"):
         rules.dense(np.ones((2, 4)), W, B)

@@ -350,6 +350,54 @@ def test_many_rows_are_predicted_in_chunks(
     assert model.predict(X[:0]).shape == (0, 2)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_class_weights_do_not_depend_on_chunks(
+    where: dict[str, Any], loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = cr.losses.CrossEntropy if loss == "cross_entropy" else None
+    weighted = (kind or cr.losses.BinaryCrossEntropy)(class_weight=(0.1, 5.0))
+    y = LABELS if kind else np.stack([LABELS, 1 - LABELS], axis=1)
+    model = cr.Model(cr.MLP((8, 2)), loss=weighted, dtype="float64", **where).build(4)
+    order = np.argsort(LABELS)  # chunks of different masses
+    z = np.asarray(model.predict(X))
+    target = y if kind else y.astype(float)
+    for weight in (None, WEIGHT):
+        rule = type(weighted).rule
+        wanted = float(rule(z, target, weight, class_weight=(0.1, 5.0))[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "CHUNK", 16)
+            w = None if weight is None else weight[order]
+            got = model.evaluate(X[order], y[order], w)["loss"]
+        assert got == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_optimizer_starts_anew_after_a_divergence(where: dict[str, Any]) -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.SGD(1e20, momentum=0.9), **where)
+    with pytest.raises(cr.DivergenceError):
+        model.fit(X, Y, epochs=3)
+    model.learning_rate = 1e-3
+    model.fit(X, Y, epochs=3)
+    assert np.isfinite(model.history["loss"]).all()
+
+
+def test_updates_that_return_new_arrays_train_everywhere(where: dict[str, Any]) -> None:
+    class Plain(cr.SGD):
+        def update(
+            self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *_: Any
+        ) -> Any:
+            return (theta - s.rate * g,)
+
+    ours, theirs = (
+        cr.Model(cr.MLP((5, 2)), optimizer=o, **where)
+        for o in (Plain(0.1), cr.SGD(0.1))
+    )
+    for model in (ours, theirs):
+        model.fit(X, Y, epochs=2)
+    np.testing.assert_allclose(
+        ours.get_weights()[0], theirs.get_weights()[0], rtol=1e-5
+    )
+
+
 def test_context_gives_state_in_order() -> None:
     xp = backends.get("numpy").xp
     context = Context(xp, state=["a", "b", "c"])

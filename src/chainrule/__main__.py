@@ -123,9 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.epochs is not None and options.epochs < 1:
         parser.error(f"--epochs must be at least 1; got {options.epochs}")
     try:
-        here = cr.backends.available()
-        names = list(here) if options.backend == "all" else [options.backend]
+        names = [options.backend]
         if options.backend == "all":
+            here = cr.backends.available()
+            names = list(here)
             print(here)
         for name in names:
             cr.backends.get(name)

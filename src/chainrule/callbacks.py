@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from chainrule import _checks
@@ -297,26 +296,40 @@ class CSVLogger(Callback):
     def __init__(
         self, filename: Any, separator: str = ",", append: bool = False
     ) -> None:
+        from pathlib import Path
+
         self.filename = Path(filename)
         self.separator = separator
         self.append = append
-        self._begun = False
+        self._begun = self._restored = False
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:
-        """Begin the file anew, unless lines are to be appended."""
-        self._begun = self.append and self.filename.exists()
+        """Begin the file anew, unless lines are to be appended or a fit goes on."""
+        going_on = self.append or (self._restored and self._begun)
+        self._begun = going_on and self.filename.exists()
+        self._restored = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Write a line; the first one is preceded by the header."""
         import csv
 
         names = sorted(logs)
-        with self.filename.open("a" if self._begun else "w", newline="") as file:
+        with self.filename.open(
+            "a" if self._begun else "w", newline="", encoding="utf-8"
+        ) as file:
             writer = csv.writer(file, delimiter=self.separator)
             if not self._begun:
                 writer.writerow(["epoch", *names])
                 self._begun = True
             writer.writerow([epoch, *(logs[name] for name in names)])
+
+    def state(self) -> dict[str, Any]:
+        """Return whether the file was begun."""
+        return {"begun": self._begun}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned; the next fit appends to the file."""
+        self._begun, self._restored = state["begun"], True
 
 
 class ProgressBar:

@@ -79,25 +79,37 @@ def check_same_place(**origins: Any) -> None:
         raise DeviceError(msg)
 
 
-def place(name: str, a: Any, origin: Any, backend: Any, dtype: str) -> Any:
-    """Move a received array to the backend, in the model's dtype, and check it there.
+def place(
+    name: str, a: Any, origin: Any, backend: Any, dtype: str, *, host: bool = False
+) -> Any:
+    """Move a received array to the backend, in the model's dtype, and check it.
+
+    With `host`, what came from the host stays there, cast and checked.
 
     Raises
     ------
     ArgumentError
         If a value is not finite, or is not in `dtype`.
     """
-    if backend.name == origin.name and not backend.owns(a):
-        a = origin.to_numpy(a)  # same library, another device
-    elif origin.name not in (backend.name, "numpy"):
+    if origin != backend and origin.name != "numpy":
         a = origin.to_numpy(a)
-    with np.errstate(over="ignore"):
-        placed = backend.asarray(a, dtype)
-    if dtype.startswith("float") and not _finite(placed, backend):
-        check_finite(name, a, backends.of(a))
-        msg = f"{name} has values too large for {dtype}; scale it, or use float64."
-        raise ArgumentError(msg)
+    floating = dtype.startswith("float")
+    if isinstance(a, np.ndarray):
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(a, dtype=dtype)
+        if floating and not np.isfinite(cast).all():
+            _refuse(name, a, dtype)
+        return cast if host else backend.asarray(cast, dtype)
+    placed = backend.asarray(a, dtype)
+    if floating and not _finite(placed, backend):
+        _refuse(name, origin.to_numpy(a), dtype)
     return placed
+
+
+def _refuse(name: str, a: Any, dtype: str) -> None:
+    check_finite(name, a, backends.of(a))
+    msg = f"{name} has values too large for {dtype}; scale it, or use float64."
+    raise ArgumentError(msg)
 
 
 def _finite(a: Any, backend: Any) -> bool:
@@ -106,7 +118,8 @@ def _finite(a: Any, backend: Any) -> bool:
 
 def check_finite(name: str, a: Any, backend: Any) -> None:
     """Raise an `ArgumentError` if a floating array has NaN or infinite entries."""
-    if not _finite(a, backend):
+    kind = backend.xp.isdtype(a.dtype, "real floating")
+    if kind and not _finite(a, backend):
         host = backend.to_numpy(a)
         bad = host[~np.isfinite(host)]
         msg = (
@@ -127,6 +140,8 @@ def receive_weight(name: str, weight: Any, samples: int) -> tuple[Any, Any]:
             f"got shape {tuple(weight.shape)}."
         )
         raise ShapeError(msg)
+    if origin.xp.isdtype(weight.dtype, "bool"):
+        weight = origin.xp.astype(weight, origin.xp.int32)
     if samples and bool(origin.xp.any(weight < 0)):
         msg = f"{name} must not be negative; got a negative weight."
         raise ArgumentError(msg)

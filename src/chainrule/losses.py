@@ -75,8 +75,7 @@ class Loss(Record):
     def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
         """Check y against outputs of `shape`; return it, reshaped, in y's own library.
 
-        Integers that come back are labels; everything else is cast to the model's dtype
-        by the caller.
+        The caller casts it: labels to int32, all else to the model's dtype.
         """
         if y.ndim == 1 and shape == (1,):
             y = xp.reshape(y, (y.shape[0], 1))  # one column; never broadcast
@@ -86,9 +85,18 @@ class Loss(Record):
                 f"shape {tuple(y.shape)}. Change y, or the last layer's units."
             )
             raise ShapeError(msg)
-        if not xp.isdtype(y.dtype, "real floating"):
-            y = xp.astype(y, xp.float64 if hasattr(xp, "float64") else xp.float32)
-        return y
+        return xp.astype(y, xp.int32) if xp.isdtype(y.dtype, "bool") else y
+
+    def labels(self, t: Any, shape: Shape) -> bool:
+        """Whether a checked target holds labels, which stay integers."""
+        return False
+
+    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+        """Return what the loss's sum is divided by, up to a constant factor.
+
+        None stands for the number of samples. Losses of parts are joined with it.
+        """
+        return None if weight is None else xp.sum(weight)
 
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Turn the network's output into probabilities, if the loss has such a link."""
@@ -167,6 +175,15 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
     )
 
 
+def _total(counts: Any, weight: Any, xp: Any) -> Any:
+    """Sum over samples and their axes of weight times counts."""
+    if weight is None:
+        return xp.sum(counts)
+    axes = tuple(range(1, counts.ndim))
+    each = xp.sum(counts, axis=axes) if axes else counts
+    return xp.sum(xp.astype(each, weight.dtype) * weight)
+
+
 def _smoothing(name: str, value: Any) -> float:
     return _checks.real(f"{name}: label_smoothing", value, 0.0, 1.0, open_high=True)
 
@@ -208,6 +225,13 @@ class BinaryCrossEntropy(Loss):
             )
             raise ArgumentError(msg)
         return y
+
+    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+        """As `Loss.mass`; class weights count."""
+        if self.class_weight is None:
+            return super().mass(t, weight, xp=xp)
+        c0, c1 = self.class_weight
+        return _total(c1 * t + c0 * (1.0 - t), weight, xp)
 
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Return sigmoid(z): the probability of class 1, output by output."""
@@ -278,10 +302,10 @@ class CrossEntropy(Loss):
 
     @staticmethod
     def _distribution(y: Any, xp: Any) -> Any:
-        if not xp.isdtype(y.dtype, "real floating"):
-            y = xp.astype(y, xp.float32)
+        if xp.isdtype(y.dtype, "bool"):
+            y = xp.astype(y, xp.int32)
         if y.shape[0]:
-            wrong = xp.abs(xp.sum(y, axis=-1) - 1.0) > 1e-3
+            wrong = xp.abs(xp.sum(y, axis=-1) - 1) > 1e-3
             if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
                 msg = (
                     "y's rows must be one-hot or probabilities (not negative, sum 1) "
@@ -289,6 +313,23 @@ class CrossEntropy(Loss):
                 )
                 raise ArgumentError(msg)
         return y
+
+    def labels(self, t: Any, shape: Shape) -> bool:
+        """Whether t has no axis of classes."""
+        return bool(t.ndim == len(shape))
+
+    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+        """As `Loss.mass`; class weights count."""
+        if self.class_weight is None:
+            return super().mass(t, weight, xp=xp)
+        counts: Any = 0.0
+        if xp.isdtype(t.dtype, "integral"):
+            for k, c in enumerate(self.class_weight):
+                counts = counts + c * xp.astype(t == k, xp.float32)
+        else:
+            for k, c in enumerate(self.class_weight):
+                counts = counts + c * t[..., k]
+        return _total(counts, weight, xp)
 
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Return softmax(z) along the last axis."""

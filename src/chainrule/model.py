@@ -88,7 +88,7 @@ class Model:
             raise ArgumentTypeError(msg)
         self.network = network
         self.loss = losses.get(loss)
-        self.optimizer = optimizers.get(optimizer)
+        self._optimizer = optimizers.get(optimizer)
         self._given_metrics = _sequence(metrics)
         self.metrics = _metrics(self._given_metrics)
         self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
@@ -123,6 +123,18 @@ class Model:
         return self.backend.scope(self.dtype, self.precision)
 
     # What the model is.
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer. Setting another one starts it anew: its slots are zero."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        self._optimizer = optimizers.get(optimizer)
+        if self._bound is not None:
+            with self._scope():
+                self._slots = self._fresh_slots(self._weights[0])
 
     @property
     def built(self) -> bool:
@@ -231,8 +243,13 @@ class Model:
     def learning_rate(self, value: float) -> None:
         number = _checks.real("learning_rate", value, 0.0, open_low=True)
         now = self._scheduled()
-        if now > 0.0:
-            self._factor = number / now
+        if now <= 0.0:
+            msg = (
+                f"learning_rate cannot be set to {number} while the schedule is at 0 "
+                f"(step {self._step}); give the model another optimizer instead."
+            )
+            raise ArgumentError(msg)
+        self._factor = number / now
 
     def _scheduled(self) -> float:
         if not isinstance(self.optimizer, optimizers.Optimizer):
@@ -287,7 +304,8 @@ class Model:
         Raises
         ------
         ChainruleError
-            For input that does not fit; the model is then as it was.
+            For input that does not fit; the model is then as it was. (A schedule is
+            asked epoch by epoch: a bad rate ends the fit before its epoch.)
         DivergenceError
             If the loss or a parameter stops being finite. The parameters of the last
             finite epoch are kept.
@@ -360,7 +378,7 @@ class Model:
             training.State(
                 copy(self._weights[0]),
                 copy(self._weights[1]),
-                tuple(copy(a) if hasattr(a, "dtype") else a for a in self._slots),
+                _mapped(copy, self._slots),
                 self._step,
                 self._epoch,
                 self._rate,
@@ -383,7 +401,7 @@ class Model:
         bar = ProgressBar(progress, epochs, steps)
         logs: dict[str, Any] = {}
         whole = True  # whether the slots are those of the end of an epoch
-        step, epoch = self._step, self._epoch
+        step, epoch, rate = self._step, self._epoch, self._rate
         try:
             with Interrupt() as interrupt:
                 for hook in hooks:
@@ -423,7 +441,11 @@ class Model:
             # Epochs that were under way already do not count.
             self._epoch = epoch + error.epochs
             self._step = step + error.epochs * steps
+            self._rate, whole = rate, False
             pending = pending[: error.epochs]
+            raise
+        except ArgumentError:
+            whole = True  # a schedule's bad value is found before an epoch begins
             raise
         finally:
             # In the midst of an epoch an update may be half made: the parameters are
@@ -464,7 +486,7 @@ class Model:
             )
         if self.metrics:
             z = training.outputs(
-                backend, network, self._weights, data.x, training.build_output
+                backend, self._weights, data.x, training.build_output, network
             )
             host = [
                 None if a is None else backend.to_numpy(a)
@@ -489,9 +511,17 @@ class Model:
         return x, origin
 
     def _data(
-        self, network: Network, backend: Any, x: Any, y: Any, weight: Any, who: str
+        self,
+        network: Network,
+        backend: Any,
+        x: Any,
+        y: Any,
+        weight: Any,
+        who: str,
+        *,
+        host: bool = False,
     ) -> training.Data:
-        """Check x, y and weights, and put them on the backend."""
+        """Check x, y and weights, and put them on the backend (or keep them back)."""
         x, x_origin = self._samples(f"{who}x", x, network)
         y, y_origin = inputs.receive(f"{who}y", y)
         samples = x.shape[0]
@@ -510,8 +540,8 @@ class Model:
             # Before the loss looks at the values: NaN is outside every range.
             inputs.check_finite(f"{who}y", y, y_origin)
         t = self.loss.target(y, network.output_shape, xp=y_origin.xp)
-        labels = y_origin.xp.isdtype(t.dtype, "integral")
-        place = inputs.place
+        labels = self.loss.labels(t, network.output_shape)
+        place = functools.partial(inputs.place, host=host)
         return training.Data(
             place(f"{who}x", x, x_origin, backend, self.dtype),
             place(f"{who}y", t, y_origin, backend, "int32" if labels else self.dtype),
@@ -522,16 +552,15 @@ class Model:
 
     # Use.
 
-    def _apply(self, x: Any, build: Any, finish: Any = None) -> Any:
+    def _apply(self, x: Any, build: Any, *key: Any) -> Any:
         network = self._need()
         weights = self._weights
         x, origin = self._samples("x", x, network)
         backend = self.backend
         with self._scope():
-            placed = inputs.place("x", x, origin, backend, self.dtype)
-            z = training.outputs(backend, network, weights, placed, build)
-            if finish is not None:
-                z = finish(z)
+            host = backend.pads and origin != backend
+            placed = inputs.place("x", x, origin, backend, self.dtype, host=host)
+            z = training.outputs(backend, weights, placed, build, network, *key)
             if origin == backend:
                 return z
             z = backend.to_numpy(z)
@@ -567,11 +596,7 @@ class Model:
         self._need()
         if type(self.loss).probabilities is losses.Loss.probabilities:
             self.loss.probabilities(None, xp=None)
-        return self._apply(
-            x,
-            training.build_output,
-            lambda z: self.loss.probabilities(z, xp=self.backend.xp),
-        )
+        return self._apply(x, training.build_probabilities, self.loss)
 
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample, exact, in inference.
@@ -591,7 +616,10 @@ class Model:
         """Return the loss and the metrics of (x, y), in inference."""
         network = self._need()
         with self._scope():
-            data = self._data(network, self.backend, x, y, sample_weight, "")
+            backend = self.backend
+            data = self._data(
+                network, backend, x, y, sample_weight, "", host=backend.pads
+            )
             return self._report(data, "")
 
     def to(self, backend: Any, device: Any = None) -> Model:
@@ -608,15 +636,14 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 hosts = [
-                    tuple(self.backend.to_numpy(a) for a in group)
+                    _mapped(self.backend.to_numpy, group)
                     for group in (self._weights, self._slots)
                 ]
             with new._scope():
-                weights, slots = (
-                    tuple(target.copy(target.asarray(a, self.dtype)) for a in group)
+                new._weights, new._slots = (
+                    _mapped(lambda a: target.copy(target.asarray(a, self.dtype)), group)
                     for group in hosts
                 )
-            new._weights, new._slots = weights, slots
         return new
 
     def __getstate__(self) -> dict[str, Any]:
@@ -624,7 +651,7 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):
-                    state[key] = tuple(self.backend.to_numpy(a) for a in state[key])
+                    state[key] = _mapped(self.backend.to_numpy, state[key])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -633,8 +660,9 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):
-                    arrays = (self.backend.asarray(a, self.dtype) for a in state[key])
-                    self.__dict__[key] = tuple(arrays)
+                    self.__dict__[key] = _mapped(
+                        lambda a: self.backend.asarray(a, self.dtype), state[key]
+                    )
 
     def summary(self) -> str:
         """Return a table of the parameters: name, shape, number, whether they learn."""
@@ -670,6 +698,15 @@ class Model:
         )
 
 
+def _mapped(f: Any, tree: Any) -> Any:
+    """Apply f to the arrays of a tree of tuples, lists and dicts; keep the rest."""
+    if isinstance(tree, dict):
+        return {k: _mapped(f, v) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(_mapped(f, v) for v in tree)
+    return f(tree) if hasattr(tree, "shape") else tree
+
+
 def _dtype_name(dtype: Any) -> Any:
     """float32 for "float32", numpy.float32, numpy.dtype("float32"), torch.float32."""
     if isinstance(dtype, str):
@@ -693,7 +730,12 @@ def _sequence(given: Any) -> tuple[Any, ...]:
 
 
 def _metrics(given: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(metrics.get(metric) for metric in given)
+    found = [metrics.get(metric) for metric in given]
+    names = [name for name, _ in found]
+    if len(set(names)) < len(names):
+        msg = f"metrics must have different names; got {', '.join(names)}."
+        raise ArgumentError(msg)
+    return dict(found)
 
 
 def _callbacks(given: Any) -> list[Any]:

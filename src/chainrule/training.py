@@ -116,7 +116,7 @@ def build_epoch(
         )
         if network.state_size:
             state = network.flatten_state(context.kept, xp)
-        mass = None if weight is None else xp.sum(weight)
+        mass = loss.mass(t, weight, xp=xp)
         return (theta, state, tuple(slots)), (value, mass)
 
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
@@ -131,7 +131,7 @@ def build_epoch(
                 total = total + xp.sum(values * mass, axis=0)
                 masses = masses + xp.sum(mass, axis=0)
         theta, state, slots = carry
-        if data.weight is not None:
+        if mass is not None:
             masses = xp.where(masses > 0, masses, 1.0)
         mean = total / masses
         finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
@@ -297,14 +297,15 @@ class Problem:
         run = backend.compile(build_value_and_gradient, self.network, self.loss)
         samples = self.data.x.shape[0]
         value = gradient = None
-        mass = None if self.data.weight is None else backend.xp.sum(self.data.weight)
+        xp = backend.xp
+        mass = self.loss.mass(self.data.t, self.data.weight, xp=xp)
         for low in range(0, samples, self.batch_size):
             some = slice(low, min(low + self.batch_size, samples))
             part = Data(*[None if a is None else a[some, ...] for a in self.data])
             share = part.x.shape[0] / samples
             if mass is not None:
-                safe = backend.xp.where(mass > 0, mass, 1.0)
-                share = backend.xp.sum(part.weight) / safe
+                safe = xp.where(mass > 0, mass, 1.0)
+                share = self.loss.mass(part.t, part.weight, xp=xp) / safe
             v, g = run(theta, self.state, part, share)
             value = v if value is None else value + v
             gradient = g if gradient is None else gradient + g
@@ -377,7 +378,8 @@ def build_loss(backend: Any, network: Network, loss: Any) -> Any:
 
     def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
         z = output(theta, state, x)
-        return loss(z, t, weight, network.output_shape, xp=xp)[0], xp.sum(weight)
+        share = loss.mass(t, weight, xp=xp)
+        return loss(z, t, weight, network.output_shape, xp=xp)[0], share
 
     return value
 
@@ -402,31 +404,53 @@ def build_jacobian(backend: Any, network: Network) -> Any:
     return jacobian
 
 
-def _padded(backend: Any, a: Any, low: int) -> tuple[Any, int]:
-    """Rows low ... low + CHUNK of a, filled up with zeros to a power of two if it pays."""
+def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
+    """Return ``f(theta, state, x) -> probabilities`` through the loss's link."""
+    output = build_output(backend, network)
+
+    def probabilities(theta: Any, state: Any, x: Any) -> Any:
+        return loss.probabilities(output(theta, state, x), xp=backend.xp)
+
+    return probabilities
+
+
+def _padded(backend: Any, a: Any, low: int, *, fill: bool = True) -> tuple[Any, int]:
+    """Rows low ... low + CHUNK of a, and how many they are.
+
+    Where every new number of rows costs a compilation they are filled up to a power of
+    two: with the first row, or with zeros. Host arrays are filled up on the host.
+    """
     part = a[low : min(low + CHUNK, a.shape[0]), ...]
     rows = part.shape[0]
     if not backend.pads or rows == 0:
         return part, rows
-    target = 1 << (rows - 1).bit_length()
-    if target > rows:
-        xp = backend.xp
-        fill = xp.zeros((target - rows, *part.shape[1:]), dtype=part.dtype)
-        part = xp.concat([part, fill], axis=0)
+    missing = (1 << (rows - 1).bit_length()) - rows
+    if missing:
+        xp = np if isinstance(a, np.ndarray) else backend.xp
+        more = part[:1, ...] if fill else xp.zeros_like(part[:1, ...])
+        more = xp.broadcast_to(more, (missing, *part.shape[1:]))
+        part = xp.concat([part, more], axis=0)
     return part, rows
 
 
 def outputs(
-    backend: Any, network: Network, weights: tuple[Any, Any], x: Any, build: Any
+    backend: Any, weights: tuple[Any, Any], x: Any, build: Any, *key: Any
 ) -> Any:
-    """Apply a function built by `build` to x in chunks; join the results."""
-    run = backend.compile(build, network)
+    """Apply the function that ``build(backend, *key)`` makes to x in chunks; join them.
+
+    x may be a host array where the backend `pads`; the result is then one, too.
+    """
+    run = backend.compile(build, *key)
+    host = backend.pads and isinstance(x, np.ndarray)
     parts = []
     for low in range(0, max(1, x.shape[0]), CHUNK):
         part, rows = _padded(backend, x, low)
         z = run(*weights, part)
+        if host:
+            z = backend.to_numpy(z)
         parts.append(z if z.shape[0] == rows else z[:rows, ...])
-    return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+    xp = np if host else backend.xp
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
 
 def evaluate(
@@ -437,11 +461,13 @@ def evaluate(
     xp = backend.xp
     weight = data.weight
     if weight is None:
-        weight = xp.ones((data.x.shape[0],), dtype=data.x.dtype)
+        home = np if isinstance(data.x, np.ndarray) else xp
+        weight = home.ones((data.x.shape[0],), dtype=data.x.dtype)
     total: Any = None
     mass: Any = None
     for low in range(0, data.x.shape[0], CHUNK):
-        x, t, w = (_padded(backend, a, low)[0] for a in (data.x, data.t, weight))
+        x, t = (_padded(backend, a, low)[0] for a in (data.x, data.t))
+        w, _ = _padded(backend, weight, low, fill=False)  # what is filled up has none
         value, share = run(*weights, x, t, w)
         total = value * share if total is None else total + value * share
         mass = share if mass is None else mass + share

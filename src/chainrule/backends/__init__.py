@@ -55,7 +55,7 @@ def available() -> Availability:
     for name in _ENGINES:
         try:
             backend = get(name)
-        except BackendError as error:
+        except (BackendError, OSError, RuntimeError) as error:
             found.missing[name] = str(error)
         else:
             version = getattr(importlib.import_module(name), "__version__", "")
@@ -85,7 +85,7 @@ def get(backend: Any, device: Any = None) -> Backend:
         If there is no such device.
     """
     if isinstance(backend, Backend):
-        if device is not None and str(device) != str(backend.device):
+        if device is not None and get(backend.xp.module, device) != backend:
             msg = f"device {device!r} contradicts {backend!r}; give one or the other."
             raise DeviceError(msg)
         return backend
@@ -168,8 +168,9 @@ def of(a: Any) -> Backend:
     root = type(a).__module__.partition(".")[0]
     if root == "torch" and hasattr(a, "device"):
         return get("torch", a.device)
-    if root in ("jax", "jaxlib") and hasattr(a, "dtype"):
-        return get("jax")
+    if root in ("jax", "jaxlib") and hasattr(a, "devices"):
+        devices = a.devices()
+        return get("jax", next(iter(devices)) if len(devices) == 1 else None)
     if root == "cupy" and hasattr(a, "device"):
         return get("cupy", a.device)
     if hasattr(a, "__array_namespace__"):

@@ -6,6 +6,7 @@ without any library's tricks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,23 @@ import numpy as np
 from chainrule.errors import ArgumentError, DeviceError
 from chainrule.namespace import Namespace
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "build_decay_mask"]
 
 DTYPES = ("float32", "float64")
+
+
+def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
+    """Return a vector over a run of entries: 1 where weights decay, else 0."""
+    xp = backend.xp
+    return xp.concat(
+        [
+            xp.full((e.stop - e.start,), 1.0 if e.decay else 0.0, dtype=dtype)
+            for e in run.entries
+        ]
+    )
+
+
+_decay_mask = functools.lru_cache(maxsize=8)(build_decay_mask)
 
 
 class Backend:
@@ -232,13 +247,8 @@ class Backend:
         return flat[0] if len(flat) == 1 else self.xp.concat(flat, axis=-1)
 
     def _decay(self, run: Any, dtype: Any) -> Any:
-        xp = self.xp
-        return xp.concat(
-            [
-                xp.full((e.stop - e.start,), 1.0 if e.decay else 0.0, dtype=dtype)
-                for e in run.entries
-            ]
-        )
+        """1 where weights decay, else 0; remembered, since it is the same every step."""
+        return _decay_mask(self, run, dtype)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""

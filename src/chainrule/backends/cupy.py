@@ -24,7 +24,10 @@ with contextlib.suppress(ImportError):
 
 def _device(device: Any) -> Any:
     if not cupy.cuda.is_available():
-        msg = "CuPy is installed but finds no GPU."
+        msg = (
+            "the cupy backend needs a GPU; CuPy is installed here but finds none. Use "
+            "'numpy', 'jax' or 'torch'; backends.available() says which are here."
+        )
         raise BackendError(msg)
     try:
         if device is None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainrule.backends.base import Backend
+from chainrule.backends.base import Backend, build_decay_mask
 from chainrule.errors import DeviceError
 from chainrule.namespace import register
 
@@ -52,27 +52,25 @@ class JaxBackend(Backend):
     eager = False
 
     def __init__(self, device: Any = None) -> None:
-        where = _device(device)
+        where = _device(device or jax.config.jax_default_device)
         # The namespace stays unbound: inside a compiled function arrays lie nowhere,
         # and `scope` puts the others on the device.
         super().__init__(jnp, None, "jax")
-        self.device = where
+        self.device = where or jax.local_devices()[0]
 
     def __reduce__(self) -> Any:
         from chainrule import backends
 
-        d = self.device
-        return backends.get, ("jax", None if d is None else f"{d.platform}:{d.id}")
+        return backends.get, ("jax", f"{self.device.platform}:{self.device.id}")
 
     def owns(self, a: Any) -> bool:
-        """Whether `a` is a JAX array; JAX itself moves it where it is needed."""
-        return isinstance(a, jax.Array)
+        """Whether `a` is a JAX array on this device."""
+        return isinstance(a, jax.Array) and a.devices() == {self.device}
 
     def asarray(self, a: Any, dtype: str | None = None) -> Any:
         """Return a JAX array; host data is copied, never aliased."""
         if isinstance(a, jax.Array):
-            a = a if dtype is None else a.astype(dtype)
-            return a if self.device is None else jax.device_put(a, self.device)
+            return jax.device_put(a if dtype is None else a.astype(dtype), self.device)
         # jnp.asarray and device_put alias aligned NumPy memory on a CPU.
         return jax.device_put(
             jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device
@@ -92,8 +90,7 @@ class JaxBackend(Backend):
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.enable_x64(dtype == "float64"))
             stack.enter_context(jax.default_matmul_precision(precision))
-            if self.device is not None:
-                stack.enter_context(jax.default_device(self.device))
+            stack.enter_context(jax.default_device(self.device))
             yield
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
@@ -110,6 +107,10 @@ class JaxBackend(Backend):
     def indices(self, order: Any) -> Any:
         """Keep the host array."""
         return order
+
+    def _decay(self, run: Any, dtype: Any) -> Any:
+        # Made inside the compiled function, where nothing may be remembered.
+        return build_decay_mask(self, run, dtype)
 
     def scan(
         self,

@@ -35,6 +35,13 @@ def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 register("numpy", sum=_sum, mean=_mean)
 
 
+def _write(old: Any, new: Any) -> None:
+    """Make an update's answer stick where it was not made in place."""
+    for a, b in zip(old, new, strict=True):
+        if a is not b:
+            a[...] = b
+
+
 class NumPyBackend(Backend):
     """NumPy on the CPU."""
 
@@ -124,8 +131,10 @@ class NumPyBackend(Backend):
         decays: bool,
     ) -> tuple[Any, ...]:
         """Update in place: all at once when small, else piece by piece, in blocks."""
-        if network.size <= BLOCK and not decays and len(network.runs) == 1:
-            update(self._joined(pieces, network.entries), None, *arrays)
+        if network.size <= BLOCK and len(network.runs) == 1:
+            g = self._joined(pieces, network.entries)
+            decay = self._decay(network.runs[0], g.dtype) if decays else None
+            _write(arrays, update(g, decay, *arrays))
             return arrays
         for g, entry in zip(pieces, network.entries, strict=True):
             if g is None:
@@ -136,7 +145,8 @@ class NumPyBackend(Backend):
             for low in range(0, size, BLOCK):
                 high = min(low + BLOCK, size)
                 some = slice(entry.start + low, entry.start + high)
-                update(flat[..., low:high], decay, *[a[..., some] for a in arrays])
+                views = [a[..., some] for a in arrays]
+                _write(views, update(flat[..., low:high], decay, *views))
         return arrays
 
     def _joined(self, pieces: list[Any], entries: Any) -> Any:

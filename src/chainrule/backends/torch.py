@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,34 @@ def _device(device: Any) -> Any:
         raise DeviceError(msg) from error
 
 
+class _FullPrecision:
+    """Full float32 products while anyone is inside; what was set comes back after.
+
+    The setting is the process's, so threads that overlap share one entry.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before = "highest"
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("highest")
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                torch.set_float32_matmul_precision(self._before)
+
+
+_PRECISION = _FullPrecision()
+
+
 class TorchBackend(Backend):
     """PyTorch, with our pullbacks in place of its autograd."""
 
@@ -64,13 +93,15 @@ class TorchBackend(Backend):
         """Return a real copy."""
         return a.detach().clone()
 
+    def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
+        for a in slots:
+            if a.device.type == "cpu":
+                a.masked_fill_(a.abs() < torch.finfo(a.dtype).tiny, 0.0)
+        return slots
+
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
         """No autograd, and full float32 products (TF32 off)."""
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(precision)
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        with _PRECISION, torch.no_grad():
+            yield

@@ -62,8 +62,12 @@ class Dense(Layer):
 
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes filled in."""
-        if not sample_shape:
-            msg = "Dense: samples must have at least one axis of features; got ()."
+        if not sample_shape or 0 in sample_shape:
+            msg = (
+                f"Dense: x must have the shape (batch, features) with at least one "
+                f"feature; got samples of shape {sample_shape}. A column of numbers is "
+                f"x[:, None]."
+            )
             raise ShapeError(msg)
         return self.replace(
             input_shape=sample_shape, output_shape=(*sample_shape[:-1], self.units)

@@ -147,12 +147,13 @@ def binary_cross_entropy(
     xp = xp or namespace(z)
     _difference(z, t, "binary_cross_entropy", subtract=False)
     s = t * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    zero = xp.zeros_like(z)
     if class_weight is None:
-        # The two logarithms as one: log(1 + e⁻ᶻ) = log(1 + eᶻ) - z.
-        l = xp.logaddexp(z, zero) - s * z  # noqa: E741 - the math's name
+        # The two logarithms as one, log(1 + e⁻ᶻ) = log(1 + eᶻ) - z; their small part
+        # stands apart, so that a sure and right answer keeps its digits.
+        l = xp.maximum(z, 0.0) - s * z + xp.log1p(xp.exp(-xp.abs(z)))  # noqa: E741 - the math's name
         return _average(l, lambda: _sigmoid(z, xp) - s, weight, xp)
     c0, c1 = (float(c) for c in class_weight)
+    zero = xp.zeros_like(z)
     l = c1 * s * xp.logaddexp(-z, zero) + c0 * (1.0 - s) * xp.logaddexp(z, zero)  # noqa: E741
     mass = c1 * t + c0 * (1.0 - t)  # without smoothing: how much the entry counts
 
@@ -271,11 +272,10 @@ def _weigh(
     if weight is not None:
         mass = weight[..., None] * mass
     total = xp.sum(mass, axis=(-2, -1), keepdims=True)
-    # Divide before multiplying with the loss: no share exceeds 1, however small they are.
-    safe = xp.where(total > 0, total, 1.0)
-    share = xp.where(total > 0, 1.0, total) / safe
-    if weight is not None:
-        share = weight[..., None] / safe
+    # Divide before multiplying with the loss: tiny weights would underflow.
+    some = total > 0
+    each = xp.ones_like(total) if weight is None else weight[..., None]
+    share = xp.where(some, each, 0.0) / xp.where(some, total, 1.0)
 
     def pullback(dvalue: Any = 1.0) -> tuple[Any]:
         return (slope() * (_spread(dvalue) * share),)

@@ -1,0 +1,133 @@
+"""Randomness: published vectors, the same bits everywhere, streams that do not touch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import batches, random
+from chainrule.namespace import Namespace
+
+from support import Library
+
+NUMPY = Namespace(np)
+KEY = np.array([0x12345678, -0x789ABCDE], dtype=np.int32)
+ONES = 0xFFFFFFFF
+
+
+def _words(*numbers: int) -> Any:
+    return np.array(numbers, dtype=np.uint32).view(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "want"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((ONES, ONES), (ONES, ONES), (0x1CB996FC, 0xBB002BE7)),
+        (
+            (0x243F6A88, 0x85A308D3),
+            (0x13198A2E, 0x03707344),
+            (0xC4923A9C, 0x483DF7A0),
+        ),
+    ],
+    ids=["zeros", "ones", "pi"],
+)
+def test_threefry_known_answers(
+    lib: Library, counter: Any, key: Any, want: tuple[int, int]
+) -> None:
+    """Known-answer vectors of Random123: threefry2x32, 20 rounds."""
+    c0, c1 = (lib.array(_words(c)) for c in counter)
+    got = random.threefry(lib.array(_words(*key)), (c0, c1), xp=lib.xp)
+    np.testing.assert_array_equal(
+        np.concatenate([lib.host(x) for x in got]), _words(*want)
+    )
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 1), (5, 7), (64, 32), (0, 3)])
+def test_bits_are_the_same_in_every_library(lib: Library, rows: int, size: int) -> None:
+    got = lib.host(random.bits(lib.array(KEY), rows, size, xp=lib.xp))
+    assert got.dtype == np.int32
+    assert got.shape == (rows, size)
+    np.testing.assert_array_equal(got, random.bits(KEY, rows, size, xp=NUMPY))
+
+
+def test_a_rows_bits_do_not_depend_on_the_rows() -> None:
+    many = random.bits(KEY, 33, 9, xp=NUMPY)
+    for rows in (1, 2, 32):
+        some = random.bits(KEY, rows, 9, xp=NUMPY)
+        np.testing.assert_array_equal(some, many[:rows])
+
+
+def test_bits_are_uniform() -> None:
+    words = random.bits(KEY, 512, 256, xp=NUMPY).view(np.uint32).ravel()
+    assert np.unique(words).size > words.size - 16  # 2 collisions are expected
+    n, sigma = words.size, 0.5 / np.sqrt(words.size)
+    for bit in range(32):
+        assert abs(np.mean((words >> bit) & 1) - 0.5) < 5 * sigma
+    for shift in (0, 8, 16, 24):
+        counts = np.bincount((words >> shift) & 255, minlength=256)
+        square = np.sum((counts - n / 256) ** 2) / (n / 256)
+        assert abs(square - 255) < 5 * np.sqrt(2 * 255)
+
+
+def test_step_keys_do_not_collide() -> None:
+    keys = [random.step_keys(seed, 0, 5000, 4) for seed in (0, 1 << 32)]
+    assert all(k.shape == (5000, 4, 2) and k.dtype == np.int32 for k in keys)
+    both = np.concatenate(keys).reshape(-1, 2)
+    assert len(np.unique(both, axis=0)) == len(both) == 40000
+
+
+def test_step_keys_are_a_function_of_the_step() -> None:
+    whole = random.step_keys(7, 0, 50, 3)
+    np.testing.assert_array_equal(random.step_keys(7, 20, 30, 3), whole[20:])
+    np.testing.assert_array_equal(random.step_keys(7, 0, 50, 2), whole[:, :2])
+    step = np.array([20], dtype=np.int32)
+    want = np.concatenate(random.threefry(_words(7, 0), (step, step * 0 + 1)))
+    np.testing.assert_array_equal(whole[20, 1], want)
+
+
+def test_seeds_of_any_size() -> None:
+    seeds = (0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
+    keys = np.concatenate([random.step_keys(s, 0, 1, 1)[0] for s in seeds])
+    assert len(np.unique(keys, axis=0)) == len(seeds)
+
+
+def test_host_generators_are_keyed() -> None:
+    def draws(*key: int) -> tuple[float, ...]:
+        return tuple(random.generator(*key).normal(size=4))
+
+    keys = [(s, p, i) for s in (0, 1) for p in (0, 1) for i in (0, 1, 2)]
+    assert len({draws(*key) for key in keys}) == len(keys)
+    assert draws(1, 0, 2) == draws(1, 0, 2)
+
+
+def test_neighbouring_epochs_are_uncorrelated() -> None:
+    orders = [batches.order(4000, 4000, seed=0, epoch=e)[0][0] for e in range(51)]
+    for one, other in pairwise(orders):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+        # and as streams: the same numbers do not return at any shift
+        assert np.mean(one == other) < 0.005
+        assert np.mean(one[1:] == other[:-1]) < 0.005
+
+
+@pytest.mark.parametrize("seed", [None, 0, 5])
+@pytest.mark.parametrize(("samples", "batch_size"), [(10, 4), (12, 4), (3, 3), (7, 1)])
+def test_orders_are_permutations(
+    samples: int, batch_size: int, seed: int | None
+) -> None:
+    full, rest = batches.order(samples, batch_size, seed=seed, epoch=3)
+    assert full.shape == (samples // batch_size, batch_size)
+    assert full.dtype == np.int32
+    parts = [full.ravel()]
+    if samples % batch_size:
+        assert rest.shape == (1, samples % batch_size)
+        parts.append(rest.ravel())
+    else:
+        assert rest is None
+    joined = np.concatenate(parts)
+    if seed is None:
+        np.testing.assert_array_equal(joined, np.arange(samples))
+    np.testing.assert_array_equal(np.sort(joined), np.arange(samples))
