@@ -275,7 +275,7 @@ def test_class_weights_as_torch_has_them(smoothing: float) -> None:
 
     c = (0.5, 3.0, 1.0)
     z = torch.from_numpy(X)
-    options = {"class_weight": c, "label_smoothing": smoothing}
+    options: dict[str, Any] = {"class_weight": c, "label_smoothing": smoothing}
     wanted = f.cross_entropy(
         z,
         torch.from_numpy(LABELS).long(),
@@ -286,7 +286,7 @@ def test_class_weights_as_torch_has_them(smoothing: float) -> None:
         ours = rules.cross_entropy(X, target, **options)[0]
         assert ours == pytest.approx(float(wanted), rel=1e-12)
     # Two classes are the same in one logit.
-    pair = {"class_weight": c[:2], "label_smoothing": smoothing}
+    pair: dict[str, Any] = {"class_weight": c[:2], "label_smoothing": smoothing}
     t = np.array([0, 1, 1, 0, 1])
     two = np.stack([np.zeros(5), X[:, 0]], axis=1)
     one = rules.binary_cross_entropy(X[:, :1], t[:, None].astype(float), **pair)[0]
@@ -394,7 +394,7 @@ def test_a_sure_and_right_answer_keeps_its_digits(lib: Library) -> None:
 
 def test_no_class_weight_at_all_is_no_loss(lib: Library) -> None:
     labels = np.zeros(5, dtype=np.int32)
-    options = {"class_weight": (0.0, 1.0, 1.0), "label_smoothing": 0.1}
+    options: dict[str, Any] = {"class_weight": (0.0, 1.0, 1.0), "label_smoothing": 0.1}
     for weight in (None, lib.array(np.ones(5))):
         value, pullback = rules.cross_entropy(
             lib.array(X), lib.array(labels), weight, **options, xp=lib.xp

@@ -259,12 +259,12 @@ class ReduceLROnPlateau(_Monitor):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Compare, and reduce the learning rate if the patience is over."""
         value = self._value(logs)
-        if self._rest:
-            self._rest -= 1
-            self.wait = 0
+        resting = self._rest > 0
+        if resting:
+            self._rest, self.wait = self._rest - 1, 0
         if self._improved(value):
             self.best, self.wait = value, 0
-        elif not self._rest:
+        elif not resting:
             self.wait += 1
             if self.wait >= max(1, self.patience):
                 old = self.model.learning_rate

@@ -33,9 +33,7 @@ def receive(name: str, a: Any) -> tuple[Any, Any]:
         if not origin.xp.isdtype(a.dtype, kinds):
             msg = f"{name} must hold {_WANTED}; got dtype {a.dtype}."
             raise ArgumentTypeError(msg)
-        if str(getattr(a, "device", "")) == "meta":
-            msg = f"{name} lies on torch's meta device and has no values."
-            raise DeviceError(msg)
+        a = origin.usable(name, a)
     if a.ndim == 0:
         msg = f"{name} must have an axis of samples; got a single value (0-d)."
         raise ShapeError(msg)

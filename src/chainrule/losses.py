@@ -91,10 +91,11 @@ class Loss(Record):
         """Whether a checked target holds labels, which stay integers."""
         return False
 
-    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
         """Return what the loss's sum is divided by, up to a constant factor.
 
         None stands for the number of samples. Losses of parts are joined with it.
+        `dtype` is the model's.
         """
         return None if weight is None else xp.sum(weight)
 
@@ -160,7 +161,7 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
     if isinstance(value, dict):
-        if sorted(value) != list(range(len(value))):
+        if set(value) != set(range(len(value))):
             msg = f"{name}: class_weight's keys must be 0 ... m - 1; got {list(value)}."
             raise ArgumentError(msg)
         value = [value[k] for k in range(len(value))]
@@ -181,7 +182,7 @@ def _total(counts: Any, weight: Any, xp: Any) -> Any:
         return xp.sum(counts)
     axes = tuple(range(1, counts.ndim))
     each = xp.sum(counts, axis=axes) if axes else counts
-    return xp.sum(xp.astype(each, weight.dtype) * weight)
+    return xp.sum(each * weight)
 
 
 def _smoothing(name: str, value: Any) -> float:
@@ -226,10 +227,10 @@ class BinaryCrossEntropy(Loss):
             raise ArgumentError(msg)
         return y
 
-    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
-            return super().mass(t, weight, xp=xp)
+            return super().mass(t, weight, dtype, xp=xp)
         c0, c1 = self.class_weight
         return _total(c1 * t + c0 * (1.0 - t), weight, xp)
 
@@ -305,7 +306,11 @@ class CrossEntropy(Loss):
         if xp.isdtype(y.dtype, "bool"):
             y = xp.astype(y, xp.int32)
         if y.shape[0]:
-            wrong = xp.abs(xp.sum(y, axis=-1) - 1) > 1e-3
+            sums = xp.sum(y, axis=-1)
+            if xp.isdtype(y.dtype, "real floating"):
+                wrong = xp.abs(sums - 1.0) > 1e-3
+            else:
+                wrong = sums != 1
             if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
                 msg = (
                     "y's rows must be one-hot or probabilities (not negative, sum 1) "
@@ -318,14 +323,14 @@ class CrossEntropy(Loss):
         """Whether t has no axis of classes."""
         return bool(t.ndim == len(shape))
 
-    def mass(self, t: Any, weight: Any, *, xp: Any) -> Any:
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
-            return super().mass(t, weight, xp=xp)
+            return super().mass(t, weight, dtype, xp=xp)
         counts: Any = 0.0
         if xp.isdtype(t.dtype, "integral"):
             for k, c in enumerate(self.class_weight):
-                counts = counts + c * xp.astype(t == k, xp.float32)
+                counts = counts + c * xp.astype(t == k, dtype)
         else:
             for k, c in enumerate(self.class_weight):
                 counts = counts + c * t[..., k]

@@ -52,7 +52,9 @@ def r2(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
     """
     t = y_true.astype(np.float64).reshape(len(y_true), -1)
     z = y_pred.astype(np.float64).reshape(len(y_pred), -1)
-    w = np.ones(len(t)) if sample_weight is None else np.asarray(sample_weight)
+    w = np.ones(len(t))
+    if sample_weight is not None:
+        w = np.asarray(sample_weight, dtype=np.float64)
     w = w[:, None]
     mean = (w * t).sum(axis=0) / max(float(w.sum()), np.finfo(float).tiny)
     residual = (w * (t - z) ** 2).sum(axis=0)
@@ -65,6 +67,7 @@ def r2(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
 def _average(values: Any, weight: Any) -> Any:
     if weight is None:
         return values.mean() if values.size else np.nan
+    weight = np.asarray(weight, dtype=np.float64)
     total = float(np.sum(weight))
     return float(np.sum(values * weight)) / total if total > 0 else 0.0
 

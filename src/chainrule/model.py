@@ -36,6 +36,7 @@ from chainrule.network import Network
 __all__ = ["Model"]
 
 _DTYPES = ("float32", "float64")
+_PRECISIONS = ("highest", "tf32", "bfloat16")
 
 
 class Model:
@@ -95,9 +96,7 @@ class Model:
         self.precision = precision
         self.seed = _checks.integer("seed", seed, 0)
         self.backend: Any = None
-        if not isinstance(precision, str):
-            msg = f"precision must be a name such as 'highest'; got {precision!r}."
-            raise ArgumentTypeError(msg)
+        _checks.choice("precision", precision, _PRECISIONS)
         if backend is not None:
             self.backend = self._checked(backends.get(backend, device))
         elif device is not None:
@@ -220,7 +219,13 @@ class Model:
     def set_weights(self, weights: Any) -> None:
         """Take over what `get_weights` of a model of the same structure returned."""
         network = self._need()
-        theta, state = (np.asarray(a) for a in weights)
+        if not isinstance(weights, (tuple, list)) or len(weights) != 2:
+            msg = (
+                f"weights must be the pair that get_weights returns; "
+                f"got {type(weights).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+        theta, state = (inputs.receive("weights", a)[0] for a in weights)
         wanted = ((network.size,), (network.state_size,))
         if (theta.shape, state.shape) != wanted:
             msg = (
@@ -228,9 +233,12 @@ class Model:
                 f"got {theta.shape} and {state.shape}."
             )
             raise ShapeError(msg)
+        numpy = backends.get("numpy")
         with self._scope():
             self._weights = tuple(
-                self.backend.copy(self.backend.asarray(a, self.dtype))
+                self.backend.copy(
+                    inputs.place("weights", a, numpy, self.backend, self.dtype)
+                )
                 for a in (theta, state)
             )
 
@@ -317,6 +325,9 @@ class Model:
             raise ArgumentError(msg)
         if progress is not None and not isinstance(progress, bool):
             msg = f"progress must be True, False or None; got {progress!r}."
+            raise ArgumentTypeError(msg)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            msg = f"shuffle must be True or False; got {shuffle!r}."
             raise ArgumentTypeError(msg)
         hooks = _callbacks(callbacks)
         if validation_data is not None and validation_split:
@@ -709,7 +720,7 @@ def _mapped(f: Any, tree: Any) -> Any:
 
 def _dtype_name(dtype: Any) -> Any:
     """float32 for "float32", numpy.float32, numpy.dtype("float32"), torch.float32."""
-    if isinstance(dtype, str):
+    if isinstance(dtype, str) or dtype is None or dtype is float:
         return dtype
     for name in _DTYPES:
         if (

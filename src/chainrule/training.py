@@ -116,7 +116,7 @@ def build_epoch(
         )
         if network.state_size:
             state = network.flatten_state(context.kept, xp)
-        mass = loss.mass(t, weight, xp=xp)
+        mass = loss.mass(t, weight, z.dtype, xp=xp)
         return (theta, state, tuple(slots)), (value, mass)
 
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
@@ -298,14 +298,14 @@ class Problem:
         samples = self.data.x.shape[0]
         value = gradient = None
         xp = backend.xp
-        mass = self.loss.mass(self.data.t, self.data.weight, xp=xp)
+        mass = self.loss.mass(*self.data[1:], theta.dtype, xp=xp)
         for low in range(0, samples, self.batch_size):
             some = slice(low, min(low + self.batch_size, samples))
             part = Data(*[None if a is None else a[some, ...] for a in self.data])
             share = part.x.shape[0] / samples
             if mass is not None:
                 safe = xp.where(mass > 0, mass, 1.0)
-                share = self.loss.mass(part.t, part.weight, xp=xp) / safe
+                share = self.loss.mass(*part[1:], theta.dtype, xp=xp) / safe
             v, g = run(theta, self.state, part, share)
             value = v if value is None else value + v
             gradient = g if gradient is None else gradient + g
@@ -378,7 +378,7 @@ def build_loss(backend: Any, network: Network, loss: Any) -> Any:
 
     def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
         z = output(theta, state, x)
-        share = loss.mass(t, weight, xp=xp)
+        share = loss.mass(t, weight, weight.dtype, xp=xp)
         return loss(z, t, weight, network.output_shape, xp=xp)[0], share
 
     return value

@@ -120,6 +120,13 @@ class Backend:
         """Return a real copy: new memory, whoever owns the old."""
         return self.xp.asarray(a, copy=True)
 
+    def usable(self, name: str, a: Any) -> Any:
+        """Return an array of this library that arithmetic is defined for.
+
+        `name` is the argument's name, for the error.
+        """
+        return a
+
     # Running.
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:

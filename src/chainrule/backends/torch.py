@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from chainrule.backends.base import Backend
-from chainrule.errors import DeviceError
+from chainrule.errors import ArgumentTypeError, DeviceError
 from chainrule.namespace import register
 
 __all__ = ["TorchBackend"]
@@ -85,9 +85,25 @@ class TorchBackend(Backend):
         host = np.array(a, dtype=dtype, order="C")
         return torch.from_numpy(host).to(self.device)
 
+    def usable(self, name: str, a: Any) -> Any:
+        """Refuse sparse and meta tensors; widen unsigned integers, which lack `<`."""
+        if a.layout is not torch.strided:
+            msg = f"{name} is a sparse tensor; hand in {name}.to_dense()."
+            raise ArgumentTypeError(msg)
+        if a.device.type == "meta":
+            msg = f"{name} lies on torch's meta device and has no values."
+            raise DeviceError(msg)
+        small = (torch.uint16, torch.uint32, torch.uint64)
+        return a.long() if a.dtype in small else a
+
     def to_numpy(self, a: Any) -> Any:
         """Return a NumPy copy."""
-        return np.array(a.detach().cpu().numpy())
+        a = a.detach().cpu()
+        if a.dtype == torch.bfloat16 or (
+            a.dtype.itemsize == 1 and a.is_floating_point()
+        ):
+            a = a.float()  # NumPy has no such type
+        return np.array(a.numpy())
 
     def copy(self, a: Any) -> Any:
         """Return a real copy."""

@@ -1,0 +1,104 @@
+"""The record of a fit: a mapping of lists, one value per epoch."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+Y = X[:, :2] * 2.0
+
+
+def _model() -> cr.Model:
+    return cr.Model(cr.MLP((4, 2)), metrics=["r2"])
+
+
+def test_mapping() -> None:
+    history = cr.History({"loss": [3.0, 2.0]})
+    history.append({"loss": 1.0, "r2": 0.5})
+    assert isinstance(history, Mapping)
+    assert list(history) == ["loss", "r2"]
+    assert (len(history), history.epochs) == (2, 3)
+    assert history["loss"] == [3.0, 2.0, 1.0]
+    assert all(math.isnan(v) for v in history["r2"][:2])
+    history.append({"r2": 0.25})
+    assert math.isnan(history["loss"][3])
+    assert history["r2"][2:] == [0.5, 0.25]
+    assert "val_loss" not in history
+    with pytest.raises(KeyError, match="val_loss"):
+        history["val_loss"]
+
+
+def test_extend() -> None:
+    one, two = cr.History({"loss": [1.0]}), cr.History({"loss": [2.0], "r2": [0.5]})
+    one.extend(two)
+    assert one["loss"] == [1.0, 2.0]
+    assert one["r2"][1:] == [0.5]
+    assert two == {"loss": [2.0], "r2": [0.5]}
+    one.extend(cr.History())
+    assert one.epochs == 2
+
+
+def test_empty() -> None:
+    history = cr.History()
+    assert (len(history), history.epochs, history.interrupted) == (0, 0, False)
+    assert repr(history) == "History(0 epochs; last: )"
+
+
+def test_copies() -> None:
+    """A history owns its lists."""
+    values = {"loss": [1.0]}
+    history = cr.History(values)
+    for other in (cr.History(history), copy.deepcopy(history)):
+        other.append({"loss": 2.0})
+    values["loss"].append(3.0)
+    assert history == {"loss": [1.0]}
+    assert pickle.loads(pickle.dumps(history)) == history
+
+
+def test_repr() -> None:
+    history = cr.History({"loss": [1.0, 0.123456], "members": [np.ones(2)] * 2})
+    assert repr(history) == "History(2 epochs; last: loss=0.1235, members)"
+
+
+def test_fits_add_up() -> None:
+    model = _model()
+    one = model.fit(X, Y, epochs=2)
+    two = model.fit(X, Y, epochs=3, validation_data=(X, Y))
+    assert (one.epochs, two.epochs, model.history.epochs) == (2, 3, 5)
+    assert model.history["loss"] == one["loss"] + two["loss"]
+    assert model.history["val_r2"][2:] == two["val_r2"]
+    assert all(math.isnan(v) for v in model.history["val_loss"][:2])
+    assert set(two) == {"loss", "r2", "val_loss", "val_r2"}
+    assert all(type(v) is float for column in two.values() for v in column)
+    # The last epoch's numbers are those of the model that came out of it.
+    assert two["val_loss"][-1] == model.evaluate(X, Y)["loss"]
+
+
+def test_no_epochs() -> None:
+    model = _model()
+    assert model.fit(X, Y, epochs=0) == {}
+    assert model.built
+    assert model.history.epochs == 0
+
+
+def test_the_same_whether_somebody_listens() -> None:
+    quiet = cr.Model(cr.MLP((4, 2))).fit(X, Y, epochs=12)
+    loud = cr.Model(cr.MLP((4, 2))).fit(X, Y, epochs=12, validation_data=(X, Y))
+    assert quiet["loss"] == loud["loss"]
+
+
+def test_divergence_keeps_the_finite_epochs() -> None:
+    model = cr.Model(cr.MLP((4, 2)), optimizer=cr.SGD(1e3))
+    with pytest.raises(cr.DivergenceError) as caught:
+        model.fit(X, Y, epochs=50, batch_size=5)
+    assert model.history.epochs == caught.value.epochs == model._epoch
+    assert np.isfinite(model.history.get("loss", [])).all()
+    assert np.isfinite(model.theta).all()
