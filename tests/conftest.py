@@ -7,6 +7,7 @@ from typing import Any
 
 import array_api_strict
 import pytest
+
 from support import FLAGS, LIBRARIES, Library, library
 
 

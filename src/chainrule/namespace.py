@@ -75,25 +75,28 @@ def _bound(module: Any, device: Any) -> Namespace:
     return Namespace(module, device)
 
 
-def namespace(x: Array) -> Namespace:
-    """Return the namespace of an array, bound to the device on which it lies.
+def namespace(x: Array, *others: Array | None) -> Namespace:
+    """Return the namespace of arrays, bound to the device on which the first lies.
 
     Raises
     ------
     ArgumentTypeError
-        If `x` is not an array of the standard (a list, say).
+        If one is not an array of the standard (a list, say), or if they belong to
+        different libraries.
     """
-    if isinstance(x, (np.ndarray, np.generic)):
+    arrays = [x, *(a for a in others if a is not None)]
+    if all(isinstance(a, (np.ndarray, np.generic)) for a in arrays):
         return _bound(np, None)  # NumPy >= 2 conforms by itself
     import array_api_compat
 
     try:
-        module = array_api_compat.array_namespace(x)
-    except TypeError:
+        module = array_api_compat.array_namespace(*arrays)
+    except TypeError as error:
+        kinds = ", ".join(type(a).__name__ for a in arrays)
         msg = (
-            f"rules take arrays (NumPy, JAX, CuPy, PyTorch or another array API "
-            f"library); got {type(x).__name__}. Convert it first, for example with "
-            f"numpy.asarray."
+            f"rules take arrays of one library (NumPy, JAX, CuPy, PyTorch or another of "
+            f"the array API); got {kinds} ({error}). Convert them first, for example "
+            f"with numpy.asarray."
         )
         raise ArgumentTypeError(msg) from None
     try:

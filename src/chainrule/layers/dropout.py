@@ -49,7 +49,7 @@ class Dropout(Layer):
                 x, xp.reshape(words, core), rate=self.rate, xp=context.xp
             )
         else:
-            z, pull = rules.identity(x)
+            z, pull = rules.identity(x, xp=context.xp)
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             return (pull(dz)[0] if dx else None), ()

@@ -2,7 +2,7 @@
 
 A rule is called on arrays and returns ``(value, pullback)``; ``pullback`` takes the
 gradient of a scalar E with respect to the value and returns a tuple, the gradients of E
-with respect to the rule's array arguments. Rules hold no state, write nothing, and use
+with respect to the rule's array arguments. The cotangent has at least the value's axes. Rules hold no state, write nothing, and use
 only functions of the array API standard (2024.12), so that they run on whatever array
 they are given.
 

@@ -38,12 +38,14 @@ __all__ = [
 
 
 def identity(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x;  dx = dz."""
+    """z = x;  dx = dz."""
+    if xp is None:
+        namespace(x)  # refuses what is not an array, as the other rules do
     return x, lambda dz: (dz,)
 
 
 def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = max(x, 0);  dx = dz where x > 0, else 0 (at 0 too).
+    """z = max(x, 0);  dx = dz where x > 0, else 0 (at 0 too).
 
     Source: Nair, Hinton 2010.
     """
@@ -55,7 +57,7 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 def leaky_relu(
     x: Array, *, slope: float = 0.01, xp: Any = None
 ) -> tuple[Any, Pullback]:
-    """Z = x where x > 0, else slope x;  dx = dz or slope dz.
+    """z = x where x > 0, else slope x;  dx = dz or slope dz.
 
     Source: Maas, Hannun, Ng 2013.
     """
@@ -66,7 +68,7 @@ def leaky_relu(
 
 
 def elu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x where x > 0, else α (eˣ - 1);  dx = dz or dz α eˣ = dz (z + α).
+    """z = x where x > 0, else α (eˣ - 1);  dx = dz or dz α eˣ = dz (z + α).
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
     """
@@ -83,7 +85,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def selu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = λ elu(x, α) with the self-normalising λ = 1.0507..., α = 1.6732...
+    """z = λ elu(x, α) with the self-normalising λ = 1.0507..., α = 1.6732...
 
     Source: Klambauer et al. 2017 (arXiv:1706.02515).
     """
@@ -92,7 +94,7 @@ def selu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x where x > 0, else α (exp(x/α) - 1);  dx = dz or dz exp(x/α) = dz (z/α + 1).
+    """z = x where x > 0, else α (exp(x/α) - 1);  dx = dz or dz exp(x/α) = dz (z/α + 1).
 
     Source: Barron 2017 (arXiv:1704.07483).
     """
@@ -103,7 +105,7 @@ def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback
 
 
 def sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = 1 / (1 + e⁻ˣ);  dx = dz z (1 - z)."""
+    """z = 1 / (1 + e⁻ˣ);  dx = dz z (1 - z)."""
     xp = xp or namespace(x)
     z = _sigmoid(x, xp)
     return z, lambda dz: (dz * z * (1.0 - z),)
@@ -117,28 +119,28 @@ def _sigmoid(x: Any, xp: Any) -> Any:
 
 
 def tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = tanh(x);  dx = dz (1 - z²)."""
+    """z = tanh(x);  dx = dz (1 - z²)."""
     xp = xp or namespace(x)
     z = xp.tanh(x)
     return z, lambda dz: (dz * (1.0 - z * z),)
 
 
 def softplus(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = log(1 + eˣ);  dx = dz sigmoid(x)."""
+    """z = log(1 + eˣ);  dx = dz sigmoid(x)."""
     xp = xp or namespace(x)
     z = xp.logaddexp(x, xp.zeros_like(x))
     return z, lambda dz: (dz * _sigmoid(x, xp),)
 
 
 def softsign(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x / (1 + |x|);  dx = dz / (1 + |x|)²."""
+    """z = x / (1 + |x|);  dx = dz / (1 + |x|)²."""
     xp = xp or namespace(x)
     r = 1.0 / (1.0 + xp.abs(x))
     return x * r, lambda dz: (dz * r * r,)
 
 
 def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x s with s = sigmoid(x);  dx = dz (s + z (1 - s)). Also called swish.
+    """z = x s with s = sigmoid(x);  dx = dz (s + z (1 - s)). Also called swish.
 
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415); Elfwing et al. 2017.
     """
@@ -149,7 +151,7 @@ def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def mish(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x t with t = tanh(softplus(x));  dx = dz (t + x (1 - t²) sigmoid(x)).
+    """z = x t with t = tanh(softplus(x));  dx = dz (t + x (1 - t²) sigmoid(x)).
 
     Source: Misra 2019 (arXiv:1908.08681).
     """
@@ -163,7 +165,7 @@ def mish(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def gelu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x Φ(x), Φ the normal distribution's function;  dx = dz (Φ(x) + x φ(x)).
+    """z = x Φ(x), Φ the normal distribution's function;  dx = dz (Φ(x) + x φ(x)).
 
     Exact, by erf: Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(-x²/2) / √(2π).
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415).
@@ -181,7 +183,7 @@ def gelu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x (1 + t) / 2 with t = tanh(c (a + 0.044715 a³)), c = √(2/π), a = x.
+    """z = x (1 + t) / 2 with t = tanh(c (a + 0.044715 a³)), c = √(2/π), a = x.
 
     Pullback  dx = dz ((1 + t) / 2 + a (1 - t²) c (1 + 3·0.044715 a²) / 2)
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415), the approximation.
@@ -202,7 +204,7 @@ def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
+    """z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
     xp = xp or namespace(x)
     inside = xp.abs(x) < 3.0
     z = xp.clip(x + 3.0, 0.0, 6.0) / 6.0
@@ -210,14 +212,14 @@ def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def hard_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
+    """z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
     xp = xp or namespace(x)
     inside = xp.abs(x) < 1.0
     return xp.clip(x, -1.0, 1.0), lambda dz: (xp.where(inside, dz, 0.0),)
 
 
 def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = x hard_sigmoid(x);  dx = 0, dz (2x + 3) / 6 or dz, split at -3 and 3.
+    """z = x hard_sigmoid(x);  dx = 0, dz (2x + 3) / 6 or dz, split at -3 and 3.
 
     Source: Howard et al. 2019 (arXiv:1905.02244), as h-swish.
     """
@@ -232,7 +234,7 @@ def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def exp(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
-    """Z = eˣ;  dx = dz z. Infinite where eˣ is (x above 88.7 in float32)."""
+    """z = eˣ;  dx = dz z. Infinite where eˣ is (x above 88.7 in float32)."""
     xp = xp or namespace(x)
     z = xp.exp(x)
     return z, lambda dz: (dz * z,)

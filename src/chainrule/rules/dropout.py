@@ -37,7 +37,7 @@ def dropout(
     Pullback  dx = dz k / (1 - rate)
     Source: Srivastava et al. 2014 (JMLR 15), in the inverted form.
     """
-    xp = xp or namespace(x)
+    xp = xp or namespace(x, bits)
     if not 0.0 <= rate < 1.0:
         msg = f"dropout: rate must lie in [0, 1); got {rate!r}."
         raise ArgumentError(msg)

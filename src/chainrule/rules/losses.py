@@ -39,7 +39,7 @@ def squared_error(
 
     z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = 2 (z - t)
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     d = _difference(z, t, "squared_error")
     return _average(d * d, lambda: 2.0 * d, weight, xp)
 
@@ -51,7 +51,7 @@ def absolute_error(
 
     z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = sign(z - t), 0 at 0
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     d = _difference(z, t, "absolute_error")
     return _average(xp.abs(d), lambda: xp.sign(d), weight, xp)
 
@@ -71,7 +71,7 @@ def huber(
     Pullback  dl/dz = clip(d, -δ, δ)
     Source: Huber 1964.
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     d = _difference(z, t, "huber")
     # With c = clip(d, -δ, δ) both branches are one: l = c (d - c/2).
     c = xp.clip(d, -delta, delta)
@@ -93,7 +93,7 @@ def quantile(
     Pullback  dl/dz = -q where d > 0, 1 - q where d < 0, 0 at 0
     Source: Koenker, Bassett 1978.
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     d = -_difference(z, t, "quantile")
 
     def slope() -> Any:
@@ -112,7 +112,7 @@ def poisson(
     Pullback  dl/dz = e^z - t
     Infinite where e^z is. z is the log of the rate, as in torch's `poisson_nll_loss`.
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     _difference(z, t, "poisson", subtract=False)
     e = xp.exp(z)
     return _average(e - t * z, lambda: e - t, weight, xp)
@@ -144,7 +144,7 @@ def binary_cross_entropy(
     Forward   l = c₁ s log(1 + e⁻ᶻ) + c₀ (1 - s) log(1 + eᶻ)
     Pullback  dl/dz = c₀ (1 - s) sigmoid(z) - c₁ s sigmoid(-z)
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     _difference(z, t, "binary_cross_entropy", subtract=False)
     s = t * (1.0 - label_smoothing) + 0.5 * label_smoothing
     if class_weight is None:
@@ -195,7 +195,7 @@ def cross_entropy(
     Pullback  dl/dz = p Σⱼ cⱼ sⱼ - c s
     E = Σᵢ wᵢ lᵢ / Σᵢ wᵢ Σⱼ cⱼ tᵢⱼ: torch's `cross_entropy` for integer labels.
     """
-    xp = xp or namespace(z)
+    xp = xp or namespace(z, t, weight)
     m = z.shape[-1]
     if xp.isdtype(t.dtype, "integral"):
         if t.ndim == z.ndim and t.shape == z.shape:

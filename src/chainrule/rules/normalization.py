@@ -77,7 +77,7 @@ def batch_norm(
 def _normalize(
     x: Any, gain: Any, shift: Any, *, axis: int, eps: float, keep: Any, xp: Any
 ) -> tuple[Any, Pullback]:
-    xp = xp or namespace(x)
+    xp = xp or namespace(x, gain, shift)
     # No element, no mean: without this, zero rows would warn and give nan.
     mean = xp.mean if x.shape[axis] else xp.sum
     centre = mean(x, axis=axis, keepdims=True)
@@ -99,8 +99,7 @@ def _normalize(
         if 1 in wrt:
             dgain = xp.sum(dz * u, axis=-2)
         if 2 in wrt:
-            # The sum over rows only, with the lead that u may bring.
-            dshift = xp.sum(dz + xp.zeros_like(u), axis=-2)
+            dshift = xp.sum(dz, axis=-2)
         return dx, dgain, dshift
 
     return z, pullback
@@ -138,7 +137,7 @@ def batch_norm_inference(
     Pullback  dx = gain r dz;  over rows: dgain = sum(dz u),  dshift = sum(dz),
               dmean = -gain r sum(dz),  dvar = -gain r² sum(dz u) / 2
     """
-    xp = xp or namespace(x)
+    xp = xp or namespace(x, gain, shift, mean, var)
     r = 1.0 / xp.sqrt(var + eps)
     u = (x - mean[..., None, :]) * r[..., None, :]
     z = gain[..., None, :] * u + shift[..., None, :]
@@ -146,7 +145,7 @@ def batch_norm_inference(
     def pullback(dz: Any, wrt: tuple[int, ...] = (0, 1, 2, 3, 4)) -> tuple[Any, ...]:
         scale = gain * r
         dx = scale[..., None, :] * dz if 0 in wrt else None
-        total = xp.sum(dz + xp.zeros_like(u), axis=-2) if {2, 3} & {*wrt} else None
+        total = xp.sum(dz, axis=-2) if {2, 3} & {*wrt} else None
         along = xp.sum(dz * u, axis=-2) if {1, 4} & {*wrt} else None
         return (
             dx,

@@ -1,0 +1,165 @@
+"""Activation functions: differences, oracles, leads, extremes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule import rules
+from chainrule.errors import ArgumentTypeError
+from chainrule.rules import activations
+
+from rules_support import (
+    DTYPES,
+    EXTREMES,
+    SHAPES,
+    Case,
+    RuleChecks,
+    call,
+    finite,
+    floats,
+    pull,
+)
+from support import Library
+
+X = np.random.default_rng(0).normal(scale=2.0, size=(5, 4))
+CASES = {
+    **{name: Case(getattr(rules, name), (X,)) for name in activations.__all__},
+    "leaky_relu, slope": Case(rules.leaky_relu, (X,), options={"slope": 0.3}),
+    "elu, alpha": Case(rules.elu, (X,), options={"alpha": 0.7}),
+    "celu, alpha": Case(rules.celu, (X,), options={"alpha": 1.7}),
+}
+BOUNDED = sorted(set(activations.__all__) - {"exp"})
+ROWWISE = {"softmax", "log_softmax"}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+class TestActivations(RuleChecks):
+    def jax_oracle(self, name: str) -> Callable[..., Any]:
+        import jax
+
+        own: dict[str, Callable[..., Any]] = {
+            "identity": lambda x: x,
+            "exp": jax.numpy.exp,
+            "tanh": jax.numpy.tanh,
+            "softsign": jax.nn.soft_sign,
+            "gelu": functools.partial(jax.nn.gelu, approximate=False),
+            "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+            "leaky_relu": lambda x, slope=0.01: jax.nn.leaky_relu(x, slope),
+        }
+        return own.get(name) or getattr(jax.nn, name)  # type: ignore[no-any-return]
+
+    def torch_oracle(self, name: str) -> Callable[..., Any] | None:
+        import torch
+        from torch.nn import functional as f
+
+        own: dict[str, Callable[..., Any]] = {
+            "identity": lambda x: x,
+            "exp": torch.exp,
+            "tanh": torch.tanh,
+            "sigmoid": torch.sigmoid,
+            "gelu_tanh": functools.partial(f.gelu, approximate="tanh"),
+            "leaky_relu": lambda x, slope=0.01: f.leaky_relu(x, slope),
+            "hard_sigmoid": f.hardsigmoid,
+            "hard_tanh": f.hardtanh,
+            "hard_silu": f.hardswish,
+            "softmax": functools.partial(f.softmax, dim=-1),
+            "log_softmax": functools.partial(f.log_softmax, dim=-1),
+        }
+        return own.get(name) or getattr(f, name)  # type: ignore[no-any-return]
+
+
+def test_every_activation_has_a_case() -> None:
+    assert {case.name for case in CASES.values()} == set(activations.__all__)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), name=st.sampled_from(BOUNDED), dtype=DTYPES, shape=SHAPES)
+def test_finite_wherever_the_function_is(
+    data: Any, name: str, dtype: str, shape: tuple[int, ...]
+) -> None:
+    x = data.draw(floats(dtype, shape))
+    with np.errstate(all="raise", under="ignore"):
+        z, pullback = getattr(rules, name)(x)
+        (dx,) = pullback(np.ones_like(x))
+    assert z.shape == dx.shape == shape
+    finite(dtype, z, dx)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_extremes_everywhere(name: str, dtype: str, lib: Library) -> None:
+    x = np.asarray(EXTREMES, dtype=dtype)[:, None]
+    x = np.concatenate([x, x[::-1]], axis=1)
+    z, pullback = call(CASES[name], lib, (x,))
+    z, (dx,) = lib.host(z), pull(lib, pullback, np.ones_like(x))
+    finite(dtype, z, dx)
+    if name not in ROWWISE:
+        assert (np.abs(z) <= 1.0 + 1.1 * np.abs(x)).all()
+        assert (np.abs(dx) <= 2.0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_where_a_square_would_overflow(name: str, dtype: str, lib: Library) -> None:
+    huge = float(np.finfo(dtype).max) / 4
+    x = np.array([[huge, -huge, 1e20, -1e20]], dtype=dtype)
+    with np.errstate(over="raise", invalid="raise"):
+        z, pullback = call(CASES[name], lib, (x,))
+        grads = pull(lib, pullback, np.ones_like(x))
+    finite(dtype, lib.host(z), *grads)
+
+
+@pytest.mark.parametrize("bound", [88.0, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exp_is_infinite_only_where_it_overflows(dtype: str, bound: float) -> None:
+    x = np.array([v for v in EXTREMES if abs(v) <= bound], dtype=dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        z, pullback = rules.exp(x)
+        (dx,) = pullback(np.ones_like(x))
+        wanted = np.exp(x)
+    np.testing.assert_array_equal(z, wanted)
+    np.testing.assert_array_equal(dx, wanted)
+    assert np.isfinite(z).all() == (bound == 88.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "slope"),
+    [
+        ("relu", 0.0, 0.0),
+        ("leaky_relu", 0.0, 0.01),
+        ("hard_tanh", 1.0, 0.0),
+        ("hard_tanh", -1.0, 0.0),
+        ("hard_sigmoid", 3.0, 0.0),
+        ("hard_sigmoid", -3.0, 0.0),
+        ("hard_silu", 3.0, 1.0),
+        ("hard_silu", -3.0, 0.0),
+    ],
+)
+def test_at_the_kinks(name: str, at: float, slope: float, lib: Library) -> None:
+    x = np.array([at, -at if at == 0 else at])
+    _, pullback = call(CASES[name], lib, (x,))
+    np.testing.assert_allclose(pull(lib, pullback, np.ones(2))[0], [slope, slope])
+
+
+@given(x=floats("float64", (3, 4)))
+def test_softmax_is_a_distribution_and_log_softmax_its_log(x: Any) -> None:
+    p, logp = rules.softmax(x)[0], rules.log_softmax(x)[0]
+    np.testing.assert_allclose(np.sum(p, axis=-1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(logp), p, rtol=1e-10, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", sorted(set(activations.__all__) - {"identity"}))
+def test_a_list_is_no_array(name: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
+        getattr(rules, name)([1.0, 2.0])
