@@ -143,7 +143,7 @@ def test_jax_compiles_once_for_equal_structures() -> None:
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_predict_pads_rows() -> None:
-    from chainrule.training import _padded
+    from chainrule.inference import _padded
 
     engine = backends.get("jax")
     x = engine.asarray(np.ones((5, 3), dtype=np.float32))

@@ -25,6 +25,7 @@ LEVELS = [
     {"network"},
     {"schedules"},
     {"optimizers", "batches"},
+    {"inference"},
     {"training"},
     {"inputs", "metrics", "plotting", "_interrupt"},
     {"history", "callbacks"},

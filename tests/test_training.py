@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, training
+from chainrule import backends, inference, training
 from chainrule.context import Context
 from chainrule.network import Network
 
@@ -128,7 +128,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
     optimizer = cr.AdamW(1e-2, clip_norm=0.05)
     hosts = [network.initial(5, k) for k in range(members)]
     with engine.scope("float64"):
-        data = training.Data(
+        data = inference.Data(
             engine.asarray(X, "float64"),
             engine.asarray(Y, "float64"),
             engine.asarray(WEIGHT, "float64"),
@@ -344,7 +344,7 @@ def test_many_rows_are_predicted_in_chunks(
     model = cr.Model(_normed(), dtype="float64", **where)
     model.fit(X, Y, epochs=1)
     whole, loss = model.predict(X), model.evaluate(X, Y, WEIGHT)["loss"]
-    monkeypatch.setattr(training, "CHUNK", 16)
+    monkeypatch.setattr(inference, "CHUNK", 16)
     np.testing.assert_allclose(model.predict(X), whole, rtol=1e-12)
     assert model.evaluate(X, Y, WEIGHT)["loss"] == pytest.approx(loss, rel=1e-12)
     assert model.predict(X[:0]).shape == (0, 2)
@@ -365,7 +365,7 @@ def test_class_weights_do_not_depend_on_chunks(
         rule = type(weighted).rule
         wanted = float(rule(z, target, weight, class_weight=(0.1, 5.0))[0])
         with monkeypatch.context() as patch:
-            patch.setattr(training, "CHUNK", 16)
+            patch.setattr(inference, "CHUNK", 16)
             w = None if weight is None else weight[order]
             got = model.evaluate(X[order], y[order], w)["loss"]
         assert got == pytest.approx(wanted, rel=1e-12)

@@ -12,6 +12,7 @@ import numpy as np
 from chainrule import (
     _checks,
     backends,
+    inference,
     inputs,
     losses,
     metrics,
@@ -493,11 +494,11 @@ class Model:
         logs: dict[str, Any] = {}
         if loss:
             logs[f"{prefix}loss"] = self._number(
-                training.evaluate(backend, network, self.loss, self._weights, data)
+                inference.evaluate(backend, network, self.loss, self._weights, data)
             )
         if self.metrics:
-            z = training.outputs(
-                backend, self._weights, data.x, training.build_output, network
+            z = inference.outputs(
+                backend, self._weights, data.x, inference.build_output, network
             )
             host = [
                 None if a is None else backend.to_numpy(a)
@@ -531,7 +532,7 @@ class Model:
         who: str,
         *,
         host: bool = False,
-    ) -> training.Data:
+    ) -> inference.Data:
         """Check x, y and weights, and put them on the backend (or keep them back)."""
         x, x_origin = self._samples(f"{who}x", x, network)
         y, y_origin = inputs.receive(f"{who}y", y)
@@ -553,7 +554,7 @@ class Model:
         t = self.loss.target(y, network.output_shape, xp=y_origin.xp)
         labels = self.loss.labels(t, network.output_shape)
         place = functools.partial(inputs.place, host=host)
-        return training.Data(
+        return inference.Data(
             place(f"{who}x", x, x_origin, backend, self.dtype),
             place(f"{who}y", t, y_origin, backend, "int32" if labels else self.dtype),
             None
@@ -571,7 +572,7 @@ class Model:
         with self._scope():
             host = backend.pads and origin != backend
             placed = inputs.place("x", x, origin, backend, self.dtype, host=host)
-            z = training.outputs(backend, weights, placed, build, network, *key)
+            z = inference.outputs(backend, weights, placed, build, network, *key)
             if origin == backend:
                 return z
             z = backend.to_numpy(z)
@@ -592,7 +593,7 @@ class Model:
         array, shape (batch, *output_shape)
             Of the library and on the device of x, in the model's dtype.
         """
-        return self._apply(x, training.build_output)
+        return self._apply(x, inference.build_output)
 
     def predict_proba(self, x: Any) -> Any:
         """Return class probabilities, through the loss's own link.
@@ -607,7 +608,7 @@ class Model:
         self._need()
         if type(self.loss).probabilities is losses.Loss.probabilities:
             self.loss.probabilities(None, xp=None)
-        return self._apply(x, training.build_probabilities, self.loss)
+        return self._apply(x, inference.build_probabilities, self.loss)
 
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample, exact, in inference.
@@ -621,7 +622,7 @@ class Model:
         array, shape (batch, *output_shape, *sample_shape)
             (batch, m, n) for vectors.
         """
-        return self._apply(x, training.build_jacobian)
+        return self._apply(x, inference.build_jacobian)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return the loss and the metrics of (x, y), in inference."""
@@ -762,7 +763,7 @@ def _callbacks(given: Any) -> list[Any]:
     return hooks
 
 
-def _split(data: training.Data, share: float) -> tuple[training.Data, training.Data]:
+def _split(data: inference.Data, share: float) -> tuple[inference.Data, inference.Data]:
     samples = data.x.shape[0]
     cut = samples - math.ceil(samples * share)
     if not 0 < cut < samples:
@@ -772,7 +773,7 @@ def _split(data: training.Data, share: float) -> tuple[training.Data, training.D
         )
         raise ArgumentError(msg)
     first, last = (
-        training.Data(*[None if a is None else a[some, ...] for a in data])
+        inference.Data(*[None if a is None else a[some, ...] for a in data])
         for some in (slice(None, cut), slice(cut, None))
     )
     return first, last
