@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from chainrule import _checks
@@ -111,14 +111,19 @@ class _Monitor(Callback):
             self._reset()
         self._restored = False
 
-    def _value(self, logs: dict[str, Any]) -> float:
-        name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
-        if name not in logs:
+    def check_logs(self, names: Iterable[str]) -> None:
+        """Raise an error if what is monitored is not among the names of the logs."""
+        if self.monitor is not None and self.monitor not in names:
             msg = (
-                f"{type(self).__name__}: monitor {name!r} is not in the logs; they have "
-                f"{', '.join(sorted(logs))}. Hand in validation data, or add the metric."
+                f"{type(self).__name__}: monitor {self.monitor!r} is not in the logs; "
+                f"they have {', '.join(sorted(names))}. Hand in validation data, or add "
+                f"the metric."
             )
             raise ArgumentError(msg)
+
+    def _value(self, logs: dict[str, Any]) -> float:
+        self.check_logs(logs)
+        name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         high = self.mode == "max" or (
             self.mode == "auto" and name.removeprefix("val_") in ("accuracy", "r2")
         )

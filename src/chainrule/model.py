@@ -363,6 +363,11 @@ class Model:
             batch_size = min(batch_size, samples)
             if isinstance(self.optimizer, optimizers.Optimizer):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
+            names = ["loss", *self.metrics]
+            names += [f"val_{name}" for name in names] if check is not None else []
+            for hook in hooks:
+                if hasattr(hook, "check_logs"):
+                    hook.check_logs(names)
             if self._bound is None:
                 self._build(network, backend)
             return self._train(
