@@ -29,6 +29,7 @@ LEVELS = [
     {"training"},
     {"inputs", "metrics", "plotting", "_interrupt"},
     {"history", "callbacks"},
+    {"fitting"},
     {"model"},
     {"__init__"},
     {"__main__"},

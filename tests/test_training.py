@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, inference, training
+from chainrule import backends, batches, inference, training
 from chainrule.context import Context
 from chainrule.network import Network
 
@@ -154,7 +154,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 data,
                 epochs=1,
                 batch_size=70,
-                shuffle=True,
+                order=batches.orders(len(X), 70, 5),
                 seed=5,
                 dtype="float64",
                 factor=lambda: 1.0,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from chainrule import random
 
-__all__ = ["order"]
+__all__ = ["order", "orders"]
 
 
 def order(samples: int, batch_size: int, *, seed: int | None, epoch: int) -> Any:
@@ -34,3 +35,13 @@ def order(samples: int, batch_size: int, *, seed: int | None, epoch: int) -> Any
     cut = samples - samples % batch_size
     full = numbers[:cut].reshape(-1, batch_size)
     return full, (numbers[cut:][None, :] if cut < samples else None)
+
+
+def orders(
+    samples: int, batch_size: int, seed: int | None
+) -> Callable[[int], tuple[Any, Any]]:
+    """Return `order` as a function of the epoch; without a seed, one and the same."""
+    if seed is not None:
+        return lambda epoch: order(samples, batch_size, seed=seed, epoch=epoch)
+    fixed: tuple[Any, Any] = order(samples, batch_size, seed=None, epoch=0)
+    return lambda _: fixed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from chainrule import (
     _checks,
     backends,
+    fitting,
     inference,
     inputs,
     losses,
@@ -20,19 +20,17 @@ from chainrule import (
     schedules,
     training,
 )
-from chainrule._interrupt import Interrupt
 from chainrule._typing import Shape
-from chainrule.callbacks import ProgressBar
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
-    DivergenceError,
     NotBuiltError,
     ShapeError,
 )
 from chainrule.history import History
 from chainrule.layers import Layer
 from chainrule.network import Network
+from chainrule.training import tree_map
 
 __all__ = ["Model"]
 
@@ -330,7 +328,7 @@ class Model:
         if not isinstance(shuffle, (bool, np.bool_)):
             msg = f"shuffle must be True or False; got {shuffle!r}."
             raise ArgumentTypeError(msg)
-        hooks = _callbacks(callbacks)
+        hooks = fitting.check_callbacks(callbacks)
         if validation_data is not None and validation_split:
             msg = "give validation_data or validation_split, not both."
             raise ArgumentError(msg)
@@ -358,7 +356,7 @@ class Model:
                     network, backend, vx, vy, vw[0] if vw else None, "validation "
                 )
             elif split:
-                data, check = _split(data, split)
+                data, check = fitting.split(data, split)
             samples = data.x.shape[0]
             batch_size = min(batch_size, samples)
             if isinstance(self.optimizer, optimizers.Optimizer):
@@ -370,124 +368,16 @@ class Model:
                     hook.check_logs(names)
             if self._bound is None:
                 self._build(network, backend)
-            return self._train(
-                data, check, epochs, batch_size, bool(shuffle), hooks, progress
+            return fitting.run(
+                self,
+                data,
+                check,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=bool(shuffle),
+                hooks=hooks,
+                progress=progress,
             )
-
-    def _train(
-        self,
-        data: Any,
-        check: Any,
-        epochs: int,
-        batch_size: int,
-        shuffle: bool,
-        hooks: list[Any],
-        progress: bool | None,
-    ) -> History:
-        backend, network = self.backend, self._need()
-        copy = backend.copy
-        listening = bool(hooks or check is not None or self.metrics)
-        records = training.epochs(
-            backend,
-            network,
-            self.loss,
-            self.optimizer,
-            training.State(
-                copy(self._weights[0]),
-                copy(self._weights[1]),
-                _mapped(copy, self._slots),
-                self._step,
-                self._epoch,
-                self._rate,
-            ),
-            data,
-            epochs=epochs,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            dtype=self.dtype,
-            factor=lambda: self._factor,
-            listening=listening,
-        )
-        steps = 1
-        if isinstance(self.optimizer, optimizers.Optimizer):
-            steps = -(-data.x.shape[0] // batch_size)
-        history = History()
-        pending: list[Any] = []
-        self.stop_training = False
-        bar = ProgressBar(progress, epochs, steps)
-        logs: dict[str, Any] = {}
-        whole = True  # whether the slots are those of the end of an epoch
-        step, epoch, rate = self._step, self._epoch, self._rate
-        try:
-            with Interrupt() as interrupt:
-                for hook in hooks:
-                    hook.model = self
-                    hook.on_train_begin({})
-                for number in range(epochs):
-                    for hook in hooks:
-                        hook.on_epoch_begin(self._epoch, {})
-                    whole = False
-                    record = next(records, None)
-                    whole = True
-                    if record is None:
-                        break
-                    self._publish(record)
-                    if listening:
-                        logs = {"loss": self._number(record.loss)}
-                        logs |= self._report(data, "", loss=False)
-                        if check is not None:
-                            logs |= self._report(check, "val_")
-                        history.append(logs)
-                    else:
-                        pending.append(record.loss)
-                    for hook in hooks:
-                        hook.on_epoch_end(self._epoch - 1, dict(logs))
-                    bar.show(
-                        functools.partial(self._losses, record.loss, logs),
-                        last=number == epochs - 1,
-                    )
-                    if self.stop_training or interrupt.asked:
-                        history.interrupted = interrupt.asked
-                        break
-                else:
-                    next(records, None)  # what is still pending is asked for
-        except KeyboardInterrupt:
-            history.interrupted = True
-        except DivergenceError as error:
-            # Epochs that were under way already do not count.
-            self._epoch = epoch + error.epochs
-            self._step = step + error.epochs * steps
-            self._rate, whole = rate, False
-            pending = pending[: error.epochs]
-            raise
-        except ArgumentError:
-            whole = True  # a schedule's bad value is found before an epoch begins
-            raise
-        finally:
-            # In the midst of an epoch an update may be half made: the parameters are
-            # those of the last whole epoch, and the slots start anew.
-            if not whole:
-                self._slots = self._fresh_slots(self._weights[0])
-            records.close()
-            bar.close()
-            for loss in pending:
-                history.append({"loss": self._number(loss)})
-            self.history.extend(history)
-        for hook in hooks:
-            hook.on_train_end(dict(logs))
-        return history
-
-    def _publish(self, record: Any) -> None:
-        self._weights = record.weights
-        state = record.state
-        self._slots = state.slots
-        self._step, self._epoch, self._rate = state.step, state.epoch, state.rate
-
-    def _losses(self, loss: Any, logs: dict[str, Any]) -> dict[str, Any]:
-        """Read what the bar shows; this waits for the device."""
-        shown = {k: v for k, v in logs.items() if k == "val_loss"}
-        return {"loss": self._number(loss), **shown}
 
     def _number(self, value: Any) -> Any:
         host = self.backend.to_numpy(value)
@@ -653,12 +543,14 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 hosts = [
-                    _mapped(self.backend.to_numpy, group)
+                    tree_map(self.backend.to_numpy, group)
                     for group in (self._weights, self._slots)
                 ]
             with new._scope():
                 new._weights, new._slots = (
-                    _mapped(lambda a: target.copy(target.asarray(a, self.dtype)), group)
+                    tree_map(
+                        lambda a: target.copy(target.asarray(a, self.dtype)), group
+                    )
                     for group in hosts
                 )
         return new
@@ -668,7 +560,7 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):
-                    state[key] = _mapped(self.backend.to_numpy, state[key])
+                    state[key] = tree_map(self.backend.to_numpy, state[key])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -677,7 +569,7 @@ class Model:
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):
-                    self.__dict__[key] = _mapped(
+                    self.__dict__[key] = tree_map(
                         lambda a: self.backend.asarray(a, self.dtype), state[key]
                     )
 
@@ -715,15 +607,6 @@ class Model:
         )
 
 
-def _mapped(f: Any, tree: Any) -> Any:
-    """Apply f to the arrays of a tree of tuples, lists and dicts; keep the rest."""
-    if isinstance(tree, dict):
-        return {k: _mapped(f, v) for k, v in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_mapped(f, v) for v in tree)
-    return f(tree) if hasattr(tree, "shape") else tree
-
-
 def _dtype_name(dtype: Any) -> Any:
     """float32 for "float32", numpy.float32, numpy.dtype("float32"), torch.float32."""
     if isinstance(dtype, str) or dtype is None or dtype is float:
@@ -753,32 +636,3 @@ def _metrics(given: tuple[Any, ...]) -> dict[str, Any]:
         msg = f"metrics must have different names; got {', '.join(names)}."
         raise ArgumentError(msg)
     return dict(found)
-
-
-def _callbacks(given: Any) -> list[Any]:
-    hooks = list(given) if isinstance(given, Iterable) else [given]
-    for hook in hooks:
-        wanted = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
-        if isinstance(hook, type) or not all(hasattr(hook, name) for name in wanted):
-            msg = (
-                f"callbacks must be objects such as callbacks.EarlyStopping(); "
-                f"got {hook!r}."
-            )
-            raise ArgumentTypeError(msg)
-    return hooks
-
-
-def _split(data: inference.Data, share: float) -> tuple[inference.Data, inference.Data]:
-    samples = data.x.shape[0]
-    cut = samples - math.ceil(samples * share)
-    if not 0 < cut < samples:
-        msg = (
-            f"validation_split {share} of {samples} samples leaves none for training "
-            f"or none for validation."
-        )
-        raise ArgumentError(msg)
-    first, last = (
-        inference.Data(*[None if a is None else a[some, ...] for a in data])
-        for some in (slice(None, cut), slice(cut, None))
-    )
-    return first, last

@@ -115,7 +115,10 @@ class Network:
 
     def flatten(self, dparams: Params, xp: Any) -> Any:
         """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
-        pieces = self.pieces(dparams)
+        return self.join(self.pieces(dparams), xp)
+
+    def join(self, pieces: list[Any], xp: Any) -> Any:
+        """Join gradients in layout order into one vector (..., P); None counts as 0."""
         some = next(
             (g, e) for g, e in zip(pieces, self.entries, strict=True) if g is not None
         )

@@ -7,20 +7,28 @@ Everything here is a function of what it is given. Whoever calls `epochs` hands 
 from __future__ import annotations
 
 from collections import deque, namedtuple
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule import random
 from chainrule._typing import Shape
-from chainrule.batches import order
 from chainrule.context import Context
 from chainrule.errors import DivergenceError
 from chainrule.inference import Data
 from chainrule.network import Network
 
-__all__ = ["Problem", "Record", "State", "epochs", "sample_shape"]
+__all__ = [
+    "Objective",
+    "Problem",
+    "Record",
+    "State",
+    "build_objective",
+    "epochs",
+    "sample_shape",
+    "tree_map",
+]
 
 # Epochs that may be under way before their finiteness is asked for, if nobody listens.
 LAG = 8
@@ -54,6 +62,48 @@ class Record(NamedTuple):
     state: State
 
 
+class Objective(NamedTuple):
+    """What one pass forward and back over a batch gives.
+
+    value is a scalar per leading axis; pieces is its gradient, entry by entry in layout
+    order, None where frozen; state is what the pass leaves of the network's state; mass
+    is what the loss's sum was divided by (`Loss.mass`).
+    """
+
+    value: Any
+    pieces: list[Any]
+    state: Any
+    mass: Any
+
+
+def build_objective(
+    backend: Any, network: Network, loss: Any, *, train: bool
+) -> Callable[..., Objective]:
+    """Return ``f(params, state, batch, key=None, dvalue=1.0) -> Objective``.
+
+    params is the tree of `Network.unflatten`, batch the (x, t, weight) of `Data`, key
+    the pass's random keys; the gradient is that of dvalue times the loss.
+    """
+    xp = backend.xp
+
+    def objective(
+        params: Any, state: Any, batch: Any, key: Any = None, dvalue: Any = 1.0
+    ) -> Objective:
+        x, t, weight = batch
+        kept = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, train=train, state=kept, key=key)
+        z, pullback = network.forward(params, x, context)
+        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
+        (dz,) = loss_pullback(dvalue)
+        _, dparams = pullback(dz, dx=False)
+        if train and network.state_size:
+            state = network.flatten_state(context.kept, xp)
+        mass = loss.mass(t, weight, z.dtype, xp=xp)
+        return Objective(value, network.pieces(dparams), state, mass)
+
+    return objective
+
+
 def build_epoch(
     backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
 ) -> Any:
@@ -80,19 +130,13 @@ def build_epoch(
     Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
     columns = range(len(names))
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
+    objective = build_objective(backend, network, loss, train=True)
     decays = bool(kind.weight_decay)
 
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         theta, state, slots = carry
-        x, t, weight = batch
         s: Any = Scalars(*[row[i] for i in columns])
-        pieces = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, train=True, state=pieces, key=key)
-        z, pullback = network.forward(unflatten(theta), x, context)
-        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
-        (dz,) = loss_pullback()
-        _, dparams = pullback(dz, dx=False)
-        gradient = network.pieces(dparams)
+        value, gradient, state, mass = objective(unflatten(theta), state, batch, key)
         scale = (
             _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
         )
@@ -105,9 +149,6 @@ def build_epoch(
         theta, *slots = backend.elementwise(
             update, (theta, *slots), gradient, network, decays
         )
-        if network.state_size:
-            state = network.flatten_state(context.kept, xp)
-        mass = loss.mass(t, weight, z.dtype, xp=xp)
         return (theta, state, tuple(slots)), (value, mass)
 
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
@@ -158,10 +199,10 @@ def epochs(
     *,
     epochs: int,
     batch_size: int,
-    shuffle: bool,
+    order: Callable[[int], tuple[Any, Any]],
     seed: int,
     dtype: str,
-    factor: Any,
+    factor: Callable[[], float],
     listening: bool,
 ) -> Generator[Record, None, None]:
     """Train, yielding a `Record` after each epoch.
@@ -177,8 +218,11 @@ def epochs(
         Given away by the caller.
     data : Data
     epochs, batch_size : int
-    shuffle : bool
+    order : function
+        ``order(epoch)`` returns the epoch's sample numbers as `batches.order` does; the
+        same object again means the same order.
     seed : int
+        Of the dropout masks.
     dtype : str
     factor : function
         Returns what the learning rates are multiplied with, asked at each epoch.
@@ -196,7 +240,6 @@ def epochs(
         )
         return
     kind = optimizer.kind()
-    samples = data.x.shape[0]
     names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
     run = backend.compile(build_epoch, network, loss, kind, names, donate=1)
     carry = (state.theta, state.state, state.slots)
@@ -204,9 +247,12 @@ def epochs(
     step, first, rate = state.step, state.epoch, state.rate
     pending: deque[tuple[int, Any]] = deque()
     lag = 0 if backend.eager or listening else LAG
-    fixed = None if shuffle else _indices(backend, samples, batch_size, None, 0)
+    numbers: Any = None
+    indices: list[Any] = []
     for epoch in range(first, first + epochs):
-        indices = fixed or _indices(backend, samples, batch_size, seed, epoch)
+        last, numbers = numbers, order(epoch)
+        if numbers is not last:
+            indices = [backend.indices(part) for part in numbers if part is not None]
         parts = []
         for index in indices:
             steps = index.shape[0]
@@ -237,13 +283,6 @@ def _ask(backend: Any, number: int, finite: Any) -> None:
             f"or scale x and y."
         )
         raise DivergenceError(msg, epochs=number - 1)
-
-
-def _indices(
-    backend: Any, samples: int, batch_size: int, seed: int | None, epoch: int
-) -> list[Any]:
-    parts = order(samples, batch_size, seed=seed, epoch=epoch)
-    return [backend.indices(part) for part in parts if part is not None]
 
 
 def _rows(scalars: dict[str, Any], steps: int) -> Any:
@@ -306,16 +345,12 @@ class Problem:
 def build_value_and_gradient(backend: Any, network: Network, loss: Any) -> Any:
     """Return ``f(theta, state, data, share) -> (share·loss, its gradient)``."""
     xp = backend.xp
+    objective = build_objective(backend, network, loss, train=False)
 
     def value_and_gradient(theta: Any, state: Any, data: Any, share: Any) -> Any:
-        x, t, weight = data
-        pieces = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, state=pieces)
-        z, pullback = network.forward(network.unflatten(theta, xp), x, context)
-        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
-        (dz,) = loss_pullback()
-        _, dparams = pullback(dz * share, dx=False)
-        return value * share, network.flatten(dparams, xp)
+        params = network.unflatten(theta, xp)
+        value, pieces, *_ = objective(params, state, data, dvalue=share)
+        return value * share, network.join(pieces, xp)
 
     return value_and_gradient
 
@@ -350,3 +385,12 @@ def _problem_epochs(
 def sample_shape(x: Any) -> Shape:
     """Shape of one sample of x (n, ...)."""
     return tuple(x.shape[1:])
+
+
+def tree_map(f: Any, tree: Any) -> Any:
+    """Apply f to the arrays of a tree of tuples, lists and dicts; keep the rest."""
+    if isinstance(tree, dict):
+        return {k: tree_map(f, v) for k, v in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(tree_map(f, v) for v in tree)
+    return f(tree) if hasattr(tree, "shape") else tree
