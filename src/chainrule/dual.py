@@ -118,7 +118,7 @@ class DualArray:
         return DualArray(self.value[key], t[keys], self.xp)
 
     def __neg__(self) -> DualArray:
-        return self.xp.negative(self)
+        return self.xp.negative(self)  # type: ignore[no-any-return]
 
     def __abs__(self) -> DualArray:
         return self.xp.abs(self)  # type: ignore[no-any-return]
@@ -490,10 +490,11 @@ class DualNamespace:
     def concat(self, arrays: Sequence[Any], *, axis: int = 0) -> DualArray:
         """Join arrays along an axis."""
         xp = self.base
-        values, tangents = zip(*map(self.parts, arrays), strict=True)
+        values = [self._value(a) for a in arrays]
         z = xp.concat(values, axis=axis)
         if not any(self._owns(a) and a.seed is not None for a in arrays):
             return DualArray(z, None, self)
+        tangents = [self.parts(a)[1] for a in arrays]
         leads = [t.shape[: t.ndim - len(z.shape)] for t in tangents]
         lead = max(leads, key=len)  # constants have none
         tangents = [

@@ -1,4 +1,4 @@
-"""Inference: outputs, losses and Jacobians of a trained network, in chunks of rows."""
+"""Inference: outputs and losses of a trained network, in chunks of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from chainrule.network import Network
 
 __all__ = [
     "Data",
-    "build_jacobian",
     "build_output",
     "build_probabilities",
     "evaluate",
@@ -55,26 +54,6 @@ def build_loss(backend: Any, network: Network, loss: Any) -> Any:
     return value
 
 
-def build_jacobian(backend: Any, network: Network) -> Any:
-    """Return ``f(theta, state, x) -> J`` of shape (batch, *out, *in)."""
-    xp = backend.xp
-
-    def jacobian(theta: Any, state: Any, x: Any) -> Any:
-        pieces = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, state=pieces)
-        z, pullback = network.forward(network.unflatten(theta, xp), x, context)
-        out, batch = network.output_shape, z.shape[0]
-        size = int(np.prod(out))
-        # A leading axis on dz, fed with the identity: one cotangent per output.
-        eye = xp.reshape(xp.eye(size, dtype=z.dtype), (size, 1, *out))
-        dz = xp.broadcast_to(eye, (size, batch, *out))
-        dx, _ = pullback(dz, dp=False)
-        dx = xp.moveaxis(dx, 0, 1)
-        return xp.reshape(dx, (batch, *out, *network.input_shape))
-
-    return jacobian
-
-
 def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
     """Return ``f(theta, state, x) -> probabilities`` through the loss's link."""
     output = build_output(backend, network)
@@ -85,13 +64,15 @@ def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
     return probabilities
 
 
-def _padded(backend: Any, a: Any, low: int, *, fill: bool = True) -> tuple[Any, int]:
-    """Rows low ... low + CHUNK of a, and how many they are.
+def _padded(
+    backend: Any, a: Any, low: int, size: int = CHUNK, *, fill: bool = True
+) -> tuple[Any, int]:
+    """Rows low ... low + size of a, and how many they are.
 
     Where every new number of rows costs a compilation they are filled up to a power of
     two: with the first row, or with zeros. Host arrays are filled up on the host.
     """
-    part = a[low : min(low + CHUNK, a.shape[0]), ...]
+    part = a[low : min(low + size, a.shape[0]), ...]
     rows = part.shape[0]
     if not backend.pads or rows == 0:
         return part, rows
@@ -105,23 +86,40 @@ def _padded(backend: Any, a: Any, low: int, *, fill: bool = True) -> tuple[Any, 
 
 
 def outputs(
-    backend: Any, weights: tuple[Any, Any], x: Any, build: Any, *key: Any
+    backend: Any,
+    weights: tuple[Any, Any],
+    x: Any,
+    build: Any,
+    *key: Any,
+    also: tuple[Any, ...] = (),
+    rows: int = CHUNK,
 ) -> Any:
     """Apply the function that ``build(backend, *key)`` makes to x in chunks; join them.
 
-    x may be a host array where the backend `pads`; the result is then one, too.
+    x may be a host array where the backend `pads`; the result is then one, too. `also`
+    are further arrays of the same samples, for the function's next arguments; `rows` is
+    how many are worked on at a time.
     """
     run = backend.compile(build, *key)
     host = backend.pads and isinstance(x, np.ndarray)
-    parts = []
-    for low in range(0, max(1, x.shape[0]), CHUNK):
-        part, rows = _padded(backend, x, low)
-        z = run(*weights, part)
+    samples, parts, whole = x.shape[0], [], None
+    for low in range(0, max(1, samples), rows):
+        some = [_padded(backend, a, low, rows)[0] for a in (x, *also)]
+        count = min(rows, samples - low)
+        z = run(*weights, *some)
         if host:
             z = backend.to_numpy(z)
-        parts.append(z if z.shape[0] == rows else z[:rows, ...])
-    xp = np if host else backend.xp
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        z = z if z.shape[0] == count else z[:count, ...]
+        if count == samples:
+            return z
+        if isinstance(z, np.ndarray):
+            # Put down at once: joining all at the end would take twice the memory.
+            if whole is None:
+                whole = np.empty((samples, *z.shape[1:]), dtype=z.dtype)
+            whole[low : low + count] = z
+        else:
+            parts.append(z)
+    return backend.xp.concat(parts, axis=0) if whole is None else whole
 
 
 def evaluate(

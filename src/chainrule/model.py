@@ -21,6 +21,7 @@ from chainrule import (
     training,
 )
 from chainrule._typing import Shape
+from chainrule.derivatives import Derivatives
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -38,7 +39,7 @@ _DTYPES = ("float32", "float64")
 _PRECISIONS = ("highest", "tf32", "bfloat16")
 
 
-class Model:
+class Model(Derivatives):
     """A neural network with its parameters.
 
     Parameters
@@ -405,11 +406,10 @@ class Model:
 
     # Input.
 
-    def _samples(self, name: str, x: Any, network: Network) -> tuple[Any, Any]:
+    def _samples(self, name: str, x: Any, shape: Shape) -> tuple[Any, Any]:
         x, origin = inputs.receive(name, x)
-        shape = training.sample_shape(x)
-        if shape != network.input_shape:
-            wanted = ", ".join(map(str, ("batch", *network.input_shape)))
+        if training.sample_shape(x) != shape:
+            wanted = ", ".join(map(str, ("batch", *shape)))
             msg = (
                 f"{name} must have the shape ({wanted}), one row per sample; "
                 f"got {tuple(x.shape)}."
@@ -429,7 +429,7 @@ class Model:
         host: bool = False,
     ) -> inference.Data:
         """Check x, y and weights, and put them on the backend (or keep them back)."""
-        x, x_origin = self._samples(f"{who}x", x, network)
+        x, x_origin = self._samples(f"{who}x", x, network.input_shape)
         y, y_origin = inputs.receive(f"{who}y", y)
         samples = x.shape[0]
         if not samples:
@@ -459,18 +459,61 @@ class Model:
 
     # Use.
 
-    def _apply(self, x: Any, build: Any, *key: Any) -> Any:
+    def _apply(
+        self,
+        x: Any,
+        build: Any,
+        *key: Any,
+        rows: int = inference.CHUNK,
+        **more: tuple[Any, Shape],
+    ) -> Any:
+        """Apply what ``build(backend, network, *key)`` makes to x, in x's own library.
+
+        `more` are further arrays of the function by name, each with its sample shape.
+        """
         network = self._need()
-        weights = self._weights
-        x, origin = self._samples("x", x, network)
+        x, origin = self._samples("x", x, network.input_shape)
+        given = {"x": (x, origin)}
+        for name, (a, shape) in more.items():
+            given[name] = self._samples(name, a, shape)
+            if given[name][0].shape[0] != x.shape[0]:
+                msg = (
+                    f"x and {name} must have as many samples as each other; got "
+                    f"{x.shape[0]} and {given[name][0].shape[0]}."
+                )
+                raise ShapeError(msg)
+        inputs.check_same_place(**{name: place for name, (_, place) in given.items()})
         backend = self.backend
         with self._scope():
-            host = backend.pads and origin != backend
-            placed = inputs.place("x", x, origin, backend, self.dtype, host=host)
-            z = inference.outputs(backend, weights, placed, build, network, *key)
-            if origin == backend:
-                return z
-            z = backend.to_numpy(z)
+            host = backend.pads and all(place != backend for _, place in given.values())
+            placed = [
+                inputs.place(name, a, place, backend, self.dtype, host=host)
+                for name, (a, place) in given.items()
+            ]
+            return self._returned(placed, origin, build, network, *key, rows=rows)
+
+    def _apply_data(self, x: Any, y: Any, build: Any, *, rows: int) -> Any:
+        """Apply what ``build(backend, network, loss)`` makes to x and targets."""
+        network = self._need()
+        origin = inputs.receive("x", x)[1]
+        with self._scope():
+            data = self._data(
+                network, self.backend, x, y, None, "", host=self.backend.pads
+            )
+            given = [data.x, data.t]
+            return self._returned(given, origin, build, network, self.loss, rows=rows)
+
+    def _returned(
+        self, placed: list[Any], origin: Any, build: Any, *key: Any, rows: int
+    ) -> Any:
+        backend = self.backend
+        x, *also = placed
+        z = inference.outputs(
+            backend, self._weights, x, build, *key, also=tuple(also), rows=rows
+        )
+        if origin == backend:
+            return z if backend.owns(z) else backend.asarray(z, self.dtype)
+        z = backend.to_numpy(z)
         if origin.name == "numpy":
             return z
         with origin.scope(self.dtype):
@@ -504,20 +547,6 @@ class Model:
         if type(self.loss).probabilities is losses.Loss.probabilities:
             self.loss.probabilities(None, xp=None)
         return self._apply(x, inference.build_probabilities, self.loss)
-
-    def jacobian(self, x: Any) -> Any:
-        """Return ∂Z/∂X of each sample, exact, in inference.
-
-        Parameters
-        ----------
-        x : array, shape (batch, *sample_shape)
-
-        Returns
-        -------
-        array, shape (batch, *output_shape, *sample_shape)
-            (batch, m, n) for vectors.
-        """
-        return self._apply(x, inference.build_jacobian)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return the loss and the metrics of (x, y), in inference."""

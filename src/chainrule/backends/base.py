@@ -56,12 +56,16 @@ class Backend:
     pads : bool
         Whether every new number of rows costs a compilation, so that callers had better
         round it up.
+    block : int
+        Numbers of an intermediate array beyond which work on many rows had better be
+        cut into pieces: what memory, or a cache, can hold.
     eager : bool
         Whether values are there as soon as an operation returns.
     """
 
     precisions: tuple[str, ...] = ("highest",)
     pads = False
+    block = 1 << 23
     eager = True
 
     def __init__(

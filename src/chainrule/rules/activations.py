@@ -113,9 +113,10 @@ def sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 def _sigmoid(x: Any, xp: Any) -> Any:
     # exp sees no positive argument, so it cannot overflow. The form by tanh is
-    # exactly 0 below -38 already (float32: -18).
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1.0, e) / (1.0 + e)
+    # exactly 0 below -38 already (float32: -18). On dual arrays the derivative at 0 is
+    # right as well: there minimum follows x, as the branch taken does; -|x| has a kink.
+    e = xp.exp(xp.minimum(x, -x))
+    return xp.where(x > 0, 1.0, e) / (1.0 + e)
 
 
 def tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:

@@ -53,7 +53,12 @@ def dense(
 
     def pullback(dy: Any, wrt: tuple[int, ...] = (0, 1, 2)) -> tuple[Any, ...]:
         dx = xp.matmul(dy, w) if 0 in wrt else None
-        dw = xp.matmul(dy.mT, x) if 1 in wrt else None
+        dw = None
+        if 1 in wrt:
+            # Of a single row the sum has one term: a product by broadcasting, which
+            # libraries make faster than a stack of matrix products.
+            alone = x.shape[-2] == 1
+            dw = dy.mT * x if alone else xp.matmul(dy.mT, x)
         if b is None:
             return dx, dw
         db = xp.sum(dy, axis=-2) if 2 in wrt else None

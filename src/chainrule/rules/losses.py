@@ -149,8 +149,9 @@ def binary_cross_entropy(
     s = t * (1.0 - label_smoothing) + 0.5 * label_smoothing
     if class_weight is None:
         # The two logarithms as one, log(1 + e⁻ᶻ) = log(1 + eᶻ) - z; their small part
-        # stands apart, so that a sure and right answer keeps its digits.
-        l = xp.maximum(z, 0.0) - s * z + xp.log1p(xp.exp(-xp.abs(z)))  # noqa: E741 - the math's name
+        # stands apart, so that a sure and right answer keeps its digits. (minimum for
+        # -|z|: at 0 its derivative makes up for the kink of maximum.)
+        l = xp.maximum(z, 0.0) - s * z + xp.log1p(xp.exp(xp.minimum(z, -z)))  # noqa: E741 - the math's name
         return _average(l, lambda: _sigmoid(z, xp) - s, weight, xp)
     c0, c1 = (float(c) for c in class_weight)
     zero = xp.zeros_like(z)
