@@ -1,268 +1,258 @@
-"""Time training steps of small networks against the peers, in one run.
+"""Time training steps of small and large networks against the peers, in one run.
 
-    python benchmarks/training_step.py [--rounds 5] [--out results.json]
+    python benchmarks/training_step.py [--problems 2-64-64-3] [--contenders numpy-bare]
 
-Contenders take turns, each in a process of its own: chainrule on NumPy, JAX and torch,
-scikit-learn's MLPRegressor, PyTorch eager (fused Adam), and optax with jax.grad under
-lax.scan. A round is one whole fit after a warm-up fit of the same shapes. Printed are
-medians of microseconds a step, their spread, ratios to ours, and the final loss of
-each, so that nobody wins by computing less. Missing peers are skipped by name.
+Contenders take turns, each in a process of its own. A turn is one whole fit from the
+initial parameters, after a warm-up fit of the same shapes. Printed are medians of
+microseconds a step with their spread, the loss that each ends with, measured by the
+same code for all, and the ratios that chainrule is to reach beside their bars. Whoever
+ends with another loss than the rest is flagged: nobody wins by computing less.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
+import gc
 import statistics
-import subprocess
-import sys
 import time
-import warnings
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import common
+from common import STARTED, Bar, compete, ratio, ratio_table, series, summary, table
+from contenders import CONTENDERS, OWN_ORDER
+from problems import PROBLEMS, Problem
 
-SAMPLES, BATCH, UNITS, RATE = 1024, 32, (32, 32, 1), 1e-3
-STEPS = SAMPLES // BATCH
+# How far a final loss may be from the others': rounding alone, or another order.
+SAME_BATCHES, OTHER_BATCHES = 1e-3, 0.15
 
-
-def data():
-    x = np.linspace(-1, 1, SAMPLES, dtype=np.float32)[:, None]
-    return x, x**2
-
-
-def chainrule(backend, epochs):
-    import chainrule as cr
-
-    x, y = data()
-    network = cr.MLP(UNITS, activation="tanh")
-    model = cr.Model(network, optimizer=cr.Adam(RATE), backend=backend)
-
-    def fit():
-        history = model.fit(x, y, epochs=epochs, batch_size=BATCH, progress=False)
-        return history["loss"][-1]
-
-    return fit
-
-
-def scikit_learn(epochs):
-    from sklearn.neural_network import MLPRegressor
-
-    warnings.simplefilter("ignore")
-    x, y = data()
-    model = MLPRegressor(
-        hidden_layer_sizes=UNITS[:-1],
-        activation="tanh",
-        batch_size=BATCH,
-        max_iter=epochs,
-        alpha=0.0,
-        learning_rate_init=RATE,
-        tol=0.0,
-        n_iter_no_change=10**9,
-        random_state=0,
-        warm_start=True,
-    )
-
-    def fit():
-        model.fit(x, y[:, 0])
-        return 2 * model.loss_  # its loss has a ½
-
-    return fit
-
-
-def torch_eager(epochs):
-    import torch
-
-    x, y = (torch.from_numpy(a) for a in data())
-    torch.manual_seed(0)
-    linear, tanh = torch.nn.Linear, torch.nn.Tanh
-    net = torch.nn.Sequential(
-        linear(1, 32), tanh(), linear(32, 32), tanh(), linear(32, 1)
-    )
-    optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
-
-    def fit():
-        for _ in range(epochs):
-            total = 0.0
-            order = torch.randperm(SAMPLES)
-            for low in range(0, SAMPLES, BATCH):
-                some = order[low : low + BATCH]
-                optimizer.zero_grad(set_to_none=True)
-                loss = torch.nn.functional.mse_loss(net(x[some]), y[some])
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
-        return float(total) / STEPS
-
-    return fit
-
-
-def optax_scan(epochs):
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    x, y = (jnp.asarray(a) for a in data())
-    rng = np.random.default_rng(0)
-    sizes = list(zip((1, *UNITS[:-1]), UNITS, strict=True))
-    params = [
-        (
-            jnp.asarray(rng.normal(0, (2 / (n + m)) ** 0.5, (n, m)), jnp.float32),
-            jnp.zeros(m),
-        )
-        for n, m in sizes
-    ]
-    optimizer = optax.adam(RATE)
-
-    def loss(params, x, y):
-        for k, (w, b) in enumerate(params):
-            x = x @ w + b
-            x = jnp.tanh(x) if k < len(params) - 1 else x
-        return jnp.mean((x - y) ** 2)
-
-    def step(carry, index):
-        params, state = carry
-        value, grads = jax.value_and_grad(loss)(params, x[index], y[index])
-        updates, state = optimizer.update(grads, state)
-        return (optax.apply_updates(params, updates), state), value
-
-    @jax.jit
-    def epoch(carry, key):
-        order = jax.random.permutation(key, SAMPLES).reshape(STEPS, BATCH)
-        carry, values = jax.lax.scan(step, carry, order)
-        return carry, values.mean()
-
-    carry = [(params, optimizer.init(params))]
-
-    def fit():
-        for k in range(epochs):
-            carry[0], value = epoch(carry[0], jax.random.key(k))
-        return float(value)
-
-    return fit
-
-
-CONTENDERS = {
-    "chainrule numpy": lambda e: chainrule("numpy", e),
-    "chainrule jax": lambda e: chainrule("jax", e),
-    "chainrule torch": lambda e: chainrule("torch", e),
-    "scikit-learn": scikit_learn,
-    "torch eager": torch_eager,
-    "optax lax.scan": optax_scan,
+LIMIT = "limit"  # the fastest of the three libraries' matrix products
+BARS = {
+    ("chainrule-numpy", "scikit-learn"): (0.32, 0.50, 0.45, 0.60, 0.65),
+    ("chainrule-numpy", "torch-eager"): (0.24, 0.40, 0.40, 1.10, 1.20),
+    ("chainrule-numpy", "numpy-bare"): (1.2, 1.1, 1.1, 1.0, 0.85),
+    ("chainrule-jax", "optax-scan"): (0.62, 0.88, 0.85, 1.0, 1.0),
+    ("chainrule-jax", "torch-eager"): (0.035, 0.16, 0.15, 1.0, 1.1),
+    ("chainrule-torch", "torch-eager"): (0.45, 0.60, 0.65, 1.0, 1.0),
+    ("chainrule-numpy", LIMIT): (None, None, None, None, 1.3),
+    # Without a bar, for those who would choose between them.
+    ("chainrule-jax", "optax-loop"): (None,) * 5,
+    ("chainrule-jax", "keras-jax"): (None,) * 5,
+    ("chainrule-torch", "torch-compile"): (None,) * 5,
+    ("chainrule-cupy", "torch-eager"): (None,) * 5,
 }
 
 
-def one(name, epochs):
-    """Run one contender once: microseconds a step, and its last loss."""
-    fit = CONTENDERS[name](epochs)
-    fit()
-    start = time.perf_counter()
-    loss = fit()
-    seconds = time.perf_counter() - start
-    return {"us": 1e6 * seconds / (epochs * STEPS), "loss": loss}
+def prepare(problem: Sequence[Any], contender: str) -> Callable[[], dict[str, float]]:
+    """Be a contender: import, compile, warm up; return the timed fit."""
+    it = Problem(*problem[:1], tuple(problem[1]), *problem[2:])
+    rival = CONTENDERS[contender](it)
+    rival.reset()
+    rival.fit()
+    first = time.perf_counter() - STARTED
 
-
-def versions():
-    found = {"python": platform.python_version(), "machine": _processor()}
-    for name in ("chainrule", "numpy", "jax", "torch", "scikit-learn", "optax"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor():
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def import_time(module, rounds=9):
-    """Median milliseconds of a fresh interpreter that imports a module, less an empty."""
-
-    def run(code):
-        times = []
-        for _ in range(rounds):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
-
-    return 1e3 * (run(f"import {module}") - run("pass"))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one(options.one, options.epochs)))
-        return
-    runs = {name: [] for name in CONTENDERS}
-    skipped = {}
-    for r in range(options.rounds):
-        for name in CONTENDERS:
-            if name in skipped:
-                continue
-            print(
-                f"\rround {r + 1} of {options.rounds}: {name:<20}", end="", flush=True
-            )
-            command = [sys.executable, __file__, "--one", name]
-            command += ["--epochs", str(options.epochs)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                skipped[name] = done.stderr.strip().splitlines()[-1]
-                continue
-            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print("\r" + " " * 50 + "\r", end="")
-    print(f"1-32-32-1 tanh, batch {BATCH}, {SAMPLES} samples, Adam, float32")
-    print(f"{'':<17} {'µs/step':>8} {'min':>7} {'max':>7}  final loss")
-    medians = {}
-    for name, rows in runs.items():
-        if name in skipped:
-            print(f"{name:<17} skipped: {skipped[name]}")
-            continue
-        times = [row["us"] for row in rows]
-        medians[name] = statistics.median(times)
-        loss = statistics.median(row["loss"] for row in rows)
-        print(
-            f"{name:<17} {medians[name]:8.1f} {min(times):7.1f} {max(times):7.1f}"
-            f"  {loss:.1e}"
-        )
-    ratios = {
-        f"{ours} / {peer}": medians[ours] / medians[peer]
-        for ours, peer in (
-            ("chainrule numpy", "scikit-learn"),
-            ("chainrule numpy", "torch eager"),
-            ("chainrule jax", "optax lax.scan"),
-            ("chainrule jax", "torch eager"),
-            ("chainrule torch", "torch eager"),
-        )
-        if ours in medians and peer in medians
-    }
-    imports = {name: import_time(name) for name in ("numpy", "chainrule")}
-    ratios["import chainrule / import numpy"] = imports["chainrule"] / imports["numpy"]
-    for name, ratio in ratios.items():
-        print(f"{name}: {ratio:.3f}")
-    if options.out:
-        report = {
-            "versions": versions(),
-            "runs": runs,
-            "skipped": skipped,
-            "ratios": ratios,
-            "import_ms": imports,
+    def measure() -> dict[str, float]:
+        rival.reset()
+        gc.collect()
+        start = time.perf_counter()
+        rival.fit()
+        seconds = time.perf_counter() - start
+        peak = common.peak_memory()
+        layers = rival.layers()
+        found = {
+            "us": 1e6 * seconds / (it.epochs * it.steps),
+            "first_fit_s": first,
+            "peak_MB": peak,
         }
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        return found if layers is None else found | {"loss": it.evaluate(layers)}
+
+    return measure
+
+
+def judge(problem: Problem, results: Mapping[str, Any]) -> None:
+    """Add medians to the results, and whether each ended where the others did."""
+    trained = {n: series(r, "loss") for n, r in results.items() if _trains(r)}
+    same = [loss for n, losses in trained.items() if n not in OWN_ORDER for loss in losses]
+    typical = statistics.median(same or [x for xs in trained.values() for x in xs] or [0])
+    for name, result in results.items():
+        if not result.get("rounds"):
+            continue
+        result["us"] = summary(series(result, "us"))
+        if name in trained:
+            result["loss"] = statistics.median(trained[name])
+            allowed = OTHER_BATCHES if name in OWN_ORDER else SAME_BATCHES
+            result["loss_agrees"] = all(
+                abs(loss - typical) <= allowed * typical for loss in trained[name]
+            )
+
+
+def _trains(result: Mapping[str, Any]) -> bool:
+    return any("loss" in measured for measured in result.get("rounds", ()))
+
+
+def ratios_of(problem: Problem, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the ratios of one problem, those that it has."""
+    times = {name: series(result, "us") for name, result in results.items()}
+    limits = [t for name, t in times.items() if name.startswith(LIMIT) and t]
+    times[LIMIT] = min(limits, key=statistics.median, default=[])
+    column = list(PROBLEMS).index(problem.name)
+    found = [
+        ratio(
+            Bar(*pair, bars[column]),
+            times.get(pair[0], []),
+            times.get(pair[1], []),
+            problem=problem.name,
+        )
+        for pair, bars in BARS.items()
+    ]
+    return [r for r in found if r]
+
+
+def lines(problem: Problem, initial: float, results: Mapping[str, Any]) -> str:
+    """Lay out what one problem gave, the fastest first."""
+    there = {n: r for n, r in results.items() if "us" in r}
+    rows = []
+    for name, r in sorted(there.items(), key=lambda item: item[1]["us"]["median"]):
+        us = r["us"]
+        loss = f"{r['loss']:.4g}" if "loss" in r else "-"
+        flag = "" if r.get("loss_agrees", True) else "  <- another loss than the others"
+        rows.append(
+            (name, *(f"{us[k]:,.1f}" for k in ("median", "min", "max")), loss + flag)
+        )
+    title = (
+        f"{problem.name} {problem.activation}, batch {problem.batch}, "
+        f"{problem.samples:,} samples, {problem.loss} {initial:.4g} at the start, "
+        f"{problem.epochs * problem.steps} steps a fit"
+    )
+    body = table(("µs a step", "median", "min", "max", "final loss"), rows)
+    return "\n".join(["", title, body, *common.absent(results)])
+
+
+def plot(path: Path, report: Mapping[str, Any]) -> None:
+    """Draw a panel for each problem: µs a step of each contender, median and spread."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    blue, orange, grey, black = "#2563a8", "#e07b39", "#8a8f98", "#22262b"
+
+    def colour(name: str) -> str:
+        if name.startswith("chainrule"):
+            return blue
+        if name == "numpy-bare":
+            return orange
+        return black if name == LIMIT else grey
+
+    def short(value: float, _: Any = None) -> str:
+        return f"{value / 1000:g} ms" if value >= 1000 else f"{value:g} µs"
+
+    problems = {n: _plotted(p["contenders"]) for n, p in report["problems"].items()}
+    names = [n for n in (*CONTENDERS, LIMIT) if any(n in p for p in problems.values())]
+    height = {name: len(names) - k for k, name in enumerate(names)}
+    style = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(
+            1,
+            len(problems),
+            figsize=(1.6 + 2.6 * len(problems), 1.4 + 0.34 * len(names)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for ax, (problem, there) in zip(axes[0], problems.items(), strict=True):
+            for name, us in there.items():
+                y, c = height[name], colour(name)
+                ax.plot([us["min"], us["max"]], [y, y], color=c, lw=4, alpha=0.3)
+                ax.plot(us["median"], y, "o", ms=6.5, color=c)
+                ax.annotate(
+                    f"{us['median']:,.0f}" if us["median"] < 10000
+                    else f"{us['median'] / 1000:,.0f} ms",
+                    (us["median"], y), (0, 5), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=7.5, color=c,
+                )  # fmt: skip
+            medians = [us["median"] for us in there.values()] or [1.0]
+            if LIMIT in there:
+                ax.axvline(there[LIMIT]["median"], color=black, lw=0.8, ls=":")
+            ax.set_xscale("log")
+            ax.set_xlim(min(medians) / 1.7, max(medians) * 1.9)
+            wide = max(medians) / min(medians) > 12
+            ax.xaxis.set_major_locator(
+                LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8)
+            )
+            ax.xaxis.set_major_formatter(FuncFormatter(short))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.grid(axis="x", color="#e6e8eb")
+            ax.set_axisbelow(True)
+            ax.tick_params(axis="y", length=0)
+            p = PROBLEMS[problem]
+            ax.set_title(
+                f"{problem}\n{p.activation}, batch {p.batch}", fontsize=10, loc="left"
+            )
+        axes[0][0].set_yticks(list(height.values()), list(height))
+        axes[0][0].set_ylim(0.4, len(names) + 0.8)
+        for label in axes[0][0].get_yticklabels():
+            label.set_color(colour(label.get_text()))
+        cpu = common.machine()
+        figure.suptitle(
+            "Time of one training step, whole fits, Adam, float32 (logarithmic; "
+            f"further left is faster): {cpu['cpu']}, {cpu['cores']} cores",
+            x=0.01, ha="left", fontsize=11, fontweight="bold",
+        )  # fmt: skip
+        figure.savefig(path, dpi=140)
+        plt.close(figure)
+    print(f"written: {path}")
+
+
+def _plotted(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contenders' spreads; of the limits, the best."""
+    there = {name: r["us"] for name, r in results.items() if "us" in r}
+    limits = [there.pop(name) for name in list(there) if name.startswith(LIMIT)]
+    if limits:
+        there[LIMIT] = min(limits, key=lambda us: us["median"])
+    return there
+
+
+def main(argv: Iterable[str] | None = None) -> int:
+    """Run the benchmark; return 1 if a contender failed or ended elsewhere."""
+    parser = common.parser(__doc__, rounds=5, stem="training_step")
+    parser.add_argument(
+        "--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS)
+    )
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)
+    )
+    parser.add_argument(
+        "--epochs", type=common.positive, help="of each fit, instead of the problem's"
+    )
+    options = parser.parse_args(None if argv is None else list(argv))
+    report: dict[str, Any] = {"problems": {}, "ratios": []}
+    for name in options.problems:
+        problem = PROBLEMS[name]
+        if options.epochs:
+            problem = problem._replace(epochs=options.epochs)
+        jobs = {n: {"problem": problem, "contender": n} for n in options.contenders}
+        results = compete(__file__, jobs, options.rounds, name)
+        judge(problem, results)
+        initial = problem.evaluate(problem.initial())
+        report["problems"][name] = {
+            **problem._asdict(),
+            "initial_loss": initial,
+            "contenders": results,
+        }
+        report["ratios"] += ratios_of(problem, results)
+        print(lines(problem, initial, results), flush=True)
+    if report["ratios"]:
+        print("\n" + ratio_table(report["ratios"], "problem"))
+    common.write(options.out, "training_step", options, report)
+    try:
+        plot(options.out.with_suffix(".png"), report)
+    except ImportError as reason:
+        print(f"no plot: {reason}")
+    elsewhere = [
+        r for p in report["problems"].values() for r in p["contenders"].values()
+        if not r.get("loss_agrees", True)
+    ]  # fmt: skip
+    return int(common.failed(report) or bool(elsewhere))
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main, prepare)
