@@ -54,7 +54,13 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time training steps against the peers, in one run."""
-    session.install(*group("test", "backends"))
+    """Measure against the peers: every script, or those named, with their options."""
+    session.install(*group("bench", "backends"))
     session.install("-e", ".")
-    session.run("python", "benchmarks/training_step.py", *session.posargs)
+    scripts = ["training_step", "inference", "startup", "scaling", "precision"]
+    if session.posargs and not session.posargs[0].startswith("-"):
+        scripts, options = session.posargs[:1], session.posargs[1:]
+    else:
+        options = session.posargs
+    for script in scripts:
+        session.run("python", f"benchmarks/{script}.py", *options)

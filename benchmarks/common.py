@@ -36,7 +36,7 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS")
 
 
-class Missing(Exception):  # noqa: N818 - a state of the machine, not an error
+class Missing(Exception):
     """A contender cannot be had on this machine; the message says why."""
 
 

@@ -7,6 +7,7 @@ themselves, sees the same batches; each sums the loss of its batches, as chainru
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import warnings
 from collections.abc import Callable
@@ -86,7 +87,7 @@ class Chainrule(Contender):
 def split(vector: Any, units: tuple[int, ...]) -> list[tuple[Any, Any]]:
     """Return the views (w, b) of each layer of a flat vector."""
     views, start = [], 0
-    for n, m in zip(units, units[1:], strict=False):
+    for n, m in itertools.pairwise(units):
         middle, stop = start + m * n, start + m * n + m
         views.append((vector[start:middle].reshape(m, n), vector[middle:stop]))
         start = stop
@@ -372,9 +373,7 @@ class Optax(Contender):
     def reset(self) -> None:
         import jax.numpy as jnp
 
-        self.params = [
-            (jnp.array(w), jnp.array(b)) for w, b in self.problem.initial()
-        ]
+        self.params = [(jnp.array(w), jnp.array(b)) for w, b in self.problem.initial()]
         self.state = self.optimizer.init(self.params)
 
     def fit(self) -> Any:
@@ -440,9 +439,7 @@ class Keras(Contender):
 
     def fit(self) -> Any:
         p = self.problem
-        self.model.fit(
-            self.x, self.y, batch_size=p.batch, epochs=p.epochs, verbose=0
-        )
+        self.model.fit(self.x, self.y, batch_size=p.batch, epochs=p.epochs, verbose=0)
 
     def layers(self) -> list[tuple[Any, Any]]:
         flat = self.model.get_weights()
@@ -505,7 +502,9 @@ class Limit(Contender):
         flat = [[a.flags.c_contiguous for a in pair] for pair in products]
         sides = [(int(not a), int(not b)) for a, b in flat]
         pairs = [
-            tuple(jax.numpy.array(a if c else a.T) for a, c in zip(pair, cs, strict=True))
+            tuple(
+                jax.numpy.array(a if c else a.T) for a, c in zip(pair, cs, strict=True)
+            )
             for pair, cs in zip(products, flat, strict=True)
         ]
 

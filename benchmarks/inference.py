@@ -182,9 +182,7 @@ def main(argv: Iterable[str] | None = None) -> int:
     """Run the benchmark; return 1 if a contender failed or answered wrongly."""
     parser = common.parser(__doc__, rounds=7, stem="inference")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument(
-        "--contenders", nargs="+", choices=RIVALS, default=list(RIVALS)
-    )
+    parser.add_argument("--contenders", nargs="+", choices=RIVALS, default=list(RIVALS))
     options = parser.parse_args(None if argv is None else list(argv))
     report: dict[str, Any] = {"tasks": {}, "ratios": []}
     wrong = False

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Iterable
-from typing import Any
 
 import common
 import training_step

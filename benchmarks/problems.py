@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["LARGEST", "PROBLEMS", "RATE", "Problem", "SMALL"]
+__all__ = ["LARGEST", "PROBLEMS", "RATE", "SMALL", "Problem"]
 
 RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8  # Adam, of every contender
 
@@ -48,7 +48,9 @@ class Problem(NamedTuple):
             return x, x**2
         if (n, m) == (2, 3):  # a point of the sphere from its angles
             u, v = (math.pi * x).T
-            return x, np.stack([np.sin(u) * np.cos(v), np.sin(u) * np.sin(v), np.cos(u)], 1)
+            return x, np.stack(
+                [np.sin(u) * np.cos(v), np.sin(u) * np.sin(v), np.cos(u)], 1
+            )
         mix = rng.normal(size=(n, m)).astype(np.float32) / math.sqrt(n)
         return x, np.tanh(x @ mix)
 

@@ -83,7 +83,12 @@ def plot(path: Path, report: Mapping[str, Any]) -> None:
     """Draw a panel for each axis, a line for each backend, on logarithmic axes."""
     from matplotlib import pyplot as plt
 
-    colours = {"numpy": "#2563a8", "jax": "#e07b39", "torch": "#b0413e", "cupy": "#3b8132"}
+    colours = {
+        "numpy": "#2563a8",
+        "jax": "#e07b39",
+        "torch": "#b0413e",
+        "cupy": "#3b8132",
+    }
     axes_of = report["axes"]
     style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
     with plt.rc_context(style):
@@ -103,7 +108,9 @@ def plot(path: Path, report: Mapping[str, Any]) -> None:
                 label = backend
                 if curve["slope"]:
                     label += f" (slope at the end {curve['slope']['last']:.2f})"
-                panel.fill_between(x, low, high, color=colours[backend], alpha=0.15, lw=0)
+                panel.fill_between(
+                    x, low, high, color=colours[backend], alpha=0.15, lw=0
+                )
                 panel.plot(x, y, "o-", ms=4.5, color=colours[backend], label=label)
             panel.set_xscale("log", base=2)
             panel.set_yscale("log")

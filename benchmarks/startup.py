@@ -31,7 +31,9 @@ BARS = {
 UNITS = {"import": "ms", "first step": "s", "peak memory": "MB"}
 
 
-def prepare(what: str, name: str, problem: Any = None) -> Callable[[], dict[str, float]]:
+def prepare(
+    what: str, name: str, problem: Any = None
+) -> Callable[[], dict[str, float]]:
     """Be a process that does one thing once."""
     if what == "import":
         return lambda: {"value": _import(name)}
@@ -98,7 +100,7 @@ def main(argv: Iterable[str] | None = None) -> int:
         results = compete(__file__, some, turns, what, fresh=True)
         for result in results.values():
             if result.get("rounds"):
-                result |= summary(series(result, "value"))
+                result.update(summary(series(result, "value")))
         ratios = [
             ratio(
                 bar,
