@@ -1,4 +1,4 @@
-"""Time lower-precision products on the largest problem against PyTorch in float32.
+"""Time lower-precision products on the largest network against PyTorch in float32.
 
     python benchmarks/precision.py [--rounds 5] [--epochs 2]
 
@@ -18,7 +18,7 @@ import common
 import training_step
 from common import Bar, compete, ratio, ratio_table, series
 from contenders import CONTENDERS, Chainrule
-from problems import LARGEST
+from problems import LARGEST, PROBLEMS
 
 PEER = "torch-eager"
 TIME, LOSS = 0.5, 0.02  # of PyTorch's time at most; how far the loss may be from its
@@ -39,9 +39,10 @@ def main(argv: Iterable[str] | None = None) -> int:
     names = [PEER, *(n for n in CONTENDERS if n.endswith(PRECISIONS))]
     parser = common.parser(__doc__, rounds=5, stem="precision")
     parser.add_argument("--contenders", nargs="+", choices=names, default=names)
+    parser.add_argument("--problem", choices=PROBLEMS, default=LARGEST.name)
     parser.add_argument("--epochs", type=common.positive, default=2, help="of each fit")
     options = parser.parse_args(None if argv is None else list(argv))
-    problem = LARGEST._replace(epochs=options.epochs)
+    problem = PROBLEMS[options.problem]._replace(epochs=options.epochs)
     jobs = {n: {"problem": problem, "contender": n} for n in options.contenders}
     results = compete(__file__, jobs, options.rounds, problem.name)
     training_step.summarise(results)

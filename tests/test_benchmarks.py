@@ -193,7 +193,10 @@ RUNS = {
         *("--contenders", "numpy", "chainrule", "chainrule-numpy"),
     ],
     "scaling": ["--axes", "depth", "--backends", "numpy", "--points", "2"],
-    "precision": ["--contenders", "chainrule-numpy-tf32"],
+    "precision": [
+        *("--problem", "1-32-32-1", "--epochs", "1"),
+        *("--contenders", "chainrule-numpy-tf32"),
+    ],
 }
 
 
