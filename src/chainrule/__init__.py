@@ -75,6 +75,7 @@ from chainrule.optimizers import (
     NAdam,
     RMSprop,
 )
+from chainrule.second_order import LBFGS, LevenbergMarquardt
 
 __version__ = "0.1.0"
 
@@ -82,6 +83,7 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "LBFGS",
     "MLP",
     "SELU",
     "SGD",
@@ -109,6 +111,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "LevenbergMarquardt",
     "Lion",
     "LogSoftmax",
     "Mish",

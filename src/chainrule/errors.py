@@ -13,6 +13,7 @@ __all__ = [
     "ChainruleError",
     "DeviceError",
     "DivergenceError",
+    "MissingLibraryError",
     "NotBuiltError",
     "ShapeError",
 ]
@@ -40,6 +41,10 @@ class DeviceError(ArgumentError):
 
 class BackendError(ChainruleError, ImportError):
     """A backend cannot be had on this machine."""
+
+
+class MissingLibraryError(ChainruleError, ImportError):
+    """An optional library is not installed; the message says how to install it."""
 
 
 class NotBuiltError(ChainruleError, RuntimeError):

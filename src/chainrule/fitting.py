@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from chainrule import batches, inference, optimizers, training
+from chainrule import batches, inference, optimizers, problem, training
 from chainrule._interrupt import Interrupt
 from chainrule.callbacks import ProgressBar
 from chainrule.errors import ArgumentError, ArgumentTypeError, DivergenceError
@@ -46,33 +46,41 @@ def run(
     """
     backend, network = model.backend, model._need()
     copy = backend.copy
-    listening = bool(hooks or check is not None or model.metrics)
-    records = training.epochs(
-        backend,
-        network,
-        model.loss,
-        model.optimizer,
-        training.State(
-            copy(model._weights[0]),
-            copy(model._weights[1]),
-            tree_map(copy, model._slots),
-            model._step,
-            model._epoch,
-            model._rate,
-        ),
-        data,
-        epochs=epochs,
-        batch_size=batch_size,
-        order=batches.orders(
-            data.x.shape[0], batch_size, model.seed if shuffle else None
-        ),
-        seed=model.seed,
-        dtype=model.dtype,
-        factor=lambda: model._factor,
-        listening=listening,
+    elementwise = isinstance(model.optimizer, optimizers.Optimizer)
+    listening = bool(hooks or check is not None or model.metrics or not elementwise)
+    start = training.State(
+        copy(model._weights[0]),
+        copy(model._weights[1]),
+        tree_map(copy, model._slots),
+        model._step,
+        model._epoch,
+        model._rate,
     )
+    if elementwise:
+        records = training.epochs(
+            backend,
+            network,
+            model.loss,
+            model.optimizer,
+            start,
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            order=batches.orders(
+                data.x.shape[0], batch_size, model.seed if shuffle else None
+            ),
+            seed=model.seed,
+            dtype=model.dtype,
+            factor=lambda: model._factor,
+            listening=listening,
+        )
+    else:
+        whole_problem = problem.Problem(
+            backend, network, model.loss, data, batch_size, start.state
+        )
+        records = problem.epochs(whole_problem, model.optimizer, start, epochs=epochs)
     steps = 1
-    if isinstance(model.optimizer, optimizers.Optimizer):
+    if elementwise:
         steps = -(-data.x.shape[0] // batch_size)
     history = History()
     pending: list[Any] = []
@@ -96,7 +104,7 @@ def run(
                     break
                 _publish(model, record)
                 if listening:
-                    logs = {"loss": model._number(record.loss)}
+                    logs = {"loss": model._number(record.loss), **record.logs}
                     logs |= model._report(data, "", loss=False)
                     if check is not None:
                         logs |= model._report(check, "val_")

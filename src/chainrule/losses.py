@@ -99,6 +99,24 @@ class Loss(Record):
         """
         return None if weight is None else xp.sum(weight)
 
+    def residuals(
+        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+    ) -> tuple[Any, Any]:
+        """Return residuals r and their slopes ∂r/∂z, both (batch, size of a sample).
+
+        The sum of all r² is what `mass` divides. Only sums of squares have them.
+        """
+        raise NotImplementedError
+
+    def check_residuals(self, who: str) -> None:
+        """Raise an error if the loss is not a sum of squares."""
+        if type(self).residuals is Loss.residuals:
+            msg = (
+                f"{who} needs a loss that is a sum of squares, squared_error; this "
+                f"model's loss is {self.name}. Use another optimizer."
+            )
+            raise ArgumentError(msg)
+
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Turn the network's output into probabilities, if the loss has such a link."""
         msg = (
@@ -112,6 +130,17 @@ class SquaredError(Loss):
     """Mean of (z - t)², without a ½."""
 
     rule = staticmethod(rules.squared_error)
+
+    def residuals(
+        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+    ) -> tuple[Any, Any]:
+        """As `Loss.residuals`: r = s (z - t) with s = sqrt(weight / size)."""
+        size = math.prod(shape)
+        d = xp.reshape(z - t, (z.shape[0], size))
+        s = xp.ones_like(d) * size**-0.5
+        if weight is not None:
+            s = s * xp.sqrt(weight)[:, None]
+        return s * d, s
 
 
 class AbsoluteError(Loss):

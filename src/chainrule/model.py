@@ -367,6 +367,8 @@ class Model(Derivatives):
             for hook in hooks:
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
+            if isinstance(self.optimizer, optimizers.ProblemOptimizer):
+                self.optimizer.check(self.loss)
             if self._bound is None:
                 self._build(network, backend)
             return fitting.run(

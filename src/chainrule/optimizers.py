@@ -12,8 +12,8 @@ step, so any schedule works and nothing is compiled anew when a number changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Iteration",
     "Lion",
     "NAdam",
     "Optimizer",
@@ -595,25 +596,38 @@ class Lion(Optimizer):
         return theta, m
 
 
+class Iteration(NamedTuple):
+    """What one iteration of a `ProblemOptimizer` leaves.
+
+    memory is an array, or None; logs are numbers for the history.
+    """
+
+    theta: Any
+    loss: Any
+    memory: Any = None
+    logs: Mapping[str, float] = {}
+
+
 class ProblemOptimizer(Record):
     """Base of the kind that takes the whole problem; one iteration is one epoch.
 
     A subclass has `minimise`, a generator. Batches only bound memory for it.
     """
 
-    def minimise(
-        self, problem: Any, theta: Any, memory: Any
-    ) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield ``(theta, loss, memory)`` after each iteration, as long as it is asked.
+    def check(self, loss: Any) -> None:
+        """Raise an error, before training, for a loss that does not fit."""
+
+    def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Any]:
+        """Yield an `Iteration` as long as it is asked, or as there is one.
 
         Parameters
         ----------
-        problem : chainrule.training.Problem
-            ``problem.value_and_gradient(theta)`` over all samples.
+        problem : chainrule.problem.Problem
+            ``problem.value_and_gradient(theta)`` over all samples, for example.
         theta : array, shape (P,)
             Where to start.
-        memory : object
-            What the last call yielded, or None the first time.
+        memory : array or None
+            What the last iteration left; None the first time.
         """
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ Everything here is a function of what it is given. Whoever calls `epochs` hands 
 from __future__ import annotations
 
 from collections import deque, namedtuple
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,9 @@ from chainrule.network import Network
 
 __all__ = [
     "Objective",
-    "Problem",
     "Record",
     "State",
+    "ask",
     "build_objective",
     "epochs",
     "sample_shape",
@@ -54,12 +54,13 @@ class Record(NamedTuple):
 
     `loss` is a scalar of the backend (one value per member, for an ensemble), which
     costs a synchronisation to read. `weights` is ``(theta, state)`` as they last were
-    finite, in memory that nobody overwrites.
+    finite, in memory that nobody overwrites; `logs` holds further numbers of the epoch.
     """
 
     loss: Any
     weights: tuple[Any, Any]
     state: State
+    logs: Mapping[str, float] = {}
 
 
 class Objective(NamedTuple):
@@ -213,7 +214,7 @@ def epochs(
         Entered by the caller through its `scope`.
     network : Network
     loss : Loss
-    optimizer : Optimizer or ProblemOptimizer
+    optimizer : Optimizer
     state : State
         Given away by the caller.
     data : Data
@@ -234,11 +235,6 @@ def epochs(
     DivergenceError
         When the loss or the parameters stop being finite.
     """
-    if not hasattr(optimizer, "update"):
-        yield from _problem_epochs(
-            backend, network, loss, optimizer, state, data, epochs, batch_size
-        )
-        return
     kind = optimizer.kind()
     names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
     run = backend.compile(build_epoch, network, loss, kind, names, donate=1)
@@ -267,14 +263,15 @@ def epochs(
         carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
         pending.append((epoch - first + 1, finite))
         while len(pending) > lag:
-            _ask(backend, *pending.popleft())
+            ask(backend, *pending.popleft())
         theta, running, slots = carry
         yield Record(mean, weights, State(theta, running, slots, step, epoch + 1, rate))
     for number, flag in pending:
-        _ask(backend, number, flag)
+        ask(backend, number, flag)
 
 
-def _ask(backend: Any, number: int, finite: Any) -> None:
+def ask(backend: Any, number: int, finite: Any) -> None:
+    """Wait for an epoch's flag; raise a `DivergenceError` if it is not finite."""
     if not bool(backend.to_numpy(finite)):
         msg = (
             f"training diverged: the loss or the parameters stopped being finite in "
@@ -291,95 +288,6 @@ def _rows(scalars: dict[str, Any], steps: int) -> Any:
     for k, value in enumerate(scalars.values()):
         rows[:, k] = value
     return rows
-
-
-class Problem:
-    """A whole training problem, for optimizers that make their own iterations.
-
-    Parameters
-    ----------
-    backend : Backend
-    network : Network
-    loss : Loss
-    data : Data
-    batch_size : int
-        Rows that are worked on at a time; bounds memory, changes no result.
-    state : array, shape (S,)
-        The network's state: the passes are those of inference, so that the value is a
-        function of theta alone.
-    """
-
-    def __init__(
-        self,
-        backend: Any,
-        network: Network,
-        loss: Any,
-        data: Data,
-        batch_size: int,
-        state: Any,
-    ) -> None:
-        self.backend, self.network, self.loss = backend, network, loss
-        self.data, self.batch_size, self.state = data, batch_size, state
-
-    def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
-        """Return the loss over all samples (...) and its gradient, shape of theta."""
-        backend = self.backend
-        run = backend.compile(build_value_and_gradient, self.network, self.loss)
-        samples = self.data.x.shape[0]
-        value = gradient = None
-        xp = backend.xp
-        mass = self.loss.mass(*self.data[1:], theta.dtype, xp=xp)
-        for low in range(0, samples, self.batch_size):
-            some = slice(low, min(low + self.batch_size, samples))
-            part = Data(*[None if a is None else a[some, ...] for a in self.data])
-            share = part.x.shape[0] / samples
-            if mass is not None:
-                safe = xp.where(mass > 0, mass, 1.0)
-                share = self.loss.mass(*part[1:], theta.dtype, xp=xp) / safe
-            v, g = run(theta, self.state, part, share)
-            value = v if value is None else value + v
-            gradient = g if gradient is None else gradient + g
-        return value, gradient
-
-
-def build_value_and_gradient(backend: Any, network: Network, loss: Any) -> Any:
-    """Return ``f(theta, state, data, share) -> (share·loss, its gradient)``."""
-    xp = backend.xp
-    objective = build_objective(backend, network, loss, train=False)
-
-    def value_and_gradient(theta: Any, state: Any, data: Any, share: Any) -> Any:
-        params = network.unflatten(theta, xp)
-        value, pieces, *_ = objective(params, state, data, dvalue=share)
-        return value * share, network.join(pieces, xp)
-
-    return value_and_gradient
-
-
-def _problem_epochs(
-    backend: Any,
-    network: Network,
-    loss: Any,
-    optimizer: Any,
-    state: State,
-    data: Data,
-    epochs: int,
-    batch_size: int,
-) -> Generator[Record, None, None]:
-    problem = Problem(backend, network, loss, data, batch_size, state.state)
-    memory = state.slots[0] if state.slots else None
-    step, epoch = state.step, state.epoch
-    iterations = optimizer.minimise(problem, state.theta, memory)
-    xp = backend.xp
-    for number, (theta, value, new) in zip(
-        range(1, epochs + 1), iterations, strict=False
-    ):
-        finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
-        _ask(backend, number, finite)
-        weights = (backend.copy(theta), state.state)
-        step, epoch = step + 1, epoch + 1
-        yield Record(
-            value, weights, State(theta, state.state, (new,), step, epoch, state.rate)
-        )
 
 
 def sample_shape(x: Any) -> Shape:
