@@ -21,6 +21,7 @@ from chainrule import (
     optimizers,
     rules,
     schedules,
+    serialization,
 )
 from chainrule.callbacks import EarlyStopping
 from chainrule.errors import (
@@ -30,7 +31,10 @@ from chainrule.errors import (
     ChainruleError,
     DeviceError,
     DivergenceError,
+    FileError,
+    MissingFileError,
     NotBuiltError,
+    SerializationError,
     ShapeError,
 )
 from chainrule.history import History
@@ -75,6 +79,7 @@ from chainrule.optimizers import (
     NAdam,
     RMSprop,
 )
+from chainrule.serialization import load
 
 __version__ = "0.1.0"
 
@@ -99,6 +104,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Exp",
+    "FileError",
     "Flatten",
     "GELUTanh",
     "HardSiLU",
@@ -112,6 +118,7 @@ __all__ = [
     "Lion",
     "LogSoftmax",
     "Mish",
+    "MissingFileError",
     "Model",
     "NAdam",
     "NotBuiltError",
@@ -119,6 +126,7 @@ __all__ = [
     "ReLU",
     "Residual",
     "Sequential",
+    "SerializationError",
     "ShapeError",
     "SiLU",
     "Sigmoid",
@@ -130,11 +138,13 @@ __all__ = [
     "callbacks",
     "initializers",
     "layers",
+    "load",
     "losses",
     "metrics",
     "optimizers",
     "rules",
     "schedules",
+    "serialization",
 ]
 
 

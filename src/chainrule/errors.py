@@ -13,7 +13,10 @@ __all__ = [
     "ChainruleError",
     "DeviceError",
     "DivergenceError",
+    "FileError",
+    "MissingFileError",
     "NotBuiltError",
+    "SerializationError",
     "ShapeError",
 ]
 
@@ -44,6 +47,21 @@ class BackendError(ChainruleError, ImportError):
 
 class NotBuiltError(ChainruleError, RuntimeError):
     """The model has no weights yet: `Model.build` or `Model.fit` draws them."""
+
+
+class FileError(ChainruleError, OSError):
+    """A file cannot be read or written; what was there is as it was.
+
+    `errno` and `filename` are those of the operating system's error.
+    """
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file, or the folder that it should be in, is not there."""
+
+
+class SerializationError(ChainruleError, ValueError):
+    """A file has contents that cannot be used, or a model what no file can hold."""
 
 
 class DivergenceError(ChainruleError, ArithmeticError):

@@ -18,6 +18,7 @@ from chainrule import (
     metrics,
     optimizers,
     schedules,
+    serialization,
     training,
 )
 from chainrule._typing import Shape
@@ -171,12 +172,34 @@ class Model(Derivatives):
         return self
 
     def _build(self, network: Network, backend: Any) -> None:
-        host = network.initial(self.seed)
+        self._adopt(network, backend, *network.initial(self.seed))
+
+    def _adopt(
+        self,
+        network: Network,
+        backend: Any,
+        theta: Any,
+        state: Any,
+        trained: dict[str, Any] | None = None,
+    ) -> None:
+        """Take over host weights and, from a file, what training left beside them."""
         self.backend = self._checked(backend)
         with self._scope():
-            weights = tuple(backend.asarray(a, self.dtype) for a in host)
-            self._slots = self._fresh_slots(weights[0])
+            weights = tuple(backend.asarray(a, self.dtype) for a in (theta, state))
+            if trained is None:
+                self._slots = self._fresh_slots(weights[0])
+            else:
+                place = functools.partial(backend.asarray, dtype=self.dtype)
+                self._slots = _mapped(
+                    lambda a: backend.copy(place(a)), trained["slots"]
+                )
+                self._step, self._epoch = trained["step"], trained["epoch"]
+                self._rate, self._factor = trained["rate"], trained["factor"]
         self._weights, self._bound = weights, network
+
+    def _host_slots(self) -> tuple[Any, ...]:
+        with self._scope():
+            return tuple(_mapped(self.backend.to_numpy, self._slots))
 
     def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
         names = getattr(self.optimizer, "slots", ())
@@ -583,6 +606,35 @@ class Model(Derivatives):
                     for group in hosts
                 )
         return new
+
+    def save(self, path: Any, *, include_optimizer: bool = False) -> None:
+        """Write the model to a safetensors file; `chainrule.load` reads it.
+
+        The file is whole or, after a full disk or a kill, what was there before. The
+        same model gives the same bytes.
+
+        Parameters
+        ----------
+        path : str or PathLike
+        include_optimizer : bool
+            Whether the optimizer's slots and the counters of steps and epochs go along,
+            so that training can go on; without, it starts anew. Not while another
+            thread fits this model.
+
+        Raises
+        ------
+        NotBuiltError
+            If there are no weights yet.
+        SerializationError
+            If it has a layer, metric, schedule or initializer of one's own that is not
+            registered (`chainrule.serialization.register`).
+        FileError
+            If the file cannot be written.
+        """
+        if not isinstance(include_optimizer, bool):
+            msg = f"include_optimizer must be True or False; got {include_optimizer!r}."
+            raise ArgumentTypeError(msg)
+        serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k != "metrics"}
