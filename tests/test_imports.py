@@ -28,7 +28,7 @@ LEVELS = [
     {"inference", "derivatives"},
     {"training"},
     {"inputs", "metrics", "plotting", "_interrupt"},
-    {"_encoding"},
+    {"_encoding", "_container"},
     {"history", "callbacks", "serialization"},
     {"fitting"},
     {"model"},

@@ -189,9 +189,9 @@ class Model(Derivatives):
             if trained is None:
                 self._slots = self._fresh_slots(weights[0])
             else:
-                place = functools.partial(backend.asarray, dtype=self.dtype)
-                self._slots = _mapped(
-                    lambda a: backend.copy(place(a)), trained["slots"]
+                self._slots = tree_map(
+                    lambda a: backend.copy(backend.asarray(a, self.dtype)),
+                    trained["slots"],
                 )
                 self._step, self._epoch = trained["step"], trained["epoch"]
                 self._rate, self._factor = trained["rate"], trained["factor"]
@@ -199,7 +199,7 @@ class Model(Derivatives):
 
     def _host_slots(self) -> tuple[Any, ...]:
         with self._scope():
-            return tuple(_mapped(self.backend.to_numpy, self._slots))
+            return tuple(tree_map(self.backend.to_numpy, self._slots))
 
     def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
         names = getattr(self.optimizer, "slots", ())
