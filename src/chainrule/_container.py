@@ -25,6 +25,7 @@ FORMAT = 1
 KEY = "chainrule"
 # A header is text that is parsed as a whole: this bounds the memory for it.
 MAX_HEADER = 8 * 2**20
+MAX_MESSAGE = 1000
 
 _ZEROS = b"0" * 64
 # Inside a string of JSON a quote is escaped, so no name or value can look like this.
@@ -62,7 +63,10 @@ def naming(path: Any) -> Iterator[None]:
     except FileError:
         raise
     except ChainruleError as error:
-        msg = f"{_files.check_path(path)}: {error}"
+        text = str(error)
+        if len(text) > MAX_MESSAGE:  # it may quote what a hostile file says
+            text = f"{text[:MAX_MESSAGE]} ..."
+        msg = f"{_files.check_path(path)}: {text}"
         raise SerializationError(msg) from error
 
 

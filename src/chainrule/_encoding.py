@@ -200,7 +200,10 @@ def _unknown(value: Any, where: str) -> str:
     return msg
 
 
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+@functools.lru_cache(maxsize=256)
+def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    if cls.__init__ is object.__init__:
+        return {}
     return dict(inspect.signature(cls).parameters)
 
 

@@ -218,6 +218,9 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, network: Any) ->
             msg = f"slots must be {', '.join(names)}, those of {model.optimizer!r}."
             raise SerializationError(msg)
         slots = tuple(slots.values())
+        if not all(isinstance(a, np.ndarray) for a in slots):
+            msg = "slots must be arrays."
+            raise SerializationError(msg)
         for name, a in zip(names, slots, strict=True):
             _take({name: a}, name, (network.size,), model.dtype)
     if not isinstance(slots, tuple):
