@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,7 @@ from chainrule import (
 )
 from chainrule._typing import Shape
 from chainrule.derivatives import Derivatives
+from chainrule.callbacks import Checkpoint
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -323,8 +325,11 @@ class Model(Derivatives):
         callbacks : sequence of Callback
         progress : bool, optional
             None: a bar on a terminal or in a notebook.
-        resume : None
-            Resuming from a checkpoint file is not offered yet: an error if given.
+        resume : str or path, optional
+            A file that `callbacks.Checkpoint` writes. If it is there, the fit that
+            wrote it goes on, and ends bit for bit where it would have ended; the model
+            becomes what it was, `epochs` is the total, and the history returned is of
+            the whole fit. If it is not there yet, the fit begins.
 
         Returns
         -------
@@ -340,12 +345,23 @@ class Model(Derivatives):
         DivergenceError
             If the loss or a parameter stops being finite. The parameters of the last
             finite epoch are kept.
+        ResumeError
+            If `resume` is the checkpoint of another fit: of other data, another batch
+            size, network, loss, optimizer, dtype or seed.
+        OutOfMemoryError
+            If a step does not fit into the device's memory.
+
+        Notes
+        -----
+        The first Ctrl-C ends the fit after the epoch (or at the next cut of a
+        checkpoint's `every_steps`), the second at once. With a `Checkpoint`, SIGTERM
+        does the same, then exits with status 143. Both only in the main thread.
         """
         epochs = _checks.integer("epochs", epochs, 0)
         batch_size = _checks.integer("batch_size", batch_size, 1)
-        if resume is not None:
-            msg = f"resume: checkpoint files are not supported; got {resume!r}."
-            raise ArgumentError(msg)
+        if resume is not None and not isinstance(resume, (str, os.PathLike)):
+            msg = f"resume must be the path of a checkpoint, or None; got {resume!r}."
+            raise ArgumentTypeError(msg)
         if progress is not None and not isinstance(progress, bool):
             msg = f"progress must be True, False or None; got {progress!r}."
             raise ArgumentTypeError(msg)
@@ -390,6 +406,16 @@ class Model(Derivatives):
             for hook in hooks:
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
+            about = resumed = None
+            saving = any(isinstance(hook, Checkpoint) for hook in hooks)
+            if saving or resume is not None:
+                from chainrule import checkpoints
+
+                about = checkpoints.describe(
+                    self, backend, data, check, batch_size, bool(shuffle)
+                )
+            if resume is not None:
+                resumed = checkpoints.read(resume, self, network, backend, about)
             if self._bound is None:
                 self._build(network, backend)
             return fitting.run(
@@ -401,6 +427,8 @@ class Model(Derivatives):
                 shuffle=bool(shuffle),
                 hooks=hooks,
                 progress=progress,
+                about=about,
+                resumed=resumed,
             )
 
     def _number(self, value: Any) -> Any:
