@@ -23,17 +23,20 @@ from chainrule import (
     schedules,
     serialization,
 )
-from chainrule.callbacks import EarlyStopping
+from chainrule.callbacks import Checkpoint, EarlyStopping
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
     BackendError,
     ChainruleError,
+    ChainruleWarning,
     DeviceError,
     DivergenceError,
     FileError,
     MissingFileError,
     NotBuiltError,
+    OutOfMemoryError,
+    ResumeError,
     SerializationError,
     ShapeError,
 )
@@ -98,6 +101,8 @@ __all__ = [
     "BackendError",
     "BatchNorm",
     "ChainruleError",
+    "ChainruleWarning",
+    "Checkpoint",
     "Dense",
     "DeviceError",
     "DivergenceError",
@@ -122,9 +127,11 @@ __all__ = [
     "Model",
     "NAdam",
     "NotBuiltError",
+    "OutOfMemoryError",
     "RMSprop",
     "ReLU",
     "Residual",
+    "ResumeError",
     "Sequential",
     "SerializationError",
     "ShapeError",

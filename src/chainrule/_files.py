@@ -29,7 +29,7 @@ try:
 except ImportError:  # Windows: there an open file cannot be removed, which is as good
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_path", "opened", "sweep", "write"]
+__all__ = ["check_path", "check_writable", "opened", "sweep", "write"]
 
 
 def check_path(path: Any) -> Path:
@@ -113,6 +113,18 @@ def write(path: Any, chunks: Iterable[Any]) -> None:
                 temporary.unlink(missing_ok=True)
             raise
         _flush_folder(path.parent)
+
+
+def check_writable(path: Any) -> None:
+    """Raise a `FileError` if the folder of a path would not take a file there."""
+    path = check_path(path)
+    sweep(path)
+    with _family(path, "written"):
+        if path.is_dir():
+            _refuse(path, errno.EISDIR, "written")
+        temporary, file = _claimed(path)
+        file.close()
+        temporary.unlink(missing_ok=True)
 
 
 def _claimed(path: Path) -> tuple[Path, BinaryIO]:

@@ -193,22 +193,20 @@ def read(
                 "again, or resume from what callbacks.Checkpoint wrote."
             )
             raise SerializationError(msg)
-        saved = serialization.restore(
-            serialization.Contents(config.get("model", {}), tensors)
-        )
+        about_model = serialization.Contents(config.get("model", {}), tensors)
+        saved = serialization.restore(about_model, backend)
         fit = serialization.decode(config.get("fit"), "fit", tensors)
     _compare(path, model, network, saved, about[0], fit["wanted"])
     _warn(path, about[1], fit["around"])
     part = fit["part"]
-    trained = {k: getattr(saved, f"_{k}") for k in ("step", "epoch", "rate", "factor")}
-    trained["slots"] = saved._slots
+    for name in ("step", "epoch", "rate", "factor"):
+        value = getattr(saved, f"_{name}") if part is None else part.pop(name)
+        setattr(model, f"_{name}", value)
     if part is not None:
-        trained |= {k: part.pop(k) for k in ("step", "epoch", "rate", "factor")}
         place = backend.asarray
-        part = training.Part(
-            **tree_map(lambda a: backend.copy(place(a)), part),
-        )
-    model._adopt(network, backend, *saved.get_weights(), trained)
+        part = training.Part(**tree_map(lambda a: backend.copy(place(a)), part))
+    model.backend, model._bound = backend, network
+    model._weights, model._slots = saved._weights, saved._slots
     model.history = _history(fit["before"])
     return Resumed(fit["first"], _history(fit["history"]), fit["callbacks"], part)
 

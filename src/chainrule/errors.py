@@ -11,11 +11,14 @@ __all__ = [
     "ArgumentTypeError",
     "BackendError",
     "ChainruleError",
+    "ChainruleWarning",
     "DeviceError",
     "DivergenceError",
     "FileError",
     "MissingFileError",
     "NotBuiltError",
+    "OutOfMemoryError",
+    "ResumeError",
     "SerializationError",
     "ShapeError",
 ]
@@ -23,6 +26,10 @@ __all__ = [
 
 class ChainruleError(Exception):
     """Base of every error that chainrule raises on purpose."""
+
+
+class ChainruleWarning(UserWarning):
+    """Something works on, but perhaps not as expected; each says what to do."""
 
 
 class ArgumentError(ChainruleError, ValueError):
@@ -62,6 +69,14 @@ class MissingFileError(FileError, FileNotFoundError):
 
 class SerializationError(ChainruleError, ValueError):
     """A file has contents that cannot be used, or a model what no file can hold."""
+
+
+class ResumeError(ArgumentError):
+    """A checkpoint is that of another fit than the one that it is to go on in."""
+
+
+class OutOfMemoryError(ChainruleError, MemoryError):
+    """A device's memory does not suffice; the error says what to make smaller."""
 
 
 class DivergenceError(ChainruleError, ArithmeticError):

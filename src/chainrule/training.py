@@ -222,9 +222,9 @@ def _close(
             total = total + xp.sum(values, axis=0) * size
             masses += steps * size
         else:
-            mass = mass[(..., *[None] * (values.ndim - 1))]
-            total = total + xp.sum(values * mass, axis=0)
-            masses = masses + xp.sum(mass, axis=0)
+            share = mass[(..., *[None] * (values.ndim - 1))]
+            total = total + xp.sum(values * share, axis=0)
+            masses = masses + xp.sum(share, axis=0)
     theta, state, slots = carry
     if mass is not None:
         masses = xp.where(masses > 0, masses, 1.0)
