@@ -28,9 +28,13 @@ class Callback:
         The model in training, set before the first hook. A hook may read it (`theta`,
         `predict`, `evaluate`), set ``model.stop_training = True``, and set
         ``model.learning_rate``.
+    steers : bool
+        Whether the fit depends on the callback's state, so that a fit that is resumed
+        without it may end otherwise.
     """
 
     model: Any = None
+    steers = True
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:
         """Before the first epoch of a fit."""
@@ -311,6 +315,8 @@ class CSVLogger(Callback):
         Go on with a file that is there, instead of writing it anew.
     """
 
+    steers = False
+
     def __init__(
         self, filename: Any, separator: str = ",", append: bool = False
     ) -> None:
@@ -398,6 +404,8 @@ class Checkpoint(_Monitor):
     a `FileError`; the file that was there is whole, and the model is that of the last
     whole epoch.
     """
+
+    steers = False
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ def _digest(backend: Any, a: Any) -> str:
         starts = np.linspace(0, samples - step, number).astype(np.int64).tolist()
     for low in starts:
         part = backend.to_numpy(a[low : min(low + step, samples), ...])
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return f"{tuple(a.shape)} {first.dtype} {digest.hexdigest()}"
 
 
@@ -84,14 +84,14 @@ class Resumed(NamedTuple):
         The epoch with which the fit began.
     history : History
         Of the fit so far.
-    callbacks : list of (name, state)
+    callbacks : list of (name, state, whether the fit depends on it)
     part : training.Part or None
         How far the epoch is that is under way.
     """
 
     first: int
     history: History
-    callbacks: list[tuple[str, Any]]
+    callbacks: list[tuple[str, Any, bool]]
     part: training.Part | None
 
 
@@ -128,7 +128,9 @@ def write(
         "first": resumed.first,
         "history": _columns(resumed.history),
         "before": _columns(before),
-        "callbacks": [(_name(hook), hook.state()) for hook in _stateful(hooks)],
+        "callbacks": [
+            (_name(hook), hook.state(), _steers(hook)) for hook in _stateful(hooks)
+        ],
         "part": host,
         "wanted": about[0],
         "around": about[1],
@@ -149,6 +151,11 @@ def _stateful(hooks: list[Any]) -> list[Any]:
 
 def _name(hook: Any) -> str:
     return type(hook).__name__
+
+
+def _steers(hook: Any) -> bool:
+    """Whether the fit depends on the callback; what only writes files does not count."""
+    return bool(hook.state()) and getattr(hook, "steers", True)
 
 
 def _columns(history: History) -> dict[str, Any]:
@@ -260,12 +267,12 @@ def restore_callbacks(hooks: list[Any], resumed: Resumed) -> None:
     anew = []
     for hook in _stateful(hooks):
         name = _name(hook)
-        mine = next((i for i, (theirs, _) in enumerate(left) if theirs == name), None)
+        mine = next((i for i, (theirs, *_) in enumerate(left) if theirs == name), None)
         if mine is not None:
             hook.restore(left.pop(mine)[1])
-        elif hook.state():
+        elif _steers(hook):
             anew.append(name)
-    gone = [name for name, state in left if state]
+    gone = [name for name, _, steers in left if steers]
     if anew or gone:
         listed = [f"{name} is new" for name in anew] + [f"{n} is gone" for n in gone]
         msg = (

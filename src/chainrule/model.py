@@ -406,7 +406,8 @@ class Model(Derivatives):
             for hook in hooks:
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
-            about = resumed = None
+            about: Any = None
+            resumed: Any = None
             saving = any(isinstance(hook, Checkpoint) for hook in hooks)
             if saving or resume is not None:
                 from chainrule import checkpoints

@@ -41,11 +41,11 @@ def blas_threads() -> int:
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        found = []
+        found: list[int] = []
     else:
         found = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
     if found:
-        return max(found)
+        return int(max(found))
     cores = processors()
     for library in ("OPENBLAS", "MKL", "BLIS", "VECLIB", "OMP"):
         suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax import lax
 
@@ -124,7 +123,7 @@ class JaxBackend(Backend):
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Python, NumPy, JAX and what it compiles with."""
-        return {**super().versions(), "jaxlib": jaxlib.__version__}
+        return {**super().versions(), "jaxlib": str(jax.lib.__version__)}
 
     def threads(self) -> int:
         """Return the threads of XLA on a CPU: one for each processor."""
