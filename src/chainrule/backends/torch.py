@@ -122,9 +122,9 @@ class TorchBackend(Backend):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is torch's own, on a GPU, or its allocator's on a CPU."""
+        words = ("not enough memory", "can't allocate memory", "out of memory")
         return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError)
-            and ("not enough memory" in str(error) or "out of memory" in str(error))
+            isinstance(error, RuntimeError) and any(w in str(error) for w in words)
         )
 
     @contextlib.contextmanager
