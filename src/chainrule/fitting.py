@@ -150,7 +150,8 @@ def run(
                     history.interrupted = interrupt.asked
                     break
             else:
-                next(records, None)  # what is still pending is asked for
+                # What is still pending is asked for.
+                _next(records, backend, batch_size)
     except KeyboardInterrupt:
         history.interrupted = True
     except DivergenceError as error:
