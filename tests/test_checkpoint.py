@@ -382,6 +382,41 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
             _fit(_model(), 4, resume=bad_path)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    ["first", "history", "before", "callbacks", "part", "wanted", "around", "number"],
+)
+def test_a_forged_checkpoint(entry: str, tmp_path: Path) -> None:
+    """Its checksum is right, and what it says is not."""
+    path = tmp_path / "fit.st"
+    cuts = 4 if entry == "part" else None
+    _crashed(1, Checkpoint(path, every=2, every_steps=cuts), EarlyStopping())
+    if cuts is None:
+        _fit(_model(), 2, Checkpoint(path), EarlyStopping())
+    config, tensors = serialization.read_file(path)
+    fit = config["fit"]
+    for bad in (None, 3, "x", [], {}, {"a": 1}, [[1]]):
+        if entry == "part":
+            if bad is None:
+                continue
+            fit["part"] = {**fit["part"], "carry": bad}
+        elif entry == "number":
+            fit["callbacks"] = [["EarlyStopping", bad, True]]
+        else:
+            fit[entry] = bad
+        if isinstance(bad, (list, dict)) and entry in (
+            "callbacks",
+            "history",
+            "before",
+        ):
+            continue
+        serialization.write_file(path, config, tensors)
+        model = _model()
+        with pytest.raises((cr.SerializationError, cr.ResumeError), match=path.name):
+            _fit(model, 4, Checkpoint(path), EarlyStopping(), resume=path)
+        assert not model.built
+
+
 def test_large_data_are_hashed_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = _model().backend
     a = np.arange(200_000, dtype=np.float64).reshape(-1, 2)

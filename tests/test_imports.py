@@ -28,14 +28,9 @@ LEVELS = [
     {"inference", "derivatives"},
     {"training"},
     {"inputs", "metrics", "plotting", "_interrupt"},
-<<<<<<< HEAD
     {"_encoding", "_container"},
-    {"history", "callbacks", "serialization"},
-=======
-    {"_encoding"},
     {"history", "callbacks", "progress", "serialization"},
     {"checkpoints"},
->>>>>>> cd2ee96 (Checkpoint, resume, faults: first working state)
     {"fitting"},
     {"model"},
     {"__init__"},

@@ -24,7 +24,7 @@ from chainrule.errors import (
 from chainrule.history import History
 from chainrule.training import tree_map
 
-__all__ = ["Resumed", "describe", "read", "restore_callbacks", "write"]
+__all__ = ["Resumed", "describe", "read", "write"]
 
 # Bytes of an array up to which all of it is hashed; beyond, evenly spaced blocks of
 # rows, which together are as many.
@@ -178,8 +178,11 @@ def read(
     network: Any,
     backend: Any,
     about: tuple[dict[str, Any], dict[str, Any]],
+    hooks: list[Any],
 ) -> Resumed | None:
     """Make the model that of a checkpoint; return the fit, or None without a file.
+
+    The callbacks get their states back, too.
 
     Raises
     ------
@@ -189,10 +192,9 @@ def read(
         If the file is damaged, or cannot be read.
     """
     try:
-        contents = serialization.read_file(path)
+        config, tensors = serialization.read_file(path)
     except MissingFileError:
         return None
-    config, tensors = contents
     with serialization.naming(path):
         if config.get("kind") != "checkpoint":
             msg = (
@@ -200,22 +202,61 @@ def read(
                 "again, or resume from what callbacks.Checkpoint wrote."
             )
             raise SerializationError(msg)
-        about_model = serialization.Contents(config.get("model", {}), tensors)
-        saved = serialization.restore(about_model, backend)
-        fit = serialization.decode(config.get("fit"), "fit", tensors)
-    _compare(path, model, network, saved, about[0], fit["wanted"])
-    _warn(path, about[1], fit["around"])
-    part = fit["part"]
-    for name in ("step", "epoch", "rate", "factor"):
-        value = getattr(saved, f"_{name}") if part is None else part.pop(name)
-        setattr(model, f"_{name}", value)
-    if part is not None:
-        place = backend.asarray
-        part = training.Part(**tree_map(lambda a: backend.copy(place(a)), part))
+        contents = serialization.Contents(_dict(config.get("model")), tensors)
+        saved = serialization.restore(contents, backend)
+        fit = _dict(serialization.decode(config.get("fit"), "fit", tensors))
+        wanted, around = (_dict(fit.get(name)) for name in ("wanted", "around"))
+    _compare(path, model, network, saved, about[0], wanted)
+    with serialization.naming(path):
+        try:
+            before = _history(fit["before"])
+            resumed = _resumed(fit, saved, backend)
+            warning = _restore_callbacks(hooks, resumed)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            msg = f"its entry about the fit is not as Checkpoint writes it ({error!r})."
+            raise SerializationError(msg) from error
+    differ = [k for k in {**around, **about[1]} if around.get(k) != about[1].get(k)]
+    if differ:
+        listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
+        warning.append(f"it was written with other surroundings ({listed})")
+    if warning:
+        msg = (
+            f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
+            f"differ from those of the fit left alone."
+        )
+        warnings.warn(msg, ChainruleWarning, stacklevel=3)
     model.backend, model._bound = backend, network
     model._weights, model._slots = saved._weights, saved._slots
-    model.history = _history(fit["before"])
-    return Resumed(fit["first"], _history(fit["history"]), fit["callbacks"], part)
+    for name in ("_step", "_epoch", "_rate", "_factor"):
+        setattr(model, name, getattr(saved, name))
+    model.history = before
+    return resumed
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        msg = f"an entry must be a JSON object; got {type(value).__name__}."
+        raise SerializationError(msg)
+    return value
+
+
+def _resumed(fit: dict[str, Any], saved: Any, backend: Any) -> Resumed:
+    """Return the fit of a file; within an epoch, `saved` gets its counters."""
+    part = fit["part"]
+    if part is not None:
+        for name in ("step", "epoch", "rate", "factor"):
+            setattr(saved, f"_{name}", part.pop(name))
+        theta, state, slots = part["carry"]
+        now = (*saved._weights, *saved._slots)
+        if [a.shape for a in (theta, state, *slots)] != [tuple(a.shape) for a in now]:
+            msg = "the arrays have other shapes than the model's"
+            raise ValueError(msg)
+        part = tree_map(lambda a: backend.copy(backend.asarray(a)), part)
+        part = training.Part(**part)
+    callbacks = [
+        (name, state, bool(steers)) for name, state, steers in fit["callbacks"]
+    ]
+    return Resumed(int(fit["first"]), _history(fit["history"]), callbacks, part)
 
 
 def _compare(
@@ -250,33 +291,19 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _warn(path: Any, around: dict[str, Any], had: dict[str, Any]) -> None:
-    names = [k for k in {**had, **around} if around.get(k) != had.get(k)]
-    if names:
-        listed = ", ".join(f"{k} {had.get(k)} -> {around.get(k)}" for k in names)
-        msg = (
-            f"resume: {path} was written with other surroundings ({listed}): the fit "
-            f"goes on, but bits may differ from the fit left alone."
-        )
-        warnings.warn(msg, ChainruleWarning, stacklevel=5)
+def _restore_callbacks(hooks: list[Any], resumed: Resumed) -> list[str]:
+    """Give each callback its state, the n-th of a class that of the n-th then.
 
-
-def restore_callbacks(hooks: list[Any], resumed: Resumed) -> None:
-    """Give each callback its state, the n-th of a class that of the n-th then."""
+    Returns what does not fit.
+    """
     left = list(resumed.callbacks)
-    anew = []
+    found = []
     for hook in _stateful(hooks):
         name = _name(hook)
         mine = next((i for i, (theirs, *_) in enumerate(left) if theirs == name), None)
         if mine is not None:
             hook.restore(left.pop(mine)[1])
         elif _steers(hook):
-            anew.append(name)
+            found.append(f"the callback {name} is new")
     gone = [name for name, _, steers in left if steers]
-    if anew or gone:
-        listed = [f"{name} is new" for name in anew] + [f"{n} is gone" for n in gone]
-        msg = (
-            f"resume: the callbacks are not those of the checkpoint: "
-            f"{', '.join(listed)}. The fit may not end as it would have."
-        )
-        warnings.warn(msg, ChainruleWarning, stacklevel=5)
+    return found + [f"the callback {name} is gone" for name in gone]

@@ -60,10 +60,7 @@ def run(
     copy = backend.copy
     first, history, part = model._epoch, History(), None
     if resumed is not None:
-        from chainrule.checkpoints import restore_callbacks
-
         first, history, part = resumed.first, resumed.history, resumed.part
-        restore_callbacks(hooks, resumed)
         epochs = max(0, first + epochs - model._epoch)
     savers = [hook for hook in hooks if isinstance(hook, Checkpoint)]
     listening = bool(hooks or check is not None or model.metrics)

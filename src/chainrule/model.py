@@ -416,7 +416,7 @@ class Model(Derivatives):
                     self, backend, data, check, batch_size, bool(shuffle)
                 )
             if resume is not None:
-                resumed = checkpoints.read(resume, self, network, backend, about)
+                resumed = checkpoints.read(resume, self, network, backend, about, hooks)
             if self._bound is None:
                 self._build(network, backend)
             return fitting.run(
