@@ -73,7 +73,8 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals"
 @POSIX
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
 def test_sigterm_saves_and_exits(hook: str, tmp_path: Path) -> None:
-    path, ended = tmp_path / "fit", []
+    path = tmp_path / "fit"
+    ended: list[Any] = []
     model = _model()
     end = LambdaCallback(on_train_end=ended.append)
     with pytest.raises(SystemExit) as caught:
@@ -269,7 +270,8 @@ def test_a_callback_that_raises_leaves_the_checkpoint_before(tmp_path: Path) -> 
             msg = "mine"
             raise ZeroDivisionError(msg)
 
-    model, ended = _model(), []
+    model = _model()
+    ended: list[Any] = []
     hooks = [LambdaCallback(on_epoch_end=throw, on_train_end=ended.append)]
     with pytest.raises(ZeroDivisionError, match=r"^mine$"):
         _fit(model, 9, *hooks, Checkpoint(path))

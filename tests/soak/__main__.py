@@ -1,4 +1,4 @@
-"""All of it: ``python -m soak --kills 200 --predictions 10000 --files 100000``."""
+"""All of it: ``nox -s soak -- --kills 200 --predictions 10000 --files 100000``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from soak import kills, threads
+from soak import fuzz_load, kills, threads
 
 # Shares of the kills, epochs of a fit, and seconds within which it is killed.
 PLAN = {
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--predictions", type=int, default=10_000, help="of a thread")
     parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--files", type=int, default=100_000, help="to mutate")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -37,10 +38,11 @@ def main() -> None:
                     seed=given.seed,
                 )
                 print(done, flush=True)
-    for backend in PLAN:
-        if given.predictions:
-            done = threads.run(backend, given.threads, given.predictions)
-            print(done, flush=True)
+    for backend in PLAN if given.predictions else ():
+        print(threads.run(backend, given.threads, given.predictions), flush=True)
+    if given.files:
+        with tempfile.TemporaryDirectory() as name:
+            print(fuzz_load.fuzz(given.files, given.seed, Path(name)), flush=True)
 
 
 if __name__ == "__main__":
