@@ -53,6 +53,15 @@ def typecheck(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Kill, predict from many threads and mutate files, for long; see `-- --help`."""
+    session.install(*group("test", "backends"))
+    session.install("-e", ".")
+    env = {"PYTHONPATH": "tests", "CHAINRULE_PROMISED": "numpy,jax,torch"}
+    session.run("python", "-m", "soak", *session.posargs, env=env)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure against the peers: every script, or those named, with their options."""
     session.install(*group("bench", "backends"))

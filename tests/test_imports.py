@@ -17,7 +17,7 @@ SOURCE = Path(chainrule.__file__).parent
 # `namespace` alone and are handed in from above.
 LEVELS = [
     {"errors", "_typing"},
-    {"namespace", "_record", "_checks"},
+    {"namespace", "_record", "_checks", "_files"},
     {"backends"},
     {"rules", "random", "dual"},
     {"context", "initializers"},
@@ -30,7 +30,9 @@ LEVELS = [
     {"training"},
     {"problem", "second_order"},
     {"inputs", "metrics", "plotting", "_interrupt"},
-    {"history", "callbacks"},
+    {"_encoding", "_container"},
+    {"history", "callbacks", "progress", "serialization"},
+    {"checkpoints"},
     {"fitting"},
     {"model"},
     {"__init__"},
@@ -38,7 +40,14 @@ LEVELS = [
 ]
 RANK = {stem: k for k, stems in enumerate(LEVELS) for stem in stems}
 # Only what hands the engines in from above may know them.
-MAY_KNOW_BACKENDS = {"backends", "inputs", "model", "__init__", "__main__"}
+MAY_KNOW_BACKENDS = {
+    "backends",
+    "inputs",
+    "model",
+    "serialization",
+    "__init__",
+    "__main__",
+}
 LIBRARIES = {"jax", "torch", "cupy", "cupyx", "sklearn"}
 
 
@@ -84,7 +93,7 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_import_loads_no_array_library_but_numpy() -> None:
     code = (
         "import sys, chainrule; heavy = {'jax', 'torch', 'cupy', 'scipy', 'sklearn', "
-        "'matplotlib', 'array_api_compat', 'array_api_strict', 'tqdm', 'pandas'}; "
+        "'matplotlib', 'array_api_compat', 'array_api_strict', 'tqdm', 'pandas', 'safetensors'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -103,6 +112,7 @@ def test_import_loads_no_array_library_but_numpy() -> None:
         "optimizers",
         "schedules",
         "callbacks",
+        "serialization",
         "backends",
     ],
 )

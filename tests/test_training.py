@@ -160,6 +160,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 factor=lambda: 1.0,
                 listening=True,
             )
+            assert isinstance(record, training.Record)
             return [
                 engine.to_numpy(a)
                 for a in (record.loss, *record.weights, *record.state.slots)

@@ -21,16 +21,23 @@ from chainrule import (
     optimizers,
     rules,
     schedules,
+    serialization,
 )
-from chainrule.callbacks import EarlyStopping
+from chainrule.callbacks import Checkpoint, EarlyStopping
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
     BackendError,
     ChainruleError,
+    ChainruleWarning,
     DeviceError,
     DivergenceError,
+    FileError,
+    MissingFileError,
     NotBuiltError,
+    OutOfMemoryError,
+    ResumeError,
+    SerializationError,
     ShapeError,
 )
 from chainrule.history import History
@@ -76,6 +83,7 @@ from chainrule.optimizers import (
     RMSprop,
 )
 from chainrule.second_order import LBFGS, LevenbergMarquardt
+from chainrule.serialization import load
 
 __version__ = "0.1.0"
 
@@ -95,12 +103,15 @@ __all__ = [
     "BackendError",
     "BatchNorm",
     "ChainruleError",
+    "ChainruleWarning",
+    "Checkpoint",
     "Dense",
     "DeviceError",
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
     "Exp",
+    "FileError",
     "Flatten",
     "GELUTanh",
     "HardSiLU",
@@ -115,13 +126,17 @@ __all__ = [
     "Lion",
     "LogSoftmax",
     "Mish",
+    "MissingFileError",
     "Model",
     "NAdam",
     "NotBuiltError",
+    "OutOfMemoryError",
     "RMSprop",
     "ReLU",
     "Residual",
+    "ResumeError",
     "Sequential",
+    "SerializationError",
     "ShapeError",
     "SiLU",
     "Sigmoid",
@@ -133,11 +148,13 @@ __all__ = [
     "callbacks",
     "initializers",
     "layers",
+    "load",
     "losses",
     "metrics",
     "optimizers",
     "rules",
     "schedules",
+    "serialization",
 ]
 
 

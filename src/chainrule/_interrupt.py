@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of an epoch."""
+"""Signals that wait for a moment at which training can stop."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ __all__ = ["Interrupt"]
 class Interrupt:
     """While entered, the first Ctrl-C only sets `asked`; the second interrupts at once.
 
-    It does so in the main thread alone, and only where Python's own handler stood: a
-    program that handles the signal itself keeps its handler.
+    With `sigterm`, the same holds for SIGTERM, which sets `terminated` too; a second
+    one does what it always does. Handlers are set in the main thread alone, and only
+    where Python's own stood: a program that handles a signal itself keeps its handler.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._mine = False
+    def __init__(self, *, sigterm: bool = False) -> None:
+        self.asked = self.terminated = False
+        self._ours = [(signal.SIGINT, signal.default_int_handler, self._interrupt)]
+        if sigterm:
+            self._ours.append((signal.SIGTERM, signal.SIG_DFL, self._terminate))
+        self._before: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> Self:
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._handle)
-            self._mine = True
+        if threading.current_thread() is threading.main_thread():
+            for number, usual, handle in self._ours:
+                if signal.getsignal(number) is usual:
+                    signal.signal(number, handle)
+                    self._before.append((number, usual))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._mine:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, usual in self._before:
+            signal.signal(number, usual)
 
-    def _handle(self, number: int, frame: Any) -> None:
+    def _interrupt(self, number: int, frame: Any) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        self.asked = self.terminated = True
+        signal.signal(number, signal.SIG_DFL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,9 +12,9 @@ from chainrule.errors import ArgumentError, ArgumentTypeError
 __all__ = [
     "CSVLogger",
     "Callback",
+    "Checkpoint",
     "EarlyStopping",
     "LambdaCallback",
-    "ProgressBar",
     "ReduceLROnPlateau",
 ]
 
@@ -29,9 +28,13 @@ class Callback:
         The model in training, set before the first hook. A hook may read it (`theta`,
         `predict`, `evaluate`), set ``model.stop_training = True``, and set
         ``model.learning_rate``.
+    steers : bool
+        Whether the fit depends on the callback's state, so that a fit that is resumed
+        without it may end otherwise.
     """
 
     model: Any = None
+    steers = True
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:
         """Before the first epoch of a fit."""
@@ -43,7 +46,13 @@ class Callback:
         """After an epoch; logs has its loss, val_loss and metrics."""
 
     def on_train_end(self, logs: dict[str, Any]) -> None:
-        """After the last epoch, however it came to be the last."""
+        """After the last epoch, unless an error made it the last."""
+
+    def check_logs(self, names: Iterable[str]) -> None:
+        """Before anything of a fit begins: raise an error if it cannot be served.
+
+        `names` are those that the logs of each epoch will have.
+        """
 
     def state(self) -> dict[str, Any]:
         """Return what decides this callback's future, as plain values and arrays."""
@@ -122,7 +131,7 @@ class _Monitor(Callback):
             raise ArgumentError(msg)
 
     def _value(self, logs: dict[str, Any]) -> float:
-        self.check_logs(logs)
+        _Monitor.check_logs(self, logs)
         name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         high = self.mode == "max" or (
             self.mode == "auto" and name.removeprefix("val_") in ("accuracy", "r2")
@@ -185,6 +194,12 @@ class EarlyStopping(_Monitor):
         self.stopped_epoch: int | None = None
         self._weights: Any = None
 
+    def on_train_begin(self, logs: dict[str, Any]) -> None:
+        """Forget the last fit; one that is resumed and had stopped has stopped."""
+        super().on_train_begin(logs)
+        if self.stopped_epoch is not None:
+            self.model.stop_training = True
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Compare, and stop if the patience is over."""
         value = self._value(logs)
@@ -208,6 +223,7 @@ class EarlyStopping(_Monitor):
         return {
             **super().state(),
             "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
             "weights": self._weights,
         }
 
@@ -215,6 +231,7 @@ class EarlyStopping(_Monitor):
         """Take over what `state` returned."""
         super().restore(state)
         self.best_epoch, self._weights = state["best_epoch"], state["weights"]
+        self.stopped_epoch = state["stopped_epoch"]
 
 
 class ReduceLROnPlateau(_Monitor):
@@ -298,6 +315,8 @@ class CSVLogger(Callback):
         Go on with a file that is there, instead of writing it anew.
     """
 
+    steers = False
+
     def __init__(
         self, filename: Any, separator: str = ",", append: bool = False
     ) -> None:
@@ -306,13 +325,21 @@ class CSVLogger(Callback):
         self.filename = Path(filename)
         self.separator = separator
         self.append = append
-        self._begun = self._restored = False
+        self._begun = False
+        self._size: int | None = None  # of the file, where a fit goes on
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:
-        """Begin the file anew, unless lines are to be appended or a fit goes on."""
-        going_on = self.append or (self._restored and self._begun)
+        """Begin the file anew, unless lines are to be appended or a fit goes on.
+
+        Where it goes on, lines of epochs that are lost are lost, too.
+        """
+        import os
+
+        going_on = self.append or bool(self._size)
         self._begun = going_on and self.filename.exists()
-        self._restored = False
+        if self._begun and self._size and self.filename.stat().st_size > self._size:
+            os.truncate(self.filename, self._size)
+        self._size = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Write a line; the first one is preceded by the header."""
@@ -329,61 +356,158 @@ class CSVLogger(Callback):
             writer.writerow([epoch, *(logs[name] for name in names)])
 
     def state(self) -> dict[str, Any]:
-        """Return whether the file was begun."""
-        return {"begun": self._begun}
+        """Return how long the file is."""
+        return {"size": self.filename.stat().st_size if self._begun else 0}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned; the next fit appends to the file."""
-        self._begun, self._restored = state["begun"], True
+        self._size = state["size"]
 
 
-class ProgressBar:
-    """A tqdm bar over the steps of a fit: loss, val_loss, steps a second.
+class Checkpoint(_Monitor):
+    """Write all that decides the future of a fit to a file, so that it can be resumed.
 
-    It looks at the losses a few times a second at most: to read one, a device must be
-    waited for.
+    ``fit(..., resume=path)`` goes on from it and ends, bit for bit, where the fit would
+    have ended; `chainrule.load` reads it as a model file. It is written when every
+    other callback has seen the epoch, and durably: the file is the last whole one,
+    whatever happens.
 
     Parameters
     ----------
-    progress : bool or None
-        None: on a terminal or in a notebook.
-    epochs, steps : int
-        Epochs, and steps in each.
+    path : str or path
+        The newest checkpoint is here, always; its folder must be there.
+    every : int
+        Write at the end of each `every`-th epoch, counted from the model's birth, and
+        when the fit ends: after its last epoch, stopped by a callback, by Ctrl-C or by
+        SIGTERM (not by an error).
+    keep : int or None
+        How many checkpoints to keep, the newest at `path` included. Those before it
+        stay beside it as ``<stem>-<epoch><suffix>``, or ``<stem>-<epoch>-<step>``
+        where they are from within an epoch; None keeps them all. Others' files are
+        never touched.
+    best : bool
+        Write only where the monitored value is the best so far; `every` then says at
+        which epochs it is looked at. The file has that epoch's model. (For the newest
+        and the best, use two callbacks with two paths.)
+    every_steps : int, optional
+        Write also within an epoch, after each so many whole batches of it, at least
+        two. On the engines that compile whole epochs, this is where they are cut.
+    monitor : str, optional
+        For `best`: a name in the logs; by default val_loss, or loss where there is no
+        validation.
+    mode : {"auto", "min", "max"}
+        auto: accuracy and r2 are to rise, everything else is to fall.
+
+    Notes
+    -----
+    Weights that are not finite are never written. A write that fails ends the fit with
+    a `FileError`; the file that was there is whole, and the model is that of the last
+    whole epoch.
     """
 
-    SECONDS = 0.2
+    steers = False
 
-    def __init__(self, progress: bool | None, epochs: int, steps: int) -> None:
-        self._steps = steps
-        self._bar: Any = None
-        self._next = 0.0
-        if progress is None:
-            progress = _watched()
-        if progress:
-            from tqdm.auto import tqdm
+    def __init__(
+        self,
+        path: Any,
+        every: int = 1,
+        keep: int | None = 1,
+        best: bool = False,
+        every_steps: int | None = None,
+        monitor: str | None = None,
+        mode: str = "auto",
+    ) -> None:
+        super().__init__(monitor, 0, 0.0, mode)
+        from chainrule import _files
 
-            self._bar = tqdm(total=epochs * steps, unit="step", dynamic_ncols=True)
+        self.path = _files.check_path(path)
+        self.every = _checks.integer("Checkpoint: every", every, 1)
+        self.keep = None if keep is None else _checks.integer(_KEEP, keep, 1)
+        self.best_only = bool(best)
+        if every_steps is not None:
+            every_steps = _checks.integer("Checkpoint: every_steps", every_steps, 1)
+            if best:
+                msg = (
+                    "Checkpoint: every_steps and best=True exclude each other: within "
+                    "an epoch nothing is monitored. Use two callbacks."
+                )
+                raise ArgumentError(msg)
+        self.every_steps = every_steps
+        # Set by the fit: write(path, part) -> whether it was written.
+        self.write: Callable[[Any, Any], bool] | None = None
 
-    def show(self, read: Callable[[], dict[str, float]], *, last: bool = False) -> None:
-        """Count an epoch; call `read` for the losses only if it is time to draw."""
-        if self._bar is None:
+    def _reset(self) -> None:
+        super()._reset()
+        # Of the file at `path`, "<epoch>" or "<epoch>-<step>"; and those before it.
+        self._number: str | None = None
+        self._older: list[Any] = []
+
+    def check_logs(self, names: Iterable[str]) -> None:
+        """Raise an error if the folder takes no files, or the logs lack the monitor."""
+        from chainrule import _files
+
+        if self.best_only:
+            super().check_logs(names)
+        _files.check_writable(self.path)
+
+    def after_epoch(self, epoch: int, logs: dict[str, Any], last: bool) -> None:
+        """After all callbacks' `on_epoch_end`: write, if it is time to."""
+        due = (epoch + 1) % self.every == 0
+        if self.best_only:
+            value = self._value(logs)
+            if not (due or last) or not self._improved(value):
+                return
+            self.best = value
+        elif not (due or last):
             return
-        now = time.monotonic()
-        if last or now >= self._next:
-            self._next = now + self.SECONDS
-            logs = {k: f"{v:.3g}" for k, v in read().items() if isinstance(v, float)}
-            self._bar.set_postfix(logs, refresh=False)
-        self._bar.update(self._steps)
+        self._save(str(epoch + 1), None)
 
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
+    def after_steps(self, epoch: int, part: Any, last: bool) -> None:
+        """Within an epoch: write, if it is time to."""
+        due = self.every_steps is not None and part.done % self.every_steps == 0
+        if not self.best_only and (due or last):
+            self._save(f"{epoch}-{part.done}", part)
+
+    def _save(self, number: str, part: Any) -> None:
+        assert self.write is not None
+        before = self._number, self._older
+        if self._number not in (None, number) and self.keep != 1:
+            # The old file gets its second name first: at `path` there is always one.
+            _second_name(self.path, self._named(self._number))
+            self._older = [*self._older, self._number]
+        self._number = number
+        if not self.write(self.path, part):
+            self._number, self._older = before
+        extra = 0 if self.keep is None else max(0, len(self._older) - self.keep + 1)
+        for old in self._older[:extra]:
+            self._named(old).unlink(missing_ok=True)
+        self._older = self._older[extra:]
+
+    def _named(self, number: str | None) -> Any:
+        return self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
+
+    def state(self) -> dict[str, Any]:
+        """Return the best value so far, and which files there are."""
+        return {**super().state(), "number": self._number, "older": list(self._older)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        super().restore(state)
+        self._number, self._older = state["number"], list(state["older"])
 
 
-def _watched() -> bool:
-    import sys
+_KEEP = "Checkpoint: keep"
 
-    if sys.stderr is not None and sys.stderr.isatty():
-        return True
-    return "ipykernel" in sys.modules
+
+def _second_name(path: Any, name: Any) -> None:
+    """Let a file be at `name`, too: a link, or a copy where there are no links."""
+    import os
+    import shutil
+
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except FileNotFoundError:
+        return  # somebody took the checkpoint away
+    except OSError:
+        shutil.copyfile(path, name)

@@ -11,16 +11,26 @@ __all__ = [
     "ArgumentTypeError",
     "BackendError",
     "ChainruleError",
+    "ChainruleWarning",
     "DeviceError",
     "DivergenceError",
+    "FileError",
+    "MissingFileError",
     "MissingLibraryError",
     "NotBuiltError",
+    "OutOfMemoryError",
+    "ResumeError",
+    "SerializationError",
     "ShapeError",
 ]
 
 
 class ChainruleError(Exception):
     """Base of every error that chainrule raises on purpose."""
+
+
+class ChainruleWarning(UserWarning):
+    """Something works on, but perhaps not as expected; each says what to do."""
 
 
 class ArgumentError(ChainruleError, ValueError):
@@ -49,6 +59,29 @@ class MissingLibraryError(ChainruleError, ImportError):
 
 class NotBuiltError(ChainruleError, RuntimeError):
     """The model has no weights yet: `Model.build` or `Model.fit` draws them."""
+
+
+class FileError(ChainruleError, OSError):
+    """A file cannot be read or written; what was there is as it was.
+
+    `errno` and `filename` are those of the operating system's error.
+    """
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file, or the folder that it should be in, is not there."""
+
+
+class SerializationError(ChainruleError, ValueError):
+    """A file has contents that cannot be used, or a model what no file can hold."""
+
+
+class ResumeError(ArgumentError):
+    """A checkpoint is that of another fit than the one that it is to go on in."""
+
+
+class OutOfMemoryError(ChainruleError, MemoryError):
+    """A device's memory does not suffice; the error says what to make smaller."""
 
 
 class DivergenceError(ChainruleError, ArithmeticError):

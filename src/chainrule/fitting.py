@@ -1,4 +1,4 @@
-"""The loop of a fit: epochs, callbacks, progress, Ctrl-C, divergence.
+"""The loop of a fit: epochs, callbacks, progress, checkpoints, signals, faults.
 
 It draws the records that `chainrule.training.epochs` yields, publishes each on the
 model, and calls what listens. The caller has entered the backend's scope.
@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 from collections.abc import Iterable
 from typing import Any
 
 from chainrule import batches, inference, optimizers, problem, training
 from chainrule._interrupt import Interrupt
-from chainrule.callbacks import ProgressBar
-from chainrule.errors import ArgumentError, ArgumentTypeError, DivergenceError
+from chainrule.callbacks import Checkpoint
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DivergenceError,
+    OutOfMemoryError,
+)
 from chainrule.history import History
+from chainrule.progress import ProgressBar
 from chainrule.training import tree_map
 
 __all__ = ["check_callbacks", "run", "split"]
@@ -31,6 +38,8 @@ def run(
     shuffle: bool,
     hooks: list[Any],
     progress: bool | None,
+    about: Any = None,
+    resumed: Any = None,
 ) -> History:
     """Train a built model on checked data; see `Model.fit`.
 
@@ -43,11 +52,19 @@ def run(
     shuffle : bool
     hooks : list of Callback
     progress : bool or None
+    about : what `checkpoints.describe` returned, where there are checkpoints
+    resumed : checkpoints.Resumed, optional
+        The fit that goes on; `epochs` is then that of all of it.
     """
     backend, network = model.backend, model._need()
-    copy = backend.copy
+    first, history, part = model._epoch, History(), None
+    if resumed is not None:
+        first, history, part = resumed.first, resumed.history, resumed.part
+        epochs = max(0, first + epochs - model._epoch)
+    savers = [hook for hook in hooks if isinstance(hook, Checkpoint)]
     elementwise = isinstance(model.optimizer, optimizers.Optimizer)
     listening = bool(hooks or check is not None or model.metrics or not elementwise)
+    copy = backend.copy
     start = training.State(
         copy(model._weights[0]),
         copy(model._weights[1]),
@@ -56,7 +73,9 @@ def run(
         model._epoch,
         model._rate,
     )
+    records: Any
     if elementwise:
+        samples = data.x.shape[0]
         records = training.epochs(
             backend,
             network,
@@ -66,13 +85,13 @@ def run(
             data,
             epochs=epochs,
             batch_size=batch_size,
-            order=batches.orders(
-                data.x.shape[0], batch_size, model.seed if shuffle else None
-            ),
+            order=batches.orders(samples, batch_size, model.seed if shuffle else None),
             seed=model.seed,
             dtype=model.dtype,
             factor=lambda: model._factor,
             listening=listening,
+            cuts={hook.every_steps for hook in savers if hook.every_steps},
+            resumed=part,
         )
     else:
         whole_problem = problem.Problem(
@@ -82,23 +101,34 @@ def run(
     steps = 1
     if elementwise:
         steps = -(-data.x.shape[0] // batch_size)
-    history = History()
     pending: list[Any] = []
     model.stop_training = False
+    interrupt = Interrupt(sigterm=bool(savers))
     bar = ProgressBar(progress, epochs, steps)
     logs: dict[str, Any] = {}
-    whole = True  # whether the slots are those of the end of an epoch
+    for hook in savers:
+        hook.write = _writer(model, about, hooks, first, history)
+    whole = part is None  # whether the slots are those of the end of an epoch
     step, epoch, rate = model._step, model._epoch, model._rate
     try:
-        with Interrupt() as interrupt:
+        with interrupt:
             for hook in hooks:
                 hook.model = model
                 hook.on_train_begin({})
-            for number in range(epochs):
+            for number in range(0 if model.stop_training else epochs):
                 for hook in hooks:
                     hook.on_epoch_begin(model._epoch, {})
                 whole = False
-                record = next(records, None)
+                record = _next(records, backend, batch_size)
+                while isinstance(record, training.Part):
+                    for hook in savers:
+                        hook.after_steps(model._epoch, record, interrupt.asked)
+                    if interrupt.asked:
+                        break
+                    record = _next(records, backend, batch_size)
+                if isinstance(record, training.Part):
+                    history.interrupted = True
+                    break
                 whole = True
                 if record is None:
                     break
@@ -117,11 +147,16 @@ def run(
                     functools.partial(_losses, model, record.loss, logs),
                     last=number == epochs - 1,
                 )
-                if model.stop_training or interrupt.asked:
+                stop = model.stop_training or interrupt.asked
+                for hook in savers:
+                    last = stop or number == epochs - 1
+                    hook.after_epoch(model._epoch - 1, logs, last)
+                if stop or interrupt.asked:
                     history.interrupted = interrupt.asked
                     break
             else:
-                next(records, None)  # what is still pending is asked for
+                # What is still pending is asked for.
+                _next(records, backend, batch_size)
     except KeyboardInterrupt:
         history.interrupted = True
     except DivergenceError as error:
@@ -146,7 +181,40 @@ def run(
         model.history.extend(history)
     for hook in hooks:
         hook.on_train_end(dict(logs))
+    if interrupt.terminated:
+        raise SystemExit(128 + signal.SIGTERM)
     return history
+
+
+def _next(records: Any, backend: Any, batch_size: int) -> Any:
+    """Return the next record; say what to do where memory does not suffice for it."""
+    try:
+        return next(records, None)
+    except Exception as error:
+        if not backend.is_out_of_memory(error):
+            raise
+        hint = (
+            f"Try batch_size={batch_size // 2}"
+            if batch_size > 1
+            else "Use a smaller network"
+        )
+        msg = (
+            f"out of memory on {backend!r} in a training step of batch_size "
+            f"{batch_size}: {str(error).partition(chr(10))[0]} {hint}. The parameters "
+            f"of the last whole epoch are kept, the optimizer starts anew."
+        )
+        raise OutOfMemoryError(msg) from error
+
+
+def _writer(model: Any, about: Any, hooks: list[Any], first: int, history: Any) -> Any:
+    """Return ``write(path, part)`` for the checkpoints of a fit."""
+    from chainrule import checkpoints
+
+    def write(path: Any, part: training.Part | None) -> bool:
+        resumed = checkpoints.Resumed(first, history, [], part)
+        return checkpoints.write(path, model, about, hooks, resumed, model.history)
+
+    return write
 
 
 def _publish(model: Any, record: training.Record) -> None:

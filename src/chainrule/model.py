@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,9 +19,11 @@ from chainrule import (
     metrics,
     optimizers,
     schedules,
+    serialization,
     training,
 )
 from chainrule._typing import Shape
+from chainrule.callbacks import Checkpoint
 from chainrule.derivatives import Derivatives
 from chainrule.errors import (
     ArgumentError,
@@ -171,12 +174,34 @@ class Model(Derivatives):
         return self
 
     def _build(self, network: Network, backend: Any) -> None:
-        host = network.initial(self.seed)
+        self._adopt(network, backend, *network.initial(self.seed))
+
+    def _adopt(
+        self,
+        network: Network,
+        backend: Any,
+        theta: Any,
+        state: Any,
+        trained: dict[str, Any] | None = None,
+    ) -> None:
+        """Take over host weights and, from a file, what training left beside them."""
         self.backend = self._checked(backend)
         with self._scope():
-            weights = tuple(backend.asarray(a, self.dtype) for a in host)
-            self._slots = self._fresh_slots(weights[0])
+            weights = tuple(backend.asarray(a, self.dtype) for a in (theta, state))
+            if trained is None:
+                self._slots = self._fresh_slots(weights[0])
+            else:
+                self._slots = tree_map(
+                    lambda a: backend.copy(backend.asarray(a, self.dtype)),
+                    trained["slots"],
+                )
+                self._step, self._epoch = trained["step"], trained["epoch"]
+                self._rate, self._factor = trained["rate"], trained["factor"]
         self._weights, self._bound = weights, network
+
+    def _host_slots(self) -> tuple[Any, ...]:
+        with self._scope():
+            return tuple(tree_map(self.backend.to_numpy, self._slots))
 
     def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
         names = getattr(self.optimizer, "slots", ())
@@ -300,8 +325,11 @@ class Model(Derivatives):
         callbacks : sequence of Callback
         progress : bool, optional
             None: a bar on a terminal or in a notebook.
-        resume : None
-            Resuming from a checkpoint file is not offered yet: an error if given.
+        resume : str or path, optional
+            A file that `callbacks.Checkpoint` writes. If it is there, the fit that
+            wrote it goes on, and ends bit for bit where it would have ended; the model
+            becomes what it was, `epochs` is the total, and the history returned is of
+            the whole fit. If it is not there yet, the fit begins.
 
         Returns
         -------
@@ -317,12 +345,23 @@ class Model(Derivatives):
         DivergenceError
             If the loss or a parameter stops being finite. The parameters of the last
             finite epoch are kept.
+        ResumeError
+            If `resume` is the checkpoint of another fit: of other data, another batch
+            size, network, loss, optimizer, dtype or seed.
+        OutOfMemoryError
+            If a step does not fit into the device's memory.
+
+        Notes
+        -----
+        The first Ctrl-C ends the fit after the epoch (or at the next cut of a
+        checkpoint's `every_steps`), the second at once. With a `Checkpoint`, SIGTERM
+        does the same, then exits with status 143. Both only in the main thread.
         """
         epochs = _checks.integer("epochs", epochs, 0)
         batch_size = _checks.integer("batch_size", batch_size, 1)
-        if resume is not None:
-            msg = f"resume: checkpoint files are not supported; got {resume!r}."
-            raise ArgumentError(msg)
+        if resume is not None and not isinstance(resume, (str, os.PathLike)):
+            msg = f"resume must be the path of a checkpoint, or None; got {resume!r}."
+            raise ArgumentTypeError(msg)
         if progress is not None and not isinstance(progress, bool):
             msg = f"progress must be True, False or None; got {progress!r}."
             raise ArgumentTypeError(msg)
@@ -369,6 +408,17 @@ class Model(Derivatives):
                     hook.check_logs(names)
             if isinstance(self.optimizer, optimizers.ProblemOptimizer):
                 self.optimizer.check(self.loss)
+            about: Any = None
+            resumed: Any = None
+            saving = any(isinstance(hook, Checkpoint) for hook in hooks)
+            if saving or resume is not None:
+                from chainrule import checkpoints
+
+                about = checkpoints.describe(
+                    self, backend, data, check, batch_size, bool(shuffle)
+                )
+            if resume is not None:
+                resumed = checkpoints.read(resume, self, network, backend, about, hooks)
             if self._bound is None:
                 self._build(network, backend)
             return fitting.run(
@@ -380,6 +430,8 @@ class Model(Derivatives):
                 shuffle=bool(shuffle),
                 hooks=hooks,
                 progress=progress,
+                about=about,
+                resumed=resumed,
             )
 
     def _number(self, value: Any) -> Any:
@@ -585,6 +637,35 @@ class Model(Derivatives):
                     for group in hosts
                 )
         return new
+
+    def save(self, path: Any, *, include_optimizer: bool = False) -> None:
+        """Write the model to a safetensors file; `chainrule.load` reads it.
+
+        The file is whole or, after a full disk or a kill, what was there before. The
+        same model gives the same bytes.
+
+        Parameters
+        ----------
+        path : str or PathLike
+        include_optimizer : bool
+            Whether the optimizer's slots and the counters of steps and epochs go along,
+            so that training can go on; without, it starts anew. Not while another
+            thread fits this model.
+
+        Raises
+        ------
+        NotBuiltError
+            If there are no weights yet.
+        SerializationError
+            If it has a layer, metric, schedule or initializer of one's own that is not
+            registered (`chainrule.serialization.register`).
+        FileError
+            If the file cannot be written.
+        """
+        if not isinstance(include_optimizer, bool):
+            msg = f"include_optimizer must be True or False; got {include_optimizer!r}."
+            raise ArgumentTypeError(msg)
+        serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k != "metrics"}

@@ -7,7 +7,7 @@ Everything here is a function of what it is given. Whoever calls `epochs` hands 
 from __future__ import annotations
 
 from collections import deque, namedtuple
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from chainrule.network import Network
 
 __all__ = [
     "Objective",
+    "Part",
     "Record",
     "State",
     "ask",
@@ -61,6 +62,26 @@ class Record(NamedTuple):
     weights: tuple[Any, Any]
     state: State
     logs: Mapping[str, float] = {}
+
+
+class Part(NamedTuple):
+    """An epoch that is under way.
+
+    Attributes
+    ----------
+    carry : tuple
+        (theta, state, slots) after `done` steps: live arrays, that the next step
+        overwrites or gives away.
+    done : int
+        Steps of this epoch that are made, all of them whole batches.
+    values, masses : array, shape (done, ...)
+        Losses of those steps, and what their sums were divided by (or None).
+    """
+
+    carry: Any
+    done: int
+    values: Any
+    masses: Any
 
 
 class Objective(NamedTuple):
@@ -105,10 +126,10 @@ def build_objective(
     return objective
 
 
-def build_epoch(
+def build_steps(
     backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
 ) -> Any:
-    """Return the epoch as a pure function of arrays, ready for `Backend.compile`.
+    """Return a stretch of an epoch as a pure function, ready for `Backend.compile`.
 
     Parameters
     ----------
@@ -122,10 +143,9 @@ def build_epoch(
 
     Returns
     -------
-    epoch : function
-        ``epoch(carry, weights, data, parts) -> (carry, weights, loss, finite)`` with
-        carry = (theta, state, slots) and parts = ((order, rows, keys), ...): the whole
-        batches, then the remainder as a smaller step of its own.
+    steps : function
+        ``steps(carry, data, part) -> (carry, (values, masses))`` with carry = (theta,
+        state, slots) and part = (order, rows, keys), batches of one size.
     """
     xp = backend.xp
     Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
@@ -152,30 +172,71 @@ def build_epoch(
         )
         return (theta, state, tuple(slots)), (value, mass)
 
+    def steps(carry: Any, data: Any, part: Any) -> Any:
+        return backend.scan(step, carry, data, *part)
+
+    return steps
+
+
+def build_close(backend: Any, network: Network, shapes: tuple[Any, ...]) -> Any:
+    """Return what ends an epoch that was cut: ``close(carry, weights, tallies)``."""
+
+    def close(carry: Any, weights: Any, tallies: Any) -> Any:
+        return _close(backend, network, carry, weights, tallies, shapes)
+
+    return close
+
+
+def build_epoch(
+    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+) -> Any:
+    """Return a whole epoch: the steps of each part, and its end.
+
+    ``epoch(carry, weights, data, parts) -> (carry, weights, loss, finite)``; the parts
+    are the whole batches, then the remainder as a smaller step of its own.
+    """
+    steps = build_steps(backend, network, loss, kind, names)
+
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
-        total = masses = 0.0
-        for index, rows, keys in parts:
-            carry, (values, mass) = backend.scan(step, carry, data, index, rows, keys)
-            if mass is None:
-                total = total + xp.sum(values, axis=0) * index.shape[1]
-                masses += index.shape[0] * index.shape[1]
-            else:
-                mass = mass[(..., *[None] * (values.ndim - 1))]
-                total = total + xp.sum(values * mass, axis=0)
-                masses = masses + xp.sum(mass, axis=0)
-        theta, state, slots = carry
-        if mass is not None:
-            masses = xp.where(masses > 0, masses, 1.0)
-        mean = total / masses
-        finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
-        keep = finite[..., None]
-        weights = (
-            xp.where(keep, theta, weights[0]),
-            xp.where(keep, state, weights[1]) if network.state_size else state,
-        )
-        return (theta, state, backend.flush(slots)), weights, mean, xp.all(finite)
+        tallies = []
+        for part in parts:
+            carry, tally = steps(carry, data, part)
+            tallies.append(tally)
+        shapes = [part[0].shape for part in parts]
+        return _close(backend, network, carry, weights, tallies, shapes)
 
     return epoch
+
+
+def _close(
+    backend: Any, network: Network, carry: Any, weights: Any, tallies: Any, shapes: Any
+) -> Any:
+    """End an epoch: its mean loss, and the weights, or the old ones if not finite.
+
+    tallies are the parts' (losses, masses), shapes their (steps, batch). Each sum is
+    over all steps of a part, so that it is the same whether an epoch was cut or not.
+    """
+    xp = backend.xp
+    total = masses = 0.0
+    for (values, mass), (steps, size) in zip(tallies, shapes, strict=True):
+        if mass is None:
+            total = total + xp.sum(values, axis=0) * size
+            masses += steps * size
+        else:
+            share = mass[(..., *[None] * (values.ndim - 1))]
+            total = total + xp.sum(values * share, axis=0)
+            masses = masses + xp.sum(share, axis=0)
+    theta, state, slots = carry
+    if mass is not None:
+        masses = xp.where(masses > 0, masses, 1.0)
+    mean = total / masses
+    finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
+    keep = finite[..., None]
+    weights = (
+        xp.where(keep, theta, weights[0]),
+        xp.where(keep, state, weights[1]) if network.state_size else state,
+    )
+    return (theta, state, backend.flush(slots)), weights, mean, xp.all(finite)
 
 
 def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
@@ -205,8 +266,10 @@ def epochs(
     dtype: str,
     factor: Callable[[], float],
     listening: bool,
-) -> Generator[Record, None, None]:
-    """Train, yielding a `Record` after each epoch.
+    cuts: Collection[int] = (),
+    resumed: Part | None = None,
+) -> Generator[Record | Part, None, None]:
+    """Train, yielding a `Record` after each epoch, and a `Part` at each cut.
 
     Parameters
     ----------
@@ -229,6 +292,11 @@ def epochs(
         Returns what the learning rates are multiplied with, asked at each epoch.
     listening : bool
         Whether somebody reads each loss; if not, nothing waits for the device.
+    cuts : collection of int
+        Numbers n: an epoch is cut after each n whole batches of it. This changes no
+        bit of what comes out.
+    resumed : Part, optional
+        How far the first epoch is already; `state` is then that of its beginning.
 
     Raises
     ------
@@ -237,7 +305,8 @@ def epochs(
     """
     kind = optimizer.kind()
     names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
-    run = backend.compile(build_epoch, network, loss, kind, names, donate=1)
+    key = (network, loss, kind, names)
+    run = backend.compile(build_epoch, *key, donate=1)
     carry = (state.theta, state.state, state.slots)
     weights = (backend.copy(state.theta), backend.copy(state.state))
     step, first, rate = state.step, state.epoch, state.rate
@@ -260,7 +329,13 @@ def epochs(
                 keys = backend.indices(host)
             parts.append((index, backend.rows(rows, dtype), keys))
             step, rate = step + steps, float(rates[-1])
-        carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
+        if cuts or resumed:
+            carry, weights, mean, finite = yield from _cut_epoch(
+                backend, key, carry, weights, data, parts, cuts, resumed
+            )
+            resumed = None
+        else:
+            carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
         pending.append((epoch - first + 1, finite))
         while len(pending) > lag:
             ask(backend, *pending.popleft())
@@ -268,6 +343,52 @@ def epochs(
         yield Record(mean, weights, State(theta, running, slots, step, epoch + 1, rate))
     for number, flag in pending:
         ask(backend, number, flag)
+
+
+def _cut_epoch(
+    backend: Any,
+    key: tuple[Any, ...],
+    carry: Any,
+    weights: Any,
+    data: Any,
+    parts: list[Any],
+    cuts: Collection[int],
+    resumed: Part | None,
+) -> Generator[Part, None, Any]:
+    """Make an epoch in stretches, yielding between them; return what `epoch` does."""
+    run = backend.compile(build_steps, *key, donate=1)
+    (order, rows, keys), *rest = parts
+    total, done = order.shape[0], 0
+    tally: Any = None
+    if resumed is not None:
+        carry, done, *tally = resumed
+    # No stretch has but one step: XLA compiles a loop of one as none, to other bits.
+    stops = {k for n in cuts for k in range(n, total - 1, n)}
+    if rest and any(total % n == 0 for n in cuts):
+        stops.add(total)
+    for stop in sorted(stops | {total}):
+        if stop <= done or (stop < total and stop == done + 1):
+            continue
+        some = slice(done, stop)
+        part = order[some, :], rows[some], None if keys is None else keys[some, ...]
+        carry, new = run(carry, data, part)
+        tally = new if tally is None else _joined(backend.xp, tally, new)
+        done = stop
+        if stop in stops:
+            yield Part(carry, done, *tally)
+    tallies = [tally]
+    for part in rest:
+        carry, new = run(carry, data, part)
+        tallies.append(new)
+    shapes = tuple(tuple(part[0].shape) for part in parts)
+    close = backend.compile(build_close, key[0], shapes, donate=1)
+    return close(carry, weights, tallies)
+
+
+def _joined(xp: Any, *tallies: Any) -> Any:
+    """One (values, masses) of several."""
+    columns = zip(*tallies, strict=True)
+    return tuple(None if c[0] is None else xp.concat(c, axis=0) for c in columns)
 
 
 def ask(backend: Any, number: int, finite: Any) -> None:

@@ -7,6 +7,8 @@ without any library's tricks.
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from chainrule.errors import ArgumentError, DeviceError
 from chainrule.namespace import Namespace
 
-__all__ = ["Backend", "build_decay_mask"]
+__all__ = ["Backend", "blas_threads", "build_decay_mask", "processors"]
 
 DTYPES = ("float32", "float64")
 
@@ -32,6 +34,32 @@ def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
 
 
 _decay_mask = functools.lru_cache(maxsize=8)(build_decay_mask)
+
+
+def blas_threads() -> int:
+    """Return how many threads NumPy's products may use, as far as can be known."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        found: list[int] = []
+    else:
+        found = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+    if found:
+        return int(max(found))
+    cores = processors()
+    for library in ("OPENBLAS", "MKL", "BLIS", "VECLIB", "OMP"):
+        suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"
+        given = os.environ.get(f"{library}_{suffix}", "").partition(",")[0]
+        if given.isdigit() and int(given) > 0:
+            return min(int(given), cores)
+    return cores
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Backend:
@@ -265,7 +293,32 @@ class Backend:
         """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""
         return slots
 
+    # Surroundings: what bits may depend on beside the computation itself.
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of Python, NumPy and this library."""
+        import platform
+
+        module = importlib.import_module(self._library)
+        return {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            self._library: str(getattr(module, "__version__", "")),
+        }
+
+    @property
+    def _library(self) -> str:
+        return self.name
+
+    def threads(self) -> int:
+        """Return how many threads the library's arithmetic may use."""
+        return blas_threads()
+
     # Errors.
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that memory did not suffice."""
+        return isinstance(error, MemoryError)
 
     def check_precision(self, precision: str) -> None:
         """Raise an error if the library cannot compute with this precision."""

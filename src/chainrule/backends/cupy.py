@@ -85,6 +85,13 @@ class CuPyBackend(Backend):
         with self.device:
             return a.copy()
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error is CuPy's own."""
+        # cuBLAS and cuDNN say it in words of theirs, once the pool has it all.
+        return isinstance(error, (cupy.cuda.memory.OutOfMemoryError, MemoryError)) or (
+            "ALLOC_FAILED" in str(error) or "MemoryAllocation" in str(error)
+        )
+
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
         """Make this GPU the current one; TF32 is off unless CUPY_TF32 says otherwise."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainrule.backends.base import Backend, build_decay_mask
-from chainrule.errors import DeviceError
+from chainrule.backends.base import Backend, build_decay_mask, processors
+from chainrule.errors import ChainruleWarning, DeviceError
 from chainrule.namespace import register
 
 __all__ = ["JaxBackend"]
@@ -37,6 +39,30 @@ def _device(device: Any) -> Any:
         have = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
         msg = f"device {device!r} is not to be had on the jax backend; here are {have}."
         raise DeviceError(msg) from error
+
+
+# Whether this process came by os.fork out of one that had used JAX.
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked  # noqa: PLW0603 - of the process, as the fork is
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _warn_of_fork() -> None:
+    global _forked  # noqa: PLW0603
+    _forked = False
+    msg = (
+        "this process was forked from one that had loaded JAX, whose threads did not "
+        "come along: it may wait for them for ever. Start workers with the 'spawn' or "
+        "'forkserver' method of multiprocessing, or use backend='numpy' in them."
+    )
+    warnings.warn(msg, ChainruleWarning, stacklevel=5)
 
 
 @functools.lru_cache(maxsize=256)
@@ -87,11 +113,28 @@ class JaxBackend(Backend):
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
         """64 bits only for float64, full float32 products, on this device."""
+        if _forked:
+            _warn_of_fork()
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.enable_x64(dtype == "float64"))
             stack.enter_context(jax.default_matmul_precision(precision))
             stack.enter_context(jax.default_device(self.device))
             yield
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of Python, NumPy, JAX and what it compiles with."""
+        return {**super().versions(), "jaxlib": str(jax.lib.__version__)}
+
+    def threads(self) -> int:
+        """Return the threads of XLA on a CPU: one for each processor."""
+        return processors()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error is XLA's RESOURCE_EXHAUSTED."""
+        return isinstance(error, MemoryError) or (
+            isinstance(error, jax.errors.JaxRuntimeError)
+            and ("RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error))
+        )
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return the jitted function, the same one for an equal key."""

@@ -116,6 +116,17 @@ class TorchBackend(Backend):
                 a.masked_fill_(a.abs() < torch.finfo(a.dtype).tiny, 0.0)
         return slots
 
+    def threads(self) -> int:
+        """Return the threads of torch's operators."""
+        return int(torch.get_num_threads())
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error is torch's own, on a GPU, or its allocator's on a CPU."""
+        words = ("not enough memory", "can't allocate memory", "out of memory")
+        return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+        )
+
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
         """No autograd, and full float32 products (TF32 off)."""

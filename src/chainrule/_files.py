@@ -1,0 +1,206 @@
+"""Files that are whole or not there: written beside their place, then moved into it.
+
+A write goes to a temporary file ``.<name>.*.tmp`` in the same folder, which is flushed
+to the disk and then takes the name in one step; a kill, a full disk or an error leaves
+what was there before. Whoever writes holds a lock on the temporary file, and the lock
+dies with the process: a temporary file without one is stale, however young it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FileError,
+    MissingFileError,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows: there an open file cannot be removed, which is as good
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["check_path", "check_writable", "opened", "sweep", "write"]
+
+
+def check_path(path: Any) -> Path:
+    """Return `path` as a `Path`, links followed, or raise an error of the family."""
+    if not isinstance(path, (str, os.PathLike)):
+        msg = (
+            f"path must be a string or a pathlib.Path; got {path!r} "
+            f"({type(path).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    name = os.fsdecode(path)
+    if not name or "\0" in name:
+        msg = f"path must be the name of a file; got {name!r}."
+        raise ArgumentError(msg)
+    return Path(os.path.realpath(name))
+
+
+@contextlib.contextmanager
+def _family(path: Path, doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into the family's, naming the file."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        kind = MissingFileError if isinstance(error, FileNotFoundError) else FileError
+        why = error.strerror or str(error)
+        msg = f"{path} cannot be {doing}: {why}."
+        if doing == "written":
+            msg += " What was there before is as it was."
+            if kind is MissingFileError:
+                msg += " Make the folder first."
+        new = kind(error.errno, msg, str(path))
+        raise new from error
+
+
+def _refuse(path: Path, code: int, doing: str) -> None:
+    with _family(path, doing):
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def write(path: Any, chunks: Iterable[Any]) -> None:
+    """Write a file durably: afterwards it has all the chunks, or it is as it was.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A link is followed: what it points to is replaced.
+    chunks : iterable of bytes-like
+
+    Raises
+    ------
+    FileError
+        If the system refuses; also an `OSError`, with its `errno`.
+    """
+    path = check_path(path)
+    sweep(path)
+    with _family(path, "written"):
+        mode = None
+        with contextlib.suppress(FileNotFoundError):
+            mode = path.stat().st_mode
+        if mode is not None and not stat.S_ISREG(mode):
+            _refuse(
+                path, errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "written"
+            )
+        temporary, file = _claimed(path)
+        try:
+            with file:
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+                if fcntl is not None:  # still locked: nobody takes it for a stale one
+                    os.replace(temporary, path)  # noqa: PTH105 - one name, one step
+            if fcntl is None:
+                os.replace(temporary, path)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(path.parent)
+
+
+def check_writable(path: Any) -> None:
+    """Raise a `FileError` if the folder of a path would not take a file there."""
+    path = check_path(path)
+    sweep(path)
+    with _family(path, "written"):
+        if path.is_dir():
+            _refuse(path, errno.EISDIR, "written")
+        temporary, file = _claimed(path)
+        file.close()
+        temporary.unlink(missing_ok=True)
+
+
+def _claimed(path: Path) -> tuple[Path, BinaryIO]:
+    """Make a temporary file and lock it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        temporary = path.parent / f".{path.name}.{os.urandom(6).hex()}.tmp"
+        # Not mkstemp, whose files nobody but the owner may ever read.
+        descriptor = os.open(temporary, flags, 0o666)
+        file = os.fdopen(descriptor, "wb")
+        if fcntl is None:
+            return temporary, file
+        with contextlib.suppress(OSError):  # a file system without locks: none is swept
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Between the two calls a sweep may have taken it for a stale one.
+        with contextlib.suppress(FileNotFoundError):
+            if temporary.stat().st_ino == os.fstat(descriptor).st_ino:
+                return temporary, file
+        file.close()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name last: on most systems a folder is flushed like a file."""
+    with contextlib.suppress(OSError):  # the file itself is whole and in its place
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(path: Any) -> None:
+    """Remove temporary files of `path` that nobody writes any more."""
+    path = check_path(path)
+    pattern = f".{_literal(path.name)}.*.tmp"
+    with contextlib.suppress(OSError):
+        stale = fnmatch.filter(os.listdir(path.parent), pattern)  # noqa: PTH208
+        for name in stale:
+            with contextlib.suppress(OSError):
+                _remove_if_free(path.parent / name)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _remove_if_free(temporary: Path) -> None:
+    if not stat.S_ISREG(temporary.lstat().st_mode):
+        return
+    if fcntl is None:
+        temporary.unlink()
+        return
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def opened(path: Any) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file for reading; yield it with its size.
+
+    Raises
+    ------
+    MissingFileError, FileError
+        Also for folders and devices.
+    """
+    path = check_path(path)
+    sweep(path)
+    with _family(path, "read"):
+        about = path.stat()  # before opening: to open a pipe may wait for ever
+        if not stat.S_ISREG(about.st_mode):
+            folder = stat.S_ISDIR(about.st_mode)
+            _refuse(path, errno.EISDIR if folder else errno.EINVAL, "read")
+        with path.open("rb") as file:
+            yield file, os.fstat(file.fileno()).st_size

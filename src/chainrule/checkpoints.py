@@ -1,0 +1,309 @@
+"""What a checkpoint file holds beside the model, and how a fit goes on from it.
+
+The file is a model file (`chainrule.serialization`) with one entry more: "fit" has the
+history, the callbacks' own states, how far an epoch is, and two descriptions of what
+was trained on what. `wanted` must agree, or the fit is refused; where `around` differs
+(library versions, threads, device), bits may, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule import serialization, training
+from chainrule.errors import (
+    ChainruleWarning,
+    MissingFileError,
+    ResumeError,
+    SerializationError,
+)
+from chainrule.history import History
+from chainrule.training import tree_map
+
+__all__ = ["Resumed", "describe", "read", "write"]
+
+# Bytes of an array up to which all of it is hashed; beyond, evenly spaced blocks of
+# rows, which together are as many.
+HASHED = 1 << 28
+_BLOCK = 1 << 16
+
+
+def describe(
+    model: Any, backend: Any, data: Any, check: Any, batch_size: int, shuffle: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (wanted, around): what a resumed fit must, and what it should, agree in.
+
+    Data are compared by their SHA-256 as they are trained on: in the model's dtype.
+    """
+    wanted: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
+    names = ("x", "y", "sample_weight")
+    for prefix, arrays in (("", data), ("validation ", check or [None] * 3)):
+        for name, a in zip(names, arrays, strict=True):
+            wanted[prefix + name] = None if a is None else _digest(backend, a)
+    around = {
+        "backend": backend.name,
+        "device": str(backend.device or "cpu"),
+        "machine": platform.machine(),
+        "threads": backend.threads(),
+        **backend.versions(),
+    }
+    return wanted, around
+
+
+def _digest(backend: Any, a: Any) -> str:
+    """Shape, dtype and SHA-256 of an array, in one line."""
+    import hashlib
+
+    samples = int(a.shape[0])
+    first = np.ascontiguousarray(backend.to_numpy(a[:1, ...]))
+    row = max(1, first.nbytes)
+    digest = hashlib.sha256()
+    if samples * row <= HASHED:
+        step = max(1, (1 << 24) // row)
+        starts: Any = range(0, samples, step)
+    else:
+        step = max(1, _BLOCK // row)
+        number = max(2, HASHED // (step * row))
+        starts = np.linspace(0, samples - step, number).astype(np.int64).tolist()
+    for low in starts:
+        part = backend.to_numpy(a[low : min(low + step, samples), ...])
+        digest.update(np.ascontiguousarray(part).data)
+    return f"{tuple(a.shape)} {first.dtype} {digest.hexdigest()}"
+
+
+class Resumed(NamedTuple):
+    """A fit that goes on.
+
+    Attributes
+    ----------
+    first : int
+        The epoch with which the fit began.
+    history : History
+        Of the fit so far.
+    callbacks : list of (name, state, whether the fit depends on it)
+    part : training.Part or None
+        How far the epoch is that is under way.
+    """
+
+    first: int
+    history: History
+    callbacks: list[tuple[str, Any, bool]]
+    part: training.Part | None
+
+
+def write(
+    path: Any,
+    model: Any,
+    about: tuple[dict[str, Any], dict[str, Any]],
+    hooks: list[Any],
+    resumed: Resumed,
+    before: History,
+) -> bool:
+    """Write a checkpoint of `model`; return False, and write none, if it is not finite.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    model : Model
+        As it is at the end of its last whole epoch.
+    about : what `describe` returned
+    hooks : list of Callback
+    resumed : Resumed
+        What the file shall give back; its `callbacks` are asked of the hooks.
+    before : History
+        Of the model before the fit.
+    """
+    part = resumed.part
+    config, tensors = serialization.snapshot(model, include_optimizer=part is None)
+    host: dict[str, Any] | None = None
+    if part is not None:
+        host = tree_map(model.backend.to_numpy, part._asdict())
+        numbers = {"step": model._step, "epoch": model._epoch, "rate": model._rate}
+        host = {**host, **numbers, "factor": model._factor}
+    fit = {
+        "first": resumed.first,
+        "history": _columns(resumed.history),
+        "before": _columns(before),
+        "callbacks": [
+            (_name(hook), hook.state(), _steers(hook)) for hook in _stateful(hooks)
+        ],
+        "part": host,
+        "wanted": about[0],
+        "around": about[1],
+    }
+    finite = [*tensors.values()]
+    tree_map(finite.append, host)
+    if not all(np.isfinite(a).all() for a in finite if a.dtype.kind == "f"):
+        return False
+    fit = serialization.encode(fit, "fit", tensors)
+    config = {"kind": "checkpoint", "model": config, "fit": fit}
+    serialization.write_file(path, config, tensors)
+    return True
+
+
+def _stateful(hooks: list[Any]) -> list[Any]:
+    return [hook for hook in hooks if hasattr(hook, "state")]
+
+
+def _name(hook: Any) -> str:
+    return type(hook).__name__
+
+
+def _steers(hook: Any) -> bool:
+    """Whether the fit depends on the callback; what only writes files does not count."""
+    return bool(hook.state()) and getattr(hook, "steers", True)
+
+
+def _columns(history: History) -> dict[str, Any]:
+    """Columns of floats become arrays: text of them would fill the header."""
+    return {
+        name: np.array(values) if all(type(v) is float for v in values) else values
+        for name, values in history.items()
+    }
+
+
+def _history(columns: dict[str, Any]) -> History:
+    return History(
+        {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
+    )
+
+
+def read(
+    path: Any,
+    model: Any,
+    network: Any,
+    backend: Any,
+    about: tuple[dict[str, Any], dict[str, Any]],
+    hooks: list[Any],
+) -> Resumed | None:
+    """Make the model that of a checkpoint; return the fit, or None without a file.
+
+    The callbacks get their states back, too.
+
+    Raises
+    ------
+    ResumeError
+        If the checkpoint is that of another fit. The model is then as it was.
+    SerializationError, FileError
+        If the file is damaged, or cannot be read.
+    """
+    try:
+        config, tensors = serialization.read_file(path)
+    except MissingFileError:
+        return None
+    with serialization.naming(path):
+        if config.get("kind") != "checkpoint":
+            msg = (
+                "this is a model file, not a checkpoint; chainrule.load it and fit "
+                "again, or resume from what callbacks.Checkpoint wrote."
+            )
+            raise SerializationError(msg)
+        contents = serialization.Contents(_dict(config.get("model")), tensors)
+        saved = serialization.restore(contents, backend)
+        fit = _dict(serialization.decode(config.get("fit"), "fit", tensors))
+        wanted, around = (_dict(fit.get(name)) for name in ("wanted", "around"))
+    _compare(path, model, network, saved, about[0], wanted)
+    with serialization.naming(path):
+        try:
+            before = _history(fit["before"])
+            resumed = _resumed(fit, saved, backend)
+            warning = _restore_callbacks(hooks, resumed)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            msg = f"its entry about the fit is not as Checkpoint writes it ({error!r})."
+            raise SerializationError(msg) from error
+    differ = [k for k in {**around, **about[1]} if around.get(k) != about[1].get(k)]
+    if differ:
+        listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
+        warning.append(f"it was written with other surroundings ({listed})")
+    if warning:
+        msg = (
+            f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
+            f"differ from those of the fit left alone."
+        )
+        warnings.warn(msg, ChainruleWarning, stacklevel=3)
+    model.backend, model._bound = backend, network
+    model._weights, model._slots = saved._weights, saved._slots
+    for name in ("_step", "_epoch", "_rate", "_factor"):
+        setattr(model, name, getattr(saved, name))
+    model.history = before
+    return resumed
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        msg = f"an entry must be a JSON object; got {type(value).__name__}."
+        raise SerializationError(msg)
+    return value
+
+
+def _resumed(fit: dict[str, Any], saved: Any, backend: Any) -> Resumed:
+    """Return the fit of a file; within an epoch, `saved` gets its counters."""
+    part = fit["part"]
+    if part is not None:
+        for name in ("step", "epoch", "rate", "factor"):
+            setattr(saved, f"_{name}", part.pop(name))
+        theta, state, slots = part["carry"]
+        now = (*saved._weights, *saved._slots)
+        if [a.shape for a in (theta, state, *slots)] != [tuple(a.shape) for a in now]:
+            msg = "the arrays have other shapes than the model's"
+            raise ValueError(msg)
+        part = tree_map(lambda a: backend.copy(backend.asarray(a)), part)
+        part = training.Part(**part)
+    callbacks = [
+        (name, state, bool(steers)) for name, state, steers in fit["callbacks"]
+    ]
+    return Resumed(int(fit["first"]), _history(fit["history"]), callbacks, part)
+
+
+def _compare(
+    path: Any, model: Any, network: Any, saved: Any, wanted: Any, had: Any
+) -> None:
+    pairs = {
+        name: (getattr(model, name), getattr(saved, name))
+        for name in ("dtype", "loss", "optimizer", "precision", "seed")
+    }
+    pairs["network"] = (network.layer, saved._bound.layer)
+    pairs["shape of a sample"] = (network.input_shape, saved._bound.input_shape)
+    pairs |= {name: (wanted[name], had.get(name)) for name in wanted}
+    other = [name for name, (now, then) in pairs.items() if now != then]
+    if other:
+        differences = "; ".join(
+            f"{name} was {_short(pairs[name][1])} and is {_short(pairs[name][0])}"
+            for name in other
+        )
+        msg = (
+            f"resume: {path} is the checkpoint of another fit: {differences}. Resume "
+            f"with what it was trained with, or begin anew with another path."
+        )
+        raise ResumeError(msg)
+
+
+def _short(value: Any) -> str:
+    """Show a value; of a digest, its beginning tells enough."""
+    text = "nothing" if value is None else str(value)
+    head, _, digest = text.rpartition(" ")
+    if len(digest) == 64 and head:
+        return f"{head} sha256 {digest[:12]}"
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _restore_callbacks(hooks: list[Any], resumed: Resumed) -> list[str]:
+    """Give each callback its state, the n-th of a class that of the n-th then.
+
+    Returns what does not fit.
+    """
+    left = list(resumed.callbacks)
+    found = []
+    for hook in _stateful(hooks):
+        name = _name(hook)
+        mine = next((i for i, (theirs, *_) in enumerate(left) if theirs == name), None)
+        if mine is not None:
+            hook.restore(left.pop(mine)[1])
+        elif _steers(hook):
+            found.append(f"the callback {name} is new")
+    gone = [name for name, _, steers in left if steers]
+    return found + [f"the callback {name} is gone" for name in gone]

@@ -1,0 +1,283 @@
+"""Models in files: saved, and loaded without anything but the file.
+
+How a file is laid out and checked is in `chainrule._container`; what may stand in its
+configuration, in `chainrule._encoding`; how it is written, in `chainrule._files`.
+Loading executes nothing, and draws no weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import _checks, _files
+from chainrule._container import FORMAT, Contents, naming, read_file, write_file
+from chainrule._encoding import decode, encode, register
+from chainrule.errors import ChainruleError, SerializationError
+from chainrule.layers import Layer
+from chainrule.losses import Loss
+from chainrule.network import Network
+from chainrule.optimizers import Optimizer, ProblemOptimizer
+
+__all__ = [
+    "FORMAT",
+    "Contents",
+    "decode",
+    "describe",
+    "encode",
+    "load",
+    "naming",
+    "read_file",
+    "register",
+    "restore",
+    "save",
+    "snapshot",
+    "write_file",
+]
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Return the configuration of a built model as what JSON can hold.
+
+    Raises
+    ------
+    SerializationError
+        If a part of it cannot be saved, or would not come back as it is.
+    """
+    network = model._need()
+    parts = {
+        "network": model.network,
+        "loss": model.loss,
+        "optimizer": model.optimizer,
+        "metrics": list(model._given_metrics),
+    }
+    config = {name: encode(part, name) for name, part in parts.items()}
+    for name, part in parts.items():
+        back = decode(config[name], name)
+        same = (
+            Network(back, network.input_shape) == network
+            if (name == "network")
+            else back == part
+        )
+        if not same:
+            msg = (
+                f"{name} cannot be saved: {part!r} would come back as {back!r}. The "
+                f"constructor of each part must keep its arguments as attributes."
+            )
+            raise SerializationError(msg)
+    return {
+        **config,
+        "dtype": model.dtype,
+        "precision": model.precision,
+        "seed": model.seed,
+        "input_shape": list(network.input_shape),
+    }
+
+
+def snapshot(model: Any, *, include_optimizer: bool = False) -> Contents:
+    """Return what a file of this model has: configuration and host arrays.
+
+    Arrays are the parameters, under their own names; the state, under ``state/``; and
+    the optimizer's slots, under ``optimizer/``.
+    """
+    config = describe(model)
+    network = model._need()
+    theta, state = model.get_weights()
+    tensors: dict[str, Any] = {}
+    for prefix, vector, entries in (
+        ("", theta, network.entries),
+        ("state/", state, network.state_entries),
+    ):
+        for e in entries:
+            if prefix + e.name in tensors or e.name == "__metadata__":
+                msg = f"two arrays of the network are called {prefix + e.name!r}."
+                raise SerializationError(msg)
+            tensors[prefix + e.name] = vector[e.start : e.stop].reshape(e.shape)
+    config["training"] = None
+    if include_optimizer:
+        slots = model._host_slots()
+        names = getattr(model.optimizer, "slots", ())
+        if names:
+            slots = dict(zip(names, slots, strict=True))
+        config["training"] = {
+            "step": model._step,
+            "epoch": model._epoch,
+            "rate": encode(model._rate, "rate"),
+            "factor": encode(model._factor, "factor"),
+            "slots": encode(slots, "optimizer", tensors),
+        }
+    return Contents(config, tensors)
+
+
+def restore(contents: Contents, backend: Any) -> Any:
+    """Return the model that `snapshot` was taken of, on a `Backend`.
+
+    The arrays that belong to it are taken out of ``contents.tensors``.
+
+    Raises
+    ------
+    ChainruleError
+        If the contents are not those of a model. Nothing of a size that the
+        configuration claims is allocated before an array of that size was there.
+    """
+    from chainrule.model import Model
+
+    config, tensors = contents
+    kinds: dict[str, Any] = {
+        "network": Layer,
+        "loss": Loss,
+        "optimizer": (Optimizer, ProblemOptimizer),
+    }
+    parts: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        parts[name] = decode(_entry(config, name, dict), name)
+        if not isinstance(parts[name], kind):
+            msg = f"{name} is not what its name says; got {type(parts[name]).__name__}."
+            raise SerializationError(msg)
+    metrics = decode(_entry(config, "metrics", list), "metrics")
+    given = {name: config.get(name) for name in ("dtype", "precision", "seed")}
+    model = Model(**parts, metrics=metrics, **given)  # type: ignore[arg-type]
+    shape = _entry(config, "input_shape", list)
+    if len(shape) > 32:
+        msg = f"input_shape has {len(shape)} axes; at most 32 are taken."
+        raise SerializationError(msg)
+    shape = tuple(_checks.integer("input_shape", n, 1) for n in shape)
+    try:
+        network = Network(model.network, shape)
+    except ChainruleError:
+        raise
+    except Exception as error:
+        # A layer, perhaps a user's, that never expected such sizes.
+        msg = f"the network does not fit its input_shape: {error}"
+        raise SerializationError(msg) from error
+    vectors: list[Any] = [
+        _vector(tensors, prefix, entries, model.dtype)
+        for prefix, entries in (
+            ("", network.entries),
+            ("state/", network.state_entries),
+        )
+    ]
+    training = config.get("training")
+    if training is not None:
+        training = _training(training, tensors, model, network)
+    theta, state = vectors
+    model._adopt(network, backend, theta, state, training)
+    return model
+
+
+def _entry(config: dict[str, Any], name: str, kind: type) -> Any:
+    found = config.get(name)
+    if not isinstance(found, kind):
+        msg = (
+            f"the configuration must have {name!r}, a JSON "
+            f"{'object' if kind is dict else 'array'}; got {type(found).__name__}."
+        )
+        raise SerializationError(msg)
+    return found
+
+
+def _take(tensors: dict[str, Any], name: str, shape: Any, dtype: str) -> Any:
+    if name not in tensors:
+        msg = f"the array {name[:80]!r} is missing."
+        raise SerializationError(msg)
+    a = tensors.pop(name)
+    if a.shape != tuple(shape) or a.dtype != dtype:
+        msg = (
+            f"the array {name[:80]!r} must have the shape {tuple(shape)} and the dtype "
+            f"{dtype}; it has {a.shape} and {a.dtype}."
+        )
+        raise SerializationError(msg)
+    return a
+
+
+def _vector(tensors: dict[str, Any], prefix: str, entries: Any, dtype: str) -> Any:
+    pieces = [_take(tensors, prefix + e.name, e.shape, dtype) for e in entries]
+    if not pieces:
+        return np.zeros(0, dtype)
+    return np.concatenate([np.ravel(a) for a in pieces])
+
+
+def _training(config: Any, tensors: dict[str, Any], model: Any, network: Any) -> Any:
+    """Check what training has left: counters, rates and the optimizer's slots."""
+    if not isinstance(config, dict):
+        msg = f"training must be a JSON object; got {type(config).__name__}."
+        raise SerializationError(msg)
+    counters: dict[str, Any] = {}
+    for name in ("step", "epoch"):
+        counters[name] = _checks.integer(name, config.get(name), 0)
+        if counters[name] > 2**53:
+            msg = f"{name} must be at most 2**53; got {counters[name]}."
+            raise SerializationError(msg)
+    for name in ("rate", "factor"):
+        counters[name] = _checks.real(name, decode(config.get(name), name), 0.0)
+    slots = decode(config.get("slots"), "slots", tensors)
+    names = getattr(model.optimizer, "slots", ())
+    if names:
+        if not isinstance(slots, dict) or list(slots) != list(names):
+            msg = f"slots must be {', '.join(names)}, those of {model.optimizer!r}."
+            raise SerializationError(msg)
+        slots = tuple(slots.values())
+        if not all(isinstance(a, np.ndarray) for a in slots):
+            msg = "slots must be arrays."
+            raise SerializationError(msg)
+        for name, a in zip(names, slots, strict=True):
+            _take({name: a}, name, (network.size,), model.dtype)
+    if not isinstance(slots, tuple):
+        msg = f"slots must be a tuple; got {type(slots).__name__}."
+        raise SerializationError(msg)
+    return {**counters, "slots": slots}
+
+
+def save(model: Any, path: Any, *, include_optimizer: bool = False) -> None:
+    """Write a model's file; see `Model.save`."""
+    path = _files.check_path(path)
+    model._need()
+    with naming(path):
+        config, tensors = snapshot(model, include_optimizer=include_optimizer)
+    write_file(path, {"kind": "model", "model": config}, tensors)
+
+
+def load(path: Any, backend: Any = None, device: Any = None) -> Any:
+    """Return the model that a file holds, as it was saved.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A file of `Model.save`, or a checkpoint.
+    backend : {"numpy", "jax", "cupy", "torch"}, Backend or module, optional
+        Where the model shall work, whatever backend saved it; None: on NumPy, as for
+        `Model.build`.
+    device : object, optional
+        A device of the backend, or its name.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    SerializationError
+        If the file is damaged, is not a model's, or needs a class that is not known;
+        see `register`.
+    FileError
+        If the file cannot be read; `MissingFileError` if it is not there.
+    BackendError, ArgumentError
+        If the backend cannot be had.
+
+    Notes
+    -----
+    Loading executes nothing from the file, imports nothing that it names, and never
+    draws weights. On the backend that saved the model, predictions are equal bit for
+    bit; a file that was saved with its optimizer also trains on as the model would.
+    """
+    from chainrule import backends
+
+    target = backends.get("numpy" if backend is None else backend, device)
+    config, tensors = read_file(path)
+    with naming(path):
+        model = restore(Contents(_entry(config, "model", dict), tensors), target)
+        if tensors and config.get("kind") == "model":
+            msg = f"the file has an array {next(iter(tensors))[:80]!r} too many."
+            raise SerializationError(msg)
+    return model

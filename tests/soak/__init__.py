@@ -1,0 +1,1 @@
+"""Long tests of what must never be lost; `nox -s soak` runs them whole."""

@@ -1,0 +1,459 @@
+"""Checkpoints: a resumed fit ends as the fit left alone, or is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import checkpoints, serialization
+from chainrule.callbacks import (
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    ReduceLROnPlateau,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(46, 3))
+Y = np.sin(X[:, :2])
+WEIGHT = RNG.uniform(0.5, 1.0, 46)
+VALIDATION = (X[:7] + 0.1, Y[:7])
+
+
+class Stop(Exception):
+    """What stands for a crash."""
+
+
+def _network() -> cr.Layer:
+    return cr.Sequential(
+        cr.Dense(8), cr.BatchNorm(), cr.Tanh(), cr.Dropout(0.3), cr.Dense(2)
+    )
+
+
+def _model(where: Any = None, **options: Any) -> cr.Model:
+    options = {"optimizer": cr.Adam(0.02), "metrics": ["r2"], **options}
+    return cr.Model(_network(), **(where or {"backend": "numpy"}), **options)
+
+
+def _fit(model: cr.Model, epochs: int = 6, *callbacks: Any, **options: Any) -> Any:
+    given = {"sample_weight": WEIGHT, "validation_data": VALIDATION, **options}
+    return model.fit(
+        X, Y, epochs=epochs, batch_size=4, callbacks=callbacks, progress=False, **given
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def _crash(epoch: int, hook: str = "on_epoch_end") -> LambdaCallback:
+    def crash(number: int, logs: Any) -> None:
+        if number == epoch:
+            raise Stop
+
+    return LambdaCallback(**{hook: crash})
+
+
+def _crashed(epoch: int, *callbacks: Any, where: Any = None, **options: Any) -> None:
+    with pytest.raises(Stop):
+        _fit(_model(where), 6, *callbacks, _crash(epoch), **options)
+
+
+def _assert_same(model: cr.Model, twin: cr.Model) -> None:
+    pairs = zip(model.get_weights(), twin.get_weights(), strict=True)
+    assert all(a.tobytes() == b.tobytes() for a, b in pairs)
+    slots = zip(model._host_slots(), twin._host_slots(), strict=True)
+    assert all(a.tobytes() == b.tobytes() for a, b in slots)
+    assert dict(model.history) == dict(twin.history)
+    for name in ("_step", "_epoch", "_rate", "_factor", "learning_rate"):
+        assert getattr(model, name) == getattr(twin, name)
+
+
+@pytest.mark.parametrize("cuts", [None, 1, 3, 11, 100])
+def test_resumed_is_left_alone(where: Any, cuts: int | None, tmp_path: Path) -> None:
+    """From each kind of place: within an epoch, at its end, and at the fit's end."""
+    alone = _model(where)
+    history = _fit(alone)
+    path = tmp_path / "fit.safetensors"
+    # The crash is before the epoch's own checkpoint: with cuts, the last is within it.
+    _crashed(3, Checkpoint(path, every_steps=cuts), where=where)
+    for other in (None, 2):  # another cadence, and a fit that is over already
+        resumed = _model(where)
+        again = _fit(resumed, 6, Checkpoint(path, every_steps=other), resume=path)
+        assert dict(again) == dict(history)
+        _assert_same(resumed, alone)
+
+
+def test_the_file_is_from_within_the_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    seen: list[Any] = []
+
+    class Watched(Checkpoint):
+        def after_steps(self, epoch: int, part: Any, last: bool) -> None:
+            super().after_steps(epoch, part, last)
+            seen.append((epoch, part.done))
+            if seen[-1] == (1, 8):
+                raise Stop
+
+    with pytest.raises(Stop):
+        _fit(_model(), 6, Watched(path, every_steps=4))
+    # 46 samples: eleven whole batches, and one of two.
+    assert seen == [(0, 4), (0, 8), (1, 4), (1, 8)]
+    fit = serialization.read_file(path).config["fit"]
+    assert (fit["part"]["epoch"], fit["part"]["done"]) == (1, 8)
+    model, alone = _model(), _model()
+    begun: list[int] = []
+    count = LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
+    _fit(model, 3, count, resume=path)
+    _fit(alone, 3)
+    assert begun == [1, 2]
+    _assert_same(model, alone)
+    # As a model file, it is that of the last whole epoch.
+    once = _model()
+    _fit(once, 1)
+    assert cr.load(path).theta.tobytes() == once.theta.tobytes()
+
+
+def test_begins_anew_without_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    model, alone = _model(), _model()
+    _fit(model, 3, Checkpoint(path), resume=path)
+    _fit(alone, 3)
+    _assert_same(model, alone)
+    # A longer total goes on; a model that is built becomes that of the file.
+    built = _model(seed=0).build(3)
+    assert _fit(built, 5, Checkpoint(path), resume=path).epochs == 5
+    _fit(alone, 2)
+    _assert_same(built, alone)
+    # Less than what is done: nothing is trained.
+    assert _fit(built, 2, resume=path).epochs == 5
+    _assert_same(built, alone)
+
+
+def test_total_counts_the_fit_not_what_was_before(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    alone = _model()
+    _fit(alone, 2)
+    _fit(alone, 4)
+    model = _model()
+    _fit(model, 2)
+    with pytest.raises(Stop):
+        _fit(model, 4, Checkpoint(path), _crash(4))
+    other = _model()
+    assert _fit(other, 4, resume=path).epochs == 4
+    assert other.history.epochs == 6
+    _assert_same(other, alone)
+
+
+def test_callbacks_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+
+    def callbacks(name: str, *more: Any) -> list[Any]:
+        return [
+            *more,
+            EarlyStopping("r2", patience=3, mode="min"),
+            ReduceLROnPlateau("r2", patience=1, factor=0.5, mode="min"),
+            CSVLogger(tmp_path / name),
+        ]
+
+    alone = _model()
+    _fit(alone, 30, *callbacks("alone.csv"))
+    stopped = alone._epoch
+    assert 3 <= stopped < 30
+    assert alone.learning_rate < 0.02
+    for epoch in range(1, stopped):
+        path.unlink(missing_ok=True)
+        every = Checkpoint(path, every=2)
+        with pytest.raises(Stop):
+            _fit(_model(), 30, *callbacks("log.csv", every), _crash(epoch))
+        model = _model()
+        _fit(model, 30, *callbacks("log.csv", Checkpoint(path)), resume=path)
+        _assert_same(model, alone)
+        texts = [(tmp_path / n).read_text() for n in ("log.csv", "alone.csv")]
+        assert texts[0] == texts[1]
+    # It had stopped: a fit that is resumed has stopped, and has its best weights.
+    model = _model()
+    _fit(model, 30, *callbacks("log.csv", Checkpoint(path)), resume=path)
+    _assert_same(model, alone)
+
+
+def test_every_and_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    written: list[int] = []
+
+    class Counted(Checkpoint):
+        def _save(self, number: str, part: Any) -> None:
+            super()._save(number, part)
+            written.append(int(number))
+
+    model = _model()
+    _fit(model, 7, Counted(path, every=3))
+    assert written == [3, 6, 7]
+    _fit(model, 2, Counted(path, every=3))  # counted from the model's birth
+    assert written == [3, 6, 7, 9]
+    model.stop_training = False
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = True
+
+    _fit(model, 5, Counted(path, every=100), LambdaCallback(on_epoch_end=stop))
+    assert written[-1] == 10
+
+
+def test_keep(tmp_path: Path) -> None:
+    (tmp_path / "fit-1.st").write_text("not ours")
+    path = tmp_path / "fit.st"
+    _fit(_model(), 6, Checkpoint(path, keep=3, every=2))
+    names = ["fit-1.st", "fit-2.st", "fit-4.st", "fit.st"]
+    assert _names(tmp_path) == names
+    assert [cr.load(tmp_path / n)._epoch for n in names[1:]] == [2, 4, 6]
+    # A resumed fit goes on counting; from each that was kept it ends the same.
+    _fit(_model(), 8, Checkpoint(path, keep=3, every=2), resume=path)
+    assert _names(tmp_path) == [
+        "fit-1.st",
+        "fit-4.st",
+        "fit-6.st",
+        "fit.st",
+    ]
+    alone = _model()
+    _fit(alone, 8)
+    for name in ("fit-4.st", "fit-6.st"):
+        model = _model()
+        _fit(model, 8, resume=tmp_path / name)
+        _assert_same(model, alone)
+    other = tmp_path / "all.st"
+    _fit(_model(), 3, Checkpoint(other, keep=None))
+    assert all((tmp_path / f"all{n}.st").exists() for n in ("-1", "-2", ""))
+    _fit(_model(), 3, Checkpoint(tmp_path / "one.st"))
+    assert not list(tmp_path.glob("one-*"))
+
+
+def test_keep_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", link)
+    _fit(_model(), 3, Checkpoint(tmp_path / "fit.st", keep=2))
+    assert [cr.load(tmp_path / n)._epoch for n in ("fit-2.st", "fit.st")] == [2, 3]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 3), ("max", 2)])
+def test_best(mode: str, best: int, tmp_path: Path) -> None:
+    values = iter([3.0, 5.0, 1.0, float("nan"), 1.0, 4.0])
+
+    def scripted(y_true: Any, y_pred: Any) -> float:
+        return next(values)
+
+    model = _model(metrics=[scripted])
+    serialization.register(scripted, name=f"scripted-{mode}-{tmp_path}")
+    path = tmp_path / "best.st"
+    saver = Checkpoint(path, best=True, monitor="scripted", mode=mode)
+    _fit(model, 6, saver, validation_data=None)
+    twin = _model()
+    _fit(twin, best, validation_data=None)
+    assert cr.load(path).theta.tobytes() == twin.theta.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "fit", "match"),
+    [
+        ({}, {"batch_size": 5}, "batch_size was 4 and is 5"),
+        ({}, {"shuffle": False}, "shuffle was True and is False"),
+        ({}, {"x": X + 1e-6}, r"; x was|: x was \(46, 3\) float32 sha256"),
+        ({}, {"x": X[:40], "y": Y[:40]}, r"x was \(46, 3\) .* is \(40, 3\)"),
+        ({}, {"y": Y[::-1]}, r"fit: y was"),
+        ({}, {"sample_weight": WEIGHT}, "sample_weight was nothing and is"),
+        ({}, {"validation_data": VALIDATION}, "validation x was nothing"),
+        ({"seed": 1}, {}, "seed was 0 and is 1"),
+        ({"dtype": "float64"}, {}, "dtype was float32 and is float64"),
+        ({"optimizer": cr.Adam(0.03)}, {}, "optimizer was Adam.*0.02.* is Adam.*0.03"),
+        ({"optimizer": cr.SGD(0.02)}, {}, "optimizer was Adam.* is SGD"),
+        ({"loss": "huber"}, {}, "loss was SquaredError.* is Huber"),
+        ({"network": cr.MLP((3, 2))}, {}, "network was"),
+    ],
+    ids=range(13),
+)
+@pytest.mark.parametrize("built", [False, True])
+def test_another_fit_is_refused(
+    options: Any, fit: Any, match: str, built: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "fit.st"
+
+    def model(**changes: Any) -> cr.Model:
+        given = {"optimizer": cr.Adam(0.02), "network": cr.MLP((4, 2)), **changes}
+        return cr.Model(given.pop("network"), backend="numpy", **given)
+
+    def run(model: cr.Model, **changes: Any) -> Any:
+        given = {"x": X, "y": Y, "batch_size": 4, "epochs": 4, **changes}
+        return model.fit(given.pop("x"), given.pop("y"), **given)
+
+    run(model(), epochs=2, callbacks=[Checkpoint(path)])
+    before = path.read_bytes()
+    other = model(**options)
+    if built:
+        other.build(3)
+        theta = other.theta
+    with pytest.raises(cr.ResumeError, match=match) as caught:
+        run(other, **fit, callbacks=[Checkpoint(path)], resume=path)
+    assert str(path) in str(caught.value)
+    assert other.built == built
+    assert other.history.epochs == other._epoch == other._step == 0
+    if built:
+        assert np.array_equal(other.theta, theta)
+    assert path.read_bytes() == before
+
+
+def test_the_same_data_in_another_form(tmp_path: Path) -> None:
+    path = tmp_path / "fit.st"
+    alone = _model()
+    _fit(alone, 4)
+    _crashed(2, Checkpoint(path))
+    model = _model()
+    model.fit(
+        np.asfortranarray(X.astype("float32")),
+        Y.tolist(),
+        epochs=4,
+        batch_size=4,
+        sample_weight=WEIGHT,
+        validation_data=VALIDATION,
+        resume=str(path),
+    )
+    _assert_same(model, alone)
+
+
+def test_other_surroundings_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fit.st"
+    _crashed(2, Checkpoint(path))
+    kind = type(_model().backend)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "threads", lambda self: 77)
+        match = r"threads \d+ -> 77\).*bits may differ"
+        with pytest.warns(cr.ChainruleWarning, match=match):
+            _fit(_model(), 6, resume=path)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "__version__", "9.9")
+        with pytest.warns(cr.ChainruleWarning, match=r"numpy .* -> 9\.9"):
+            _fit(_model(), 6, resume=path)
+    from support import backend
+
+    alone, model = _model(), _model(backend("strict"))
+    with pytest.warns(cr.ChainruleWarning, match="backend numpy -> array_api_strict"):
+        _fit(model, 6, resume=path)
+    _fit(alone, 6)
+    np.testing.assert_allclose(model.get_weights()[0], alone.theta, rtol=1e-4)
+
+
+def test_other_callbacks_are_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "fit.st"
+    _crashed(2, Checkpoint(path), EarlyStopping())
+    with pytest.warns(cr.ChainruleWarning, match="EarlyStopping is gone"):
+        _fit(_model(), 4, Checkpoint(path), resume=path)
+    with pytest.warns(cr.ChainruleWarning, match="ReduceLROnPlateau is new"):
+        _fit(_model(), 5, ReduceLROnPlateau(), Checkpoint(path), resume=path)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "fit.st"
+    _crashed(2, Checkpoint(path))
+    whole = path.read_bytes()
+    for bad in (whole[:-1], whole[:100], b"", b"x" * 100, whole + b"x"):
+        path.write_bytes(bad)
+        model = _model()
+        with pytest.raises(cr.SerializationError, match=path.name):
+            _fit(model, 4, resume=path)
+        assert not model.built
+    once = _model()
+    _fit(once, 1)
+    once.save(path)
+    with pytest.raises(cr.SerializationError, match="a model file, not a checkpoint"):
+        _fit(_model(), 4, resume=path)
+    with pytest.raises(cr.FileError, match="cannot be read"):
+        _fit(_model(), 4, resume=tmp_path)
+    for bad_path in (3, True, b""):
+        with pytest.raises(cr.ArgumentTypeError, match="resume must be the path"):
+            _fit(_model(), 4, resume=bad_path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["first", "history", "before", "callbacks", "part", "wanted", "around", "number"],
+)
+def test_a_forged_checkpoint(entry: str, tmp_path: Path) -> None:
+    """Its checksum is right, and what it says is not."""
+    path = tmp_path / "fit.st"
+    cuts = 4 if entry == "part" else None
+    _crashed(1, Checkpoint(path, every=2, every_steps=cuts), EarlyStopping())
+    if cuts is None:
+        _fit(_model(), 2, Checkpoint(path), EarlyStopping())
+    config, tensors = serialization.read_file(path)
+    fit = config["fit"]
+    for bad in (None, 3, "x", [], {}, {"a": 1}, [[1]]):
+        if entry == "part":
+            if bad is None:
+                continue
+            fit["part"] = {**fit["part"], "carry": bad}
+        elif entry == "number":
+            fit["callbacks"] = [["EarlyStopping", bad, True]]
+        else:
+            fit[entry] = bad
+        if isinstance(bad, (list, dict)) and entry in (
+            "callbacks",
+            "history",
+            "before",
+        ):
+            continue
+        serialization.write_file(path, config, tensors)
+        model = _model()
+        with pytest.raises((cr.SerializationError, cr.ResumeError), match=path.name):
+            _fit(model, 4, Checkpoint(path), EarlyStopping(), resume=path)
+        assert not model.built
+
+
+def test_large_data_are_hashed_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _model().backend
+    a = np.arange(200_000, dtype=np.float64).reshape(-1, 2)
+    whole = checkpoints._digest(backend, a)
+    assert whole.startswith("(100000, 2) float64 ")
+    monkeypatch.setattr(checkpoints, "HASHED", 1 << 18)
+    part = checkpoints._digest(backend, a)
+    assert part != whole
+    for change in (0, -1):
+        b = a.copy()
+        b[change] += 1
+        assert checkpoints._digest(backend, b) != part
+    assert checkpoints._digest(backend, a[:-1]) != part
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"every": 0}, ValueError, "^Checkpoint: every must be"),
+        ({"keep": 0}, ValueError, "^Checkpoint: keep must be"),
+        ({"every_steps": 0}, ValueError, "^Checkpoint: every_steps must be"),
+        ({"every_steps": 2.5}, TypeError, "^Checkpoint: every_steps must be"),
+        ({"every_steps": 2, "best": True}, ValueError, "exclude each other"),
+        ({"mode": "mx"}, ValueError, "Checkpoint: mode .*Did you mean 'max'"),
+        ({"path": 3}, TypeError, "path must be a string"),
+    ],
+    ids=range(7),
+)
+def test_bad_options(options: Any, error: Any, match: str) -> None:
+    with pytest.raises(error, match=match) as caught:
+        Checkpoint(**{"path": "fit", **options})
+    assert isinstance(caught.value, cr.ChainruleError)
+
+
+def test_a_bad_monitor_is_refused_before_training(tmp_path: Path) -> None:
+    model = _model()
+    saver = Checkpoint(tmp_path / "fit", best=True, monitor="val_accuracy")
+    with pytest.raises(cr.ArgumentError, match=r"^Checkpoint: monitor 'val_accuracy'"):
+        _fit(model, 2, saver)
+    assert not model.built
