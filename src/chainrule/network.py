@@ -76,6 +76,7 @@ class Network:
         self.state_size = self.state_entries[-1].stop if self.state_entries else 0
         self.runs = _runs(self.entries)
         self._tree = _numbered(self.layer.parameters, iter(range(len(self.entries))))
+        self._paths = tuple(_paths(self._tree))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.layer == other.layer
@@ -109,9 +110,7 @@ class Network:
 
     def pieces(self, dparams: Params) -> list[Any]:
         """Return the gradients in layout order; None where an entry is frozen."""
-        found: list[Any] = [None] * len(self.entries)
-        _gather(self._tree, dparams, found)
-        return found
+        return [_follow(dparams, path) for path in self._paths]
 
     def flatten(self, dparams: Params, xp: Any) -> Any:
         """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
@@ -213,9 +212,19 @@ def _grow(tree: Any, leaves: list[Any]) -> Any:
     return tuple(_grow(branch, leaves) for branch in tree)
 
 
-def _gather(tree: Any, grads: Any, found: list[Any]) -> None:
+def _paths(tree: Any) -> Iterator[tuple[int, ...]]:
+    """Where each leaf stands in the tree, in layout order."""
     if isinstance(tree, int):
-        found[tree] = grads
-    elif grads is not None:
-        for branch, grad in zip(tree, grads, strict=True):
-            _gather(branch, grad, found)
+        yield ()
+        return
+    for i, branch in enumerate(tree):
+        yield from ((i, *path) for path in _paths(branch))
+
+
+def _follow(tree: Any, path: tuple[int, ...]) -> Any:
+    """Return what stands at the path's end; None where a branch is None."""
+    for i in path:
+        if tree is None:
+            return None
+        tree = tree[i]
+    return tree

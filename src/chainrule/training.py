@@ -149,14 +149,13 @@ def build_steps(
     """
     xp = backend.xp
     Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
-    columns = range(len(names))
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     objective = build_objective(backend, network, loss, train=True)
     decays = bool(kind.weight_decay)
 
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         theta, state, slots = carry
-        s: Any = Scalars(*[row[i] for i in columns])
+        s: Any = Scalars(*row)
         value, gradient, state, mass = objective(unflatten(theta), state, batch, key)
         scale = (
             _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None

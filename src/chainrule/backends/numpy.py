@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ GATHER = 1 << 23
 
 
 _add_reduce: Any = np.add.reduce
+_maximum_reduce: Any = np.maximum.reduce
 
 
 def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
@@ -37,14 +39,29 @@ def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 def _matmul(a: Any, b: Any, /) -> Any:
     # A stack of matrices times one matrix: one product of all rows, where NumPy makes
     # one for each matrix, and those of a single row are slow.
-    if b.ndim == 2 and a.ndim > 2 and a.shape[-2] < FOLD:
-        rows = np.matmul(a.reshape(-1, a.shape[-1]), b) if a.size else None
-        if rows is not None:
-            return rows.reshape(*a.shape[:-1], b.shape[-1])
+    if a.ndim > 2 and b.ndim == 2 and a.shape[-2] < FOLD and a.size:
+        rows = np.matmul(a.reshape(-1, a.shape[-1]), b)
+        return rows.reshape(*a.shape[:-1], b.shape[-1])
     return np.matmul(a, b)
 
 
-register("numpy", sum=_sum, mean=_mean, matmul=_matmul)
+def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return _maximum_reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:
+    return x.astype(dtype, copy=copy)
+
+
+register(
+    "numpy",
+    sum=_sum,
+    mean=_mean,
+    max=_max,
+    matmul=_matmul,
+    astype=_astype,
+    isdtype=functools.lru_cache(np.isdtype),
+)
 
 
 def _write(old: Any, new: Any) -> None:

@@ -47,8 +47,11 @@ class Activation(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
-        options = {name: getattr(self, name) for name in self.options}
-        z, pull = type(self).rule(x, **options, xp=context.xp)
+        if self.options:
+            options = {name: getattr(self, name) for name in self.options}
+            z, pull = self.rule(x, **options, xp=context.xp)
+        else:
+            z, pull = self.rule(x, xp=context.xp)
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             return (pull(dz)[0] if dx else None), ()

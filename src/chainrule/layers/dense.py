@@ -14,6 +14,15 @@ from chainrule.layers.base import Layer, Variable, fold, lead, unfold
 __all__ = ["Dense", "Flatten"]
 
 
+# (dx wanted, dw and db wanted) -> what the rule is asked for.
+_WRT = {
+    (True, True): (0, 1, 2),
+    (True, False): (0,),
+    (False, True): (1, 2),
+    (False, False): (),
+}
+
+
 class Dense(Layer):
     """Affine map of the last axis: y = W x + b, equation (2) with its bias.
 
@@ -90,18 +99,26 @@ class Dense(Layer):
         assert self.input_shape is not None
         assert self.output_shape is not None
         xp, inside, outside = context.xp, self.input_shape, self.output_shape
-        batch = x.shape[-len(inside) - 1]
-        y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
         trainable = self.trainable
+        if len(inside) == 1:
+            y, pull = rules.dense(x, *params, xp=xp)
+        else:
+            batch = x.shape[-len(inside) - 1]
+            y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
+            y = unfold(y, batch, outside, xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            wrt = ((0,) if dx else ()) + ((1, 2) if dp and trainable else ())
+            learns = dp and trainable
+            wrt = _WRT[dx, learns]
+            if len(inside) == 1:
+                grads = pull(dy, wrt)
+                return grads[0], grads[1:] if learns else None
             grad, *dparams = pull(fold(dy, outside, xp), wrt)
             if dx:
                 grad = unfold(grad, batch, inside, xp)
-            return grad, tuple(dparams) if dp and trainable else None
+            return grad, tuple(dparams) if learns else None
 
-        return unfold(y, batch, outside, xp), pullback
+        return y, pullback
 
 
 class Flatten(Layer):

@@ -51,7 +51,8 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """
     xp = xp or namespace(x)
     z = xp.maximum(x, 0.0)
-    return z, lambda dz: (xp.where(z > 0, dz, 0.0),)
+    # A product, not `where`: on NumPy that is ten times slower where the signs are mixed.
+    return z, lambda dz: (dz * xp.astype(z > 0, z.dtype),)
 
 
 def leaky_relu(
@@ -207,16 +208,15 @@ def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
     xp = xp or namespace(x)
-    inside = xp.abs(x) < 3.0
     z = xp.clip(x + 3.0, 0.0, 6.0) / 6.0
-    return z, lambda dz: (xp.where(inside, dz / 6.0, 0.0),)
+    return z, lambda dz: (dz * (xp.astype(xp.abs(x) < 3.0, x.dtype) / 6.0),)
 
 
 def hard_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
     xp = xp or namespace(x)
-    inside = xp.abs(x) < 1.0
-    return xp.clip(x, -1.0, 1.0), lambda dz: (xp.where(inside, dz, 0.0),)
+    z = xp.clip(x, -1.0, 1.0)
+    return z, lambda dz: (dz * xp.astype(xp.abs(x) < 1.0, x.dtype),)
 
 
 def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:

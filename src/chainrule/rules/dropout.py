@@ -42,9 +42,5 @@ def dropout(
         msg = f"dropout: rate must lie in [0, 1); got {rate!r}."
         raise ArgumentError(msg)
     keep = bits >= int(rate * 2.0**32) - 2**31
-    scale = 1.0 / (1.0 - rate)
-
-    def pullback(dz: Any) -> tuple[Any]:
-        return (xp.where(keep, dz * scale, 0.0),)
-
-    return xp.where(keep, x * scale, 0.0), pullback
+    scale = xp.astype(keep, x.dtype) * (1.0 / (1.0 - rate))
+    return x * scale, lambda dz: (dz * scale,)

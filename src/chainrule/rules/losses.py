@@ -208,7 +208,9 @@ def cross_entropy(
             raise ShapeError(msg)
         t = xp.astype(t[..., None] == xp.arange(m, dtype=t.dtype), z.dtype)
     _difference(z, t, "cross_entropy", subtract=False)
-    s = t * (1.0 - label_smoothing) + label_smoothing / m
+    s = t
+    if label_smoothing:
+        s = t * (1.0 - label_smoothing) + label_smoothing / m
     # Subtract the row's maximum: exp overflows float32 above 88. It cancels.
     d = z - xp.max(z, axis=-1, keepdims=True)
     e = xp.exp(d)
@@ -219,13 +221,14 @@ def cross_entropy(
         c = xp.asarray([float(v) for v in class_weight], dtype=z.dtype)
         cs = c * s
         mass = xp.sum(c * t, axis=-1, keepdims=True)
-    l = xp.sum(cs * (xp.log(total) - d), axis=-1, keepdims=True)  # noqa: E741
+    l = cs * (xp.log(total) - d)  # noqa: E741
 
     def slope() -> Any:
         return e / total * xp.sum(cs, axis=-1, keepdims=True) - cs
 
-    if mass is None:
-        return _average(l, slope, weight, xp)
+    if mass is None and weight is None:
+        return _average(l, slope, None, xp, entries=1)
+    l = xp.sum(l, axis=-1, keepdims=True)  # noqa: E741
     return _weigh(l, slope, mass, weight, xp)
 
 
@@ -245,11 +248,15 @@ def _average(
     slope: Callable[[], Any],
     weight: Any,
     xp: Any,
+    entries: int = 0,
 ) -> tuple[Any, Pullback]:
-    """Σᵢ wᵢ mean(lᵢ) / Σᵢ wᵢ over the last two axes; `slope()` gives dl/dz."""
+    """Σᵢ wᵢ mean(lᵢ) / Σᵢ wᵢ over the last two axes; `slope()` gives dl/dz.
+
+    A sample counts as so many entries; 0 stands for all of its l's.
+    """
     if weight is not None:
         return _weigh(l, slope, None, weight, xp)
-    share = 1.0 / max(1, l.shape[-2] * l.shape[-1])
+    share = 1.0 / max(1, l.shape[-2] * (entries or l.shape[-1]))
 
     def pullback(dvalue: Any = 1.0) -> tuple[Any]:
         return (slope() * (_spread(dvalue) * share),)
