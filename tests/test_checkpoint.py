@@ -351,6 +351,31 @@ def test_other_surroundings_are_a_warning(
     np.testing.assert_allclose(model.get_weights()[0], alone.theta, rtol=1e-4)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_optimizers_of_the_whole_problem(exact: bool, tmp_path: Path) -> None:
+    path = tmp_path / "fit.st"
+    optimizer = cr.LevenbergMarquardt() if exact else cr.LBFGS()
+
+    def fit(*callbacks: Any, **options: Any) -> cr.Model:
+        network = cr.MLP((4, 2), activation="tanh")
+        model = cr.Model(network, optimizer=optimizer, backend="numpy", dtype="float64")
+        model.fit(X, Y, epochs=8, callbacks=callbacks, **options)
+        return model
+
+    alone = fit()
+    with pytest.raises(Stop):
+        fit(Checkpoint(path, every_steps=2), _crash(4))
+    if exact:
+        resumed = fit(resume=path)
+        assert resumed.theta.tobytes() == alone.theta.tobytes()
+        assert dict(resumed.history) == dict(alone.history)
+    else:
+        with pytest.warns(cr.ChainruleWarning, match="LBFGS keeps no memory"):
+            resumed = fit(resume=path)
+        assert resumed.history["loss"][:4] == alone.history["loss"][:4]
+        assert resumed.history["loss"][-1] < alone.history["loss"][3]
+
+
 def test_other_callbacks_are_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "fit.st"
     _crashed(2, Checkpoint(path), EarlyStopping())

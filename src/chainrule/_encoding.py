@@ -29,7 +29,15 @@ __all__ = ["decode", "encode", "register"]
 
 T = TypeVar("T")
 
-_FAMILIES = ("layers", "losses", "optimizers", "schedules", "initializers", "metrics")
+_FAMILIES = (
+    "layers",
+    "losses",
+    "optimizers",
+    "second_order",
+    "schedules",
+    "initializers",
+    "metrics",
+)
 _BASES = (
     layers.Layer,
     layers.Activation,

@@ -219,6 +219,9 @@ def read(
     if differ:
         listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
         warning.append(f"it was written with other surroundings ({listed})")
+    if not saved._slots and not hasattr(model.optimizer, "update"):
+        name = type(model.optimizer).__name__
+        warning.append(f"{name} keeps no memory that a file could hold: it begins anew")
     if warning:
         msg = (
             f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
