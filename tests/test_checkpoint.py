@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -474,6 +475,37 @@ def test_bad_options(options: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match) as caught:
         Checkpoint(**{"path": "fit", **options})
     assert isinstance(caught.value, cr.ChainruleError)
+
+
+def test_what_no_file_can_hold_is_refused_before_training(tmp_path: Path) -> None:
+    model = _model(metrics=[lambda y_true, y_pred: 0.0])
+    with pytest.raises(cr.SerializationError, match=r"metrics.*register"):
+        _fit(model, 2, Checkpoint(tmp_path / "fit"))
+    assert not model.built
+    assert _names(tmp_path) == []
+
+
+def test_a_callback_can_be_pickled_after_its_fit(tmp_path: Path) -> None:
+    saver = Checkpoint(tmp_path / "fit")
+    _fit(_model(), 1, saver)
+    assert pickle.loads(pickle.dumps(saver)).state() == saver.state()
+
+
+def test_stopped_before_the_first_epoch(tmp_path: Path) -> None:
+    model = _model().build(3)
+    theta = model.theta
+
+    def stop(logs: Any) -> None:
+        model.stop_training = True
+
+    steps: list[int] = []
+    rate = lambda step: steps.append(step) or 0.01  # noqa: E731
+    model.optimizer = cr.Adam(rate)  # type: ignore[arg-type]
+    steps.clear()
+    asked = _fit(model, 3, LambdaCallback(on_train_begin=stop))
+    assert asked.epochs == 0
+    assert len(steps) <= 12  # the check of the schedule, and no epoch
+    assert np.array_equal(model.theta, theta)
 
 
 def test_a_bad_monitor_is_refused_before_training(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fnmatch
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,7 +30,15 @@ try:
 except ImportError:  # Windows: there an open file cannot be removed, which is as good
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_path", "check_writable", "opened", "sweep", "write"]
+__all__ = [
+    "check_path",
+    "check_writable",
+    "opened",
+    "remove",
+    "second_name",
+    "sweep",
+    "write",
+]
 
 
 def check_path(path: Any) -> Path:
@@ -184,6 +193,24 @@ def _remove_if_free(temporary: Path) -> None:
         temporary.unlink()
     finally:
         os.close(descriptor)
+
+
+def second_name(path: Path, name: Path) -> None:
+    """Let a file be at `name`, too: a link, or a copy where there are no links."""
+    remove(name)
+    with _family(name, "written"):
+        try:
+            os.link(path, name)
+        except FileNotFoundError:
+            return  # somebody took the file away: there is nothing to keep
+        except OSError:
+            shutil.copyfile(path, name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with _family(path, "removed"):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -422,7 +422,9 @@ class Checkpoint(_Monitor):
 
         self.path = _files.check_path(path)
         self.every = _checks.integer("Checkpoint: every", every, 1)
-        self.keep = None if keep is None else _checks.integer(_KEEP, keep, 1)
+        self.keep = (
+            None if keep is None else _checks.integer("Checkpoint: keep", keep, 1)
+        )
         self.best_only = bool(best)
         if every_steps is not None:
             every_steps = _checks.integer("Checkpoint: every_steps", every_steps, 1)
@@ -469,18 +471,25 @@ class Checkpoint(_Monitor):
             self._save(f"{epoch}-{part.done}", part)
 
     def _save(self, number: str, part: Any) -> None:
+        from chainrule import _files
+
         assert self.write is not None
         before = self._number, self._older
+        second = None
         if self._number not in (None, number) and self.keep != 1:
             # The old file gets its second name first: at `path` there is always one.
-            _second_name(self.path, self._named(self._number))
+            second = self._named(self._number)
+            _files.second_name(self.path, second)
             self._older = [*self._older, self._number]
         self._number = number
         if not self.write(self.path, part):
             self._number, self._older = before
+            if second is not None:
+                _files.remove(second)
+            return
         extra = 0 if self.keep is None else max(0, len(self._older) - self.keep + 1)
         for old in self._older[:extra]:
-            self._named(old).unlink(missing_ok=True)
+            _files.remove(self._named(old))
         self._older = self._older[extra:]
 
     def _named(self, number: str | None) -> Any:
@@ -494,20 +503,3 @@ class Checkpoint(_Monitor):
         """Take over what `state` returned."""
         super().restore(state)
         self._number, self._older = state["number"], list(state["older"])
-
-
-_KEEP = "Checkpoint: keep"
-
-
-def _second_name(path: Any, name: Any) -> None:
-    """Let a file be at `name`, too: a link, or a copy where there are no links."""
-    import os
-    import shutil
-
-    name.unlink(missing_ok=True)
-    try:
-        os.link(path, name)
-    except FileNotFoundError:
-        return  # somebody took the checkpoint away
-    except OSError:
-        shutil.copyfile(path, name)

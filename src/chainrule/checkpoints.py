@@ -38,7 +38,14 @@ def describe(
     """Return (wanted, around): what a resumed fit must, and what it should, agree in.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
+
+    Raises
+    ------
+    SerializationError
+        If the model has a part that no file can hold: now, not after an epoch.
     """
+    for name in ("network", "loss", "optimizer", "_given_metrics"):
+        serialization.encode(getattr(model, name), name.removeprefix("_given_"))
     wanted: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
     names = ("x", "y", "sample_weight")
     for prefix, arrays in (("", data), ("validation ", check or [None] * 3)):

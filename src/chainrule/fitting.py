@@ -155,8 +155,8 @@ def run(
                     history.interrupted = interrupt.asked
                     break
             else:
-                # What is still pending is asked for.
-                _next(records, backend, batch_size)
+                if not model.stop_training:  # what is still pending is asked for
+                    _next(records, backend, batch_size)
     except KeyboardInterrupt:
         history.interrupted = True
     except DivergenceError as error:
@@ -176,6 +176,8 @@ def run(
             model._slots = model._fresh_slots(model._weights[0])
         records.close()
         bar.close()
+        for hook in savers:
+            hook.write = None
         for loss in pending:
             history.append({"loss": model._number(loss)})
         model.history.extend(history)

@@ -43,7 +43,10 @@ def blas_threads() -> int:
     except ImportError:
         found: list[int] = []
     else:
-        found = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+        # NumPy brings its own; others' libraries have their own threads.
+        blas = [i for i in threadpool_info() if i["user_api"] == "blas"]
+        own = [i for i in blas if "numpy" in i["filepath"]]
+        found = [i["num_threads"] for i in own or blas]
     if found:
         return int(max(found))
     cores = processors()
