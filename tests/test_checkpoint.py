@@ -499,8 +499,12 @@ def test_stopped_before_the_first_epoch(tmp_path: Path) -> None:
         model.stop_training = True
 
     steps: list[int] = []
-    rate = lambda step: steps.append(step) or 0.01  # noqa: E731
-    model.optimizer = cr.Adam(rate)  # type: ignore[arg-type]
+
+    def rate(step: int) -> float:
+        steps.append(step)
+        return 0.01
+
+    model.optimizer = cr.Adam(rate)
     steps.clear()
     asked = _fit(model, 3, LambdaCallback(on_train_begin=stop))
     assert asked.epochs == 0

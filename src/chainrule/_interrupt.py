@@ -19,7 +19,9 @@ class Interrupt:
 
     def __init__(self, *, sigterm: bool = False) -> None:
         self.asked = self.terminated = False
-        self._ours = [(signal.SIGINT, signal.default_int_handler, self._interrupt)]
+        self._ours: list[tuple[Any, Any, Any]] = [
+            (signal.SIGINT, signal.default_int_handler, self._interrupt)
+        ]
         if sigterm:
             self._ours.append((signal.SIGTERM, signal.SIG_DFL, self._terminate))
         self._before: list[tuple[Any, Any]] = []
