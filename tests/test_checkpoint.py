@@ -235,6 +235,43 @@ def test_keep(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("one-*"))
 
 
+def test_resumed_from_an_older_one(tmp_path: Path) -> None:
+    """What was written after it is kept under its own number."""
+    path = tmp_path / "fit.st"
+    _fit(_model(), 6, Checkpoint(path, keep=3, every=2))
+    newest = path.read_bytes()
+    saver = Checkpoint(path, keep=3, every=3, every_steps=8)
+    with pytest.raises(Stop):
+        _fit(_model(), 9, saver, _crash(2), resume=tmp_path / "fit-2.st")
+    assert _names(tmp_path) == ["fit-2.st", "fit-4.st", "fit-6.st", "fit.st"]
+    assert (tmp_path / "fit-6.st").read_bytes() == newest
+    assert checkpoints.number(path) == "2-8"
+    assert checkpoints.number(tmp_path / "fit-4.st") == "4"
+    assert checkpoints.number(tmp_path) is None
+
+
+def test_the_best_is_known_to_the_newest(tmp_path: Path) -> None:
+    """Whichever stands first: a resumed fit does not take a worse one for the best."""
+    last, best = tmp_path / "last.st", tmp_path / "best.st"
+    for order in (1, -1):
+        scripted = iter([2.0, 1.0, 1.5, 1.4])
+
+        def metric(y_true: Any, y_pred: Any, values: Any = scripted) -> Any:
+            return next(values)
+
+        serialization.register(metric, name=f"metric {tmp_path} {order}")
+
+        def savers() -> list[Any]:
+            both = [Checkpoint(last), Checkpoint(best, best=True, monitor="metric")]
+            return both[::order]
+
+        options = {"validation_data": None}
+        _fit(_model(metrics=[metric]), 2, *savers(), **options)
+        _fit(_model(metrics=[metric]), 4, *savers(), resume=last, **options)
+        assert cr.load(best)._epoch == 2
+        assert cr.load(last)._epoch == 4
+
+
 def test_keep_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: Any) -> None:
         raise PermissionError

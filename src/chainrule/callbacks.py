@@ -443,6 +443,7 @@ class Checkpoint(_Monitor):
         # Of the file at `path`, "<epoch>" or "<epoch>-<step>"; and those before it.
         self._number: str | None = None
         self._older: list[Any] = []
+        self._ask = False  # whether to ask the file for its number
 
     def check_logs(self, names: Iterable[str]) -> None:
         """Raise an error if the folder takes no files, or the logs lack the monitor."""
@@ -474,6 +475,10 @@ class Checkpoint(_Monitor):
         from chainrule import _files
 
         assert self.write is not None
+        if self._ask:
+            from chainrule.checkpoints import number as number_of
+
+            self._number, self._ask = number_of(self.path), False
         before = self._number, self._older
         second = None
         if self._number not in (None, number) and self.keep != 1:
@@ -497,9 +502,10 @@ class Checkpoint(_Monitor):
 
     def state(self) -> dict[str, Any]:
         """Return the best value so far, and which files there are."""
-        return {**super().state(), "number": self._number, "older": list(self._older)}
+        return {**super().state(), "older": list(self._older)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
         super().restore(state)
-        self._number, self._older = state["number"], list(state["older"])
+        # What is at `path` need not be what is resumed from, but an older one, say.
+        self._older, self._ask = list(state["older"]), True

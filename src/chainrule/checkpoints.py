@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule import serialization, training
 from chainrule.errors import (
+    ChainruleError,
     ChainruleWarning,
     MissingFileError,
     ResumeError,
@@ -24,7 +25,7 @@ from chainrule.errors import (
 from chainrule.history import History
 from chainrule.training import tree_map
 
-__all__ = ["Resumed", "describe", "read", "write"]
+__all__ = ["Resumed", "describe", "number", "read", "write"]
 
 # Bytes of an array up to which all of it is hashed; beyond, evenly spaced blocks of
 # rows, which together are as many.
@@ -241,6 +242,17 @@ def read(
         setattr(model, name, getattr(saved, name))
     model.history = before
     return resumed
+
+
+def number(path: Any) -> str | None:
+    """Say of which epoch, or epoch and step, a checkpoint is; None if it is none."""
+    try:
+        config, _ = serialization.read_file(path)
+        if (part := config["fit"]["part"]) is not None:
+            return f"{int(part['epoch'])}-{int(part['done'])}"
+        return str(int(config["model"]["training"]["epoch"]))
+    except (ChainruleError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _dict(value: Any) -> dict[str, Any]:

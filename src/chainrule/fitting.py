@@ -62,6 +62,8 @@ def run(
         first, history, part = resumed.first, resumed.history, resumed.part
         epochs = max(0, first + epochs - model._epoch)
     savers = [hook for hook in hooks if isinstance(hook, Checkpoint)]
+    # The others' files are to know the best value, too.
+    savers.sort(key=lambda hook: not hook.best_only)
     elementwise = isinstance(model.optimizer, optimizers.Optimizer)
     listening = bool(hooks or check is not None or model.metrics or not elementwise)
     copy = backend.copy
