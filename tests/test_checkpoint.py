@@ -391,6 +391,8 @@ def test_other_surroundings_are_a_warning(
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_optimizers_of_the_whole_problem(exact: bool, tmp_path: Path) -> None:
+    if not exact:
+        pytest.importorskip("scipy")
     path = tmp_path / "fit.st"
     optimizer = cr.LevenbergMarquardt() if exact else cr.LBFGS()
 
