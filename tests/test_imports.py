@@ -28,7 +28,7 @@ LEVELS = [
     {"inference"},
     {"derivatives"},
     {"training"},
-    {"problem", "second_order"},
+    {"problem", "second_order", "ensembles"},
     {"inputs", "metrics", "plotting", "_interrupt"},
     {"_encoding", "_container"},
     {"history", "callbacks", "progress", "serialization"},

@@ -1,4 +1,4 @@
-"""The command: two figures, a line for each, errors as one line."""
+"""The command: three figures, a line for each, errors as one line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import chainrule.__main__ as command
 from support import LIBRARIES
 
 
-def test_it_draws_two_pictures_and_prints_two_lines(
+def test_it_draws_three_pictures_and_prints_three_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib").use("agg")
     assert command.main(["--epochs", "3", "--out", str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out
-    for name in ("parabola", "sphere"):
+    for name in ("parabola", "sphere", "gap"):
         picture = tmp_path / "new" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert f"{name}: backend numpy, " in out
-    assert out.count("steps a second") == out.count("worst error") == 2
+    assert out.count("steps a second") == 3
+    assert out.count("worst error") == 2
+    assert out.count("in the gap") == 1
 
 
 def test_all_backends_are_compared(
@@ -72,6 +74,26 @@ def test_the_figures_are_good() -> None:
     backend = "jax" if "jax" in LIBRARIES else "numpy"
     for task in (command.parabola(None), command.sphere(None)):
         assert command.train(task, backend, 0).worst < 0.01
+
+
+@pytest.mark.slow
+def test_the_band_opens_in_the_gap() -> None:
+    """As the command trains it; there the truth stays inside two standard deviations."""
+    task = command.gap(None)
+    model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
+    data, hole = command.spread(model)
+    assert hole > 4 * data
+    x = np.linspace(*command.GAP, 101)[:, None]
+    mean, std = model.predict(x, return_std=True)
+    assert (np.abs(mean - command.curve(x)) < 2 * std).all()
+
+
+def test_the_gap_has_no_samples() -> None:
+    task = command.gap(1)
+    low, high = command.GAP
+    assert task.members == 32
+    assert not ((task.x > low) & (task.x < high)).any()
+    assert len(np.unique(task.x)) == len(task.y) == 96
 
 
 def test_the_sphere_s_targets_lie_on_it() -> None:

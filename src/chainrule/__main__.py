@@ -1,7 +1,8 @@
-"""``python -m chainrule``: the paper's two figures, trained and drawn.
+"""``python -m chainrule``: the paper's two figures and a third, trained and drawn.
 
 Figure 2, f(x) = x² on [-1, 1], and figure 1, points on a sphere: a network from the two
-angles of a point to its x, y and z.
+angles of a point to its x, y and z. The third is a noisy curve with a gap in the data,
+where the band of an ensemble opens.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Task(NamedTuple):
     epochs: int
     batch_size: int
     learning_rate: float
+    members: int | None = None
 
 
 def parabola(epochs: int | None) -> Task:
@@ -57,6 +59,25 @@ def sphere(epochs: int | None) -> Task:
     return Task("sphere", x, y, units, "gelu_tanh", epochs or 2000, 32, 1e-2)
 
 
+GAP = (-0.4, 0.3)
+
+
+def curve(x: Any) -> Any:
+    """Return what the third figure's samples are scattered about."""
+    return np.sin(4.0 * x) + 0.5 * x
+
+
+def gap(epochs: int | None) -> Task:
+    """96 noisy samples of a curve on [-1, 1], none of them between -0.4 and 0.3."""
+    rng = np.random.default_rng(2)
+    left = rng.uniform(-1.0, GAP[0], 48)
+    right = rng.uniform(GAP[1], 1.0, 48)
+    x = np.sort(np.concatenate([left, right]))[:, None]
+    y = curve(x) + rng.normal(0.0, 0.1, x.shape)
+    units = (32, 32, 1)
+    return Task("gap", x, y, units, "gelu_tanh", epochs or 1000, 32, 1e-2, 32)
+
+
 class Result(NamedTuple):
     """What a training run gave."""
 
@@ -75,13 +96,41 @@ def train(task: Task, backend: str, seed: int) -> Result:
     )
     network = cr.MLP(task.units, activation=task.activation)
     optimizer = cr.Adam(schedule)
-    model = cr.Model(network, optimizer=optimizer, backend=backend, seed=seed)
+    model = cr.Model(
+        network,
+        optimizer=optimizer,
+        backend=backend,
+        seed=seed,
+        members=task.members,
+    )
     start = time.perf_counter()
-    history = model.fit(task.x, task.y, epochs=task.epochs, batch_size=task.batch_size)
+    history = model.fit(
+        task.x,
+        task.y,
+        epochs=task.epochs,
+        batch_size=task.batch_size,
+        bootstrap=task.members is not None,
+    )
     seconds = time.perf_counter() - start
     output = model.predict(task.x)
     worst = float(np.linalg.norm(output - task.y, axis=1).max())
     return Result(model, history, output, worst, steps / seconds)
+
+
+def spread(model: Any) -> tuple[float, float]:
+    """Return an ensemble's standard deviation: median at the data, largest in the gap."""
+    x = np.linspace(-1.0, 1.0, 401)
+    _, std = model.predict(x[:, None], return_std=True)
+    inside = (x > GAP[0]) & (x < GAP[1])
+    return float(np.median(std[~inside])), float(std[inside].max())
+
+
+def verdict(task: Task, result: Result) -> str:
+    """Say how good the result is."""
+    if task.members is None:
+        return f"worst error {result.worst:.2e}"
+    data, hole = spread(result.model)
+    return f"standard deviation {data:.3f} at the data, {hole:.3f} in the gap"
 
 
 def draw(task: Task, result: Result, folder: Path) -> Path:
@@ -95,6 +144,12 @@ def draw(task: Task, result: Result, folder: Path) -> Path:
         fit = np.asarray(result.model.predict(x[:, None]), dtype=np.float64)[:, 0]
         samples = np.hstack([task.x, task.y])[::15]
         plotting.parabola(x, x**2, fit, samples, path, f"f(x) = x²: {worst}")
+    elif task.name == "gap":
+        x = np.linspace(-1.1, 1.1, 601)
+        members = np.asarray(result.model.predict_members(x[:, None]))[..., 0]
+        samples = np.hstack([task.x, task.y])
+        title = f"{task.members} networks that saw nothing in the gap"
+        plotting.gap(x, curve(x), members, samples, GAP, path, title)
     else:
         error = np.linalg.norm(result.output - task.y, axis=1)
         losses = result.history["loss"]
@@ -106,8 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, print and draw; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m chainrule",
-        description="Train the paper's two figures, f(x) = x² and points on a sphere, "
-        "and write parabola.png and sphere.png.",
+        description="Train three figures, f(x) = x², points on a sphere, and an ensemble "
+        "on a noisy curve with a gap, and write parabola.png, sphere.png and gap.png.",
     )
     parser.add_argument(
         "--backend",
@@ -131,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             cr.backends.get(name)
         options.out.mkdir(parents=True, exist_ok=True)
-        for task in (parabola(options.epochs), sphere(options.epochs)):
+        for task in (f(options.epochs) for f in (parabola, sphere, gap)):
             run(task, names, options)
     except (cr.ChainruleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -146,7 +201,7 @@ def run(task: Task, names: list[str], options: argparse.Namespace) -> None:
         print(
             f"{task.name}: backend {name}, {result.rate:,.0f} steps a second, "
             f"final loss {result.history['loss'][-1]:.2e}, "
-            f"worst error {result.worst:.2e}"
+            f"{verdict(task, result)}"
         )
     first, *others = names
     for name in others:

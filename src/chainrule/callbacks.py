@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from chainrule import _checks
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
@@ -27,7 +29,7 @@ class Callback:
     model : Model
         The model in training, set before the first hook. A hook may read it (`theta`,
         `predict`, `evaluate`), set ``model.stop_training = True``, and set
-        ``model.learning_rate``.
+        ``model.learning_rate`` or, of an ensemble, ``model.stopped_members``.
     steers : bool
         Whether the fit depends on the callback's state, so that a fit that is resumed
         without it may end otherwise.
@@ -131,13 +133,18 @@ class _Monitor(Callback):
             raise ArgumentError(msg)
 
     def _value(self, logs: dict[str, Any]) -> float:
+        name = self._name(logs)
+        value = float(logs[name])
+        return -value if self._high(name) else value
+
+    def _name(self, logs: dict[str, Any]) -> str:
         _Monitor.check_logs(self, logs)
-        name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
-        high = self.mode == "max" or (
+        return self.monitor or ("val_loss" if "val_loss" in logs else "loss")
+
+    def _high(self, name: str) -> bool:
+        return self.mode == "max" or (
             self.mode == "auto" and name.removeprefix("val_") in ("accuracy", "r2")
         )
-        value = float(logs[name])
-        return -value if high else value
 
     def _improved(self, value: float) -> bool:
         if math.isnan(value):
@@ -171,11 +178,22 @@ class EarlyStopping(_Monitor):
 
     Attributes
     ----------
+    best : float or None
     best_epoch : int or None
         Number of the best epoch, counted from the model's birth.
     stopped_epoch : int or None
         The epoch that ended the fit, if this callback did.
+
+    Notes
+    -----
+    Each member of an ensemble has its own loss and val_loss, patience and best epoch, and
+    the attributes are lists. A member whose patience is over stands still; the fit ends
+    with the last one. In the end each member is what it would be if it had been trained
+    alone. Metrics are those of the mean prediction: all members stop with them.
     """
+
+    best: Any
+    wait: Any
 
     def __init__(
         self,
@@ -190,33 +208,81 @@ class EarlyStopping(_Monitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self.best_epoch: int | None = None
-        self.stopped_epoch: int | None = None
+        self.best_epoch: Any = None
+        self.stopped_epoch: Any = None
         self._weights: Any = None
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:
         """Forget the last fit; one that is resumed and had stopped has stopped."""
         super().on_train_begin(logs)
-        if self.stopped_epoch is not None:
+        members = getattr(self.model, "members", None)
+        shape: tuple[int, ...] = ()
+        if members is not None and self.monitor in (None, "loss", "val_loss"):
+            shape = (members,)
+        stopped = self._marks(shape)[3]
+        if self._hold(~np.isnan(stopped)).all():
             self.model.stop_training = True
+
+    def _values(self, logs: dict[str, Any]) -> Any:
+        """Return what is monitored, as an array: () or, for an ensemble, (members,)."""
+        name = self._name(logs)
+        value = logs.get(name.replace("loss", "member_loss"), logs[name])
+        return np.asarray(-value if self._high(name) else value, dtype=np.float64)
+
+    def _marks(self, shape: tuple[int, ...]) -> list[Any]:
+        """Return best, best_epoch, wait and stopped_epoch as arrays; NaN for None."""
+        marks = (self.best, self.best_epoch, self.wait, self.stopped_epoch)
+        return [np.broadcast_to(np.asarray(a, dtype=np.float64), shape) for a in marks]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Compare, and stop if the patience is over."""
-        value = self._value(logs)
-        if self._improved(value):
-            self.best, self.best_epoch, self.wait = value, epoch, 0
-            if self.restore_best_weights:
-                self._weights = self.model.get_weights()
-            return
-        self.wait += 1
-        if self.wait >= max(1, self.patience):
-            self.stopped_epoch = epoch
+        value = self._values(logs)
+        best, best_epoch, wait, stopped = self._marks(value.shape)
+        going = np.isnan(stopped)
+        first = np.isnan(best) & ~np.isnan(value)
+        better = going & (first | (value < best - self.min_delta))
+        wait = np.where(better, 0, wait + going)
+        over = going & ~better & (wait >= max(1, self.patience))
+        stopped = np.where(over, epoch, stopped)
+        self.best = _plain(np.where(better, value, best), float)
+        self.best_epoch = _plain(np.where(better, epoch, best_epoch), int)
+        self.wait, self.stopped_epoch = _plain(wait, int), _plain(stopped, int)
+        # A lone model that stops keeps the weights that it stops with by itself.
+        if self.restore_best_weights or value.ndim:
+            self._keep(better if self.restore_best_weights else over)
+        if self._hold(~np.isnan(stopped)).all():
             self.model.stop_training = True
+
+    def _hold(self, over: Any) -> Any:
+        """Hold the members whose patience is over; return who stands still."""
+        if over.ndim:
+            others = self.model.stopped_members  # of another callback
+            over = over if others is None else over | others
+            self.model.stopped_members = over
+        return over
+
+    def _keep(self, which: Any) -> None:
+        """Remember the weights of the model, or of which members."""
+        if not which.any():
+            return
+        now = self.model.get_weights()
+        if which.ndim and self._weights is not None:
+            pairs = zip(now, self._weights, strict=True)
+            now = tuple(np.where(which[:, None], new, old) for new, old in pairs)
+        self._weights = now
 
     def on_train_end(self, logs: dict[str, Any]) -> None:
         """Give the best weights back."""
-        if self.restore_best_weights and self._weights is not None:
-            self.model.set_weights(self._weights)
+        if self._weights is None:
+            return
+        kept = self._weights
+        done = self.best_epoch if self.restore_best_weights else self.stopped_epoch
+        if isinstance(done, list):
+            rows = np.array([epoch is not None for epoch in done])[:, None]
+            now = self.model.get_weights()
+            pairs = zip(kept, now, strict=True)
+            kept = tuple(np.where(rows, old, new) for old, new in pairs)
+        self.model.set_weights(kept)
 
     def state(self) -> dict[str, Any]:
         """Return the best value, epoch and weights, and the epochs since."""
@@ -232,6 +298,13 @@ class EarlyStopping(_Monitor):
         super().restore(state)
         self.best_epoch, self._weights = state["best_epoch"], state["weights"]
         self.stopped_epoch = state["stopped_epoch"]
+
+
+def _plain(a: Any, kind: type) -> Any:
+    """Turn an array into a number or a list of numbers, NaN into None."""
+    if a.ndim:
+        return [_plain(each, kind) for each in a]
+    return None if np.isnan(a) else kind(a)
 
 
 class ReduceLROnPlateau(_Monitor):
@@ -290,8 +363,9 @@ class ReduceLROnPlateau(_Monitor):
             self.wait += 1
             if self.wait >= max(1, self.patience):
                 old = self.model.learning_rate
-                if old > self.min_lr:
-                    self.model.learning_rate = max(old * self.factor, self.min_lr)
+                if np.any(old > self.min_lr):
+                    new = np.maximum(old * self.factor, self.min_lr)
+                    self.model.learning_rate = np.where(old > self.min_lr, new, old)[()]
                 self._rest, self.wait = self.cooldown, 0
 
     def state(self) -> dict[str, Any]:
@@ -306,6 +380,8 @@ class ReduceLROnPlateau(_Monitor):
 
 class CSVLogger(Callback):
     """Write one line per epoch: its number, then the logs in alphabetical order.
+
+    Only logs that are single numbers are written.
 
     Parameters
     ----------
@@ -345,7 +421,7 @@ class CSVLogger(Callback):
         """Write a line; the first one is preceded by the header."""
         import csv
 
-        names = sorted(logs)
+        names = sorted(name for name, value in logs.items() if np.ndim(value) == 0)
         with self.filename.open(
             "a" if self._begun else "w", newline="", encoding="utf-8"
         ) as file:

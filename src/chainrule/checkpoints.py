@@ -34,11 +34,12 @@ _BLOCK = 1 << 16
 
 
 def describe(
-    model: Any, backend: Any, data: Any, check: Any, batch_size: int, shuffle: bool
+    model: Any, backend: Any, data: Any, check: Any, **how: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (wanted, around): what a resumed fit must, and what it should, agree in.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
+    `how` are the other arguments of the fit: batch_size, shuffle, bootstrap.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def describe(
     """
     for name in ("network", "loss", "optimizer", "_given_metrics"):
         serialization.encode(getattr(model, name), name.removeprefix("_given_"))
-    wanted: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
+    wanted: dict[str, Any] = {**how, "members": model.members, "member": model._member}
     names = ("x", "y", "sample_weight")
     for prefix, arrays in (("", data), ("validation ", check or [None] * 3)):
         for name, a in zip(names, arrays, strict=True):
@@ -169,14 +170,23 @@ def _steers(hook: Any) -> bool:
 def _columns(history: History) -> dict[str, Any]:
     """Columns of floats become arrays: text of them would fill the header."""
     return {
-        name: np.array(values) if all(type(v) is float for v in values) else values
+        name: np.array(values) if _alike(values) else values
         for name, values in history.items()
     }
 
 
+def _alike(values: list[Any]) -> bool:
+    """Whether a column is of floats alone, or of arrays of one shape (members,)."""
+    shapes = {v.shape if isinstance(v, np.ndarray) else type(v) for v in values}
+    return len(shapes) <= 1 and shapes <= {float, np.shape(values)[1:]}
+
+
 def _history(columns: dict[str, Any]) -> History:
     return History(
-        {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
+        {
+            k: (list(v) if v.ndim > 1 else v.tolist()) if hasattr(v, "tolist") else v
+            for k, v in columns.items()
+        }
     )
 
 

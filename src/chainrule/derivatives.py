@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule._typing import Shape
 from chainrule.context import Context
 from chainrule.dual import DualNamespace
-from chainrule.errors import ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.inference import CHUNK
 from chainrule.network import Network
 
@@ -224,10 +224,16 @@ class Derivatives:
     nothing, batch norm uses its running statistics. At a kink the derivative is the one
     that training uses (relu's is 0 at 0), and between kinks second derivatives are what
     they are: relu's is 0, so the Hessian of a relu network is 0 almost everywhere.
+
+    Of an ensemble they are those of the mean output, which are the means of its members'.
     """
 
     if TYPE_CHECKING:
         backend: Any
+        dtype: str
+        members: int | None
+
+        def member(self, k: int) -> Any: ...
 
         def _need(self) -> Network: ...
         def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
@@ -236,6 +242,27 @@ class Derivatives:
     def _rows(self, directions: int) -> int:
         each = directions * _widest(self._need())
         return chunk(self.backend, each, 512 // directions)
+
+    def _derived(self, x: Any, build: Any, **options: Any) -> Any:
+        """Apply; of an ensemble, to each member, and return the mean."""
+        if self.members is None:
+            return self._apply(x, build, **options)
+        total: Any = 0.0
+        for k in range(self.members):
+
+            def finish(z: Any, _: Any, total: Any = total) -> Any:
+                return total + z / self.members
+
+            total = self.member(k)._apply(x, build, finish=finish, **options)
+        return total
+
+    def _alone(self, name: str) -> None:
+        if self.members is not None:
+            msg = (
+                f"{name} is of the parameters of one network; this is an ensemble. Ask "
+                f"model.member(k).{name} for each k."
+            )
+            raise ArgumentError(msg)
 
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample.
@@ -256,7 +283,7 @@ class Derivatives:
         shapes = (network.input_shape, network.output_shape)
         n, m = (max(1, math.prod(shape)) for shape in shapes)
         rows = self._rows(n if forward_is_cheaper(network) else m)
-        return self._apply(x, build_jacobian, rows=rows)
+        return self._derived(x, build_jacobian, rows=rows)
 
     def vjp(self, x: Any, v: Any) -> Any:
         """Return vᵀ ∂Z/∂X of each sample: one pass back, without the Jacobian.
@@ -275,7 +302,7 @@ class Derivatives:
         ShapeError, ArgumentError
             If v has another shape, or is not finite.
         """
-        return self._apply(x, build_vjp, v=(v, self._need().output_shape))
+        return self._derived(x, build_vjp, v=(v, self._need().output_shape))
 
     def jvp(self, x: Any, u: Any) -> Any:
         """Return ∂Z/∂X u of each sample: one pass on dual arrays.
@@ -293,7 +320,7 @@ class Derivatives:
         ShapeError, ArgumentError
             If u has another shape, or is not finite.
         """
-        return self._apply(x, build_jvp, u=(u, self._need().input_shape))
+        return self._derived(x, build_jvp, u=(u, self._need().input_shape))
 
     def hessian(self, x: Any) -> Any:
         """Return ∂²Z/∂X² of each sample, for a network of one output.
@@ -314,7 +341,7 @@ class Derivatives:
         """
         network = self._scalar("hessian")
         rows = self._rows(max(1, math.prod(network.input_shape)))
-        return self._apply(x, build_hessian, rows=rows)
+        return self._derived(x, build_hessian, rows=rows)
 
     def hvp(self, x: Any, u: Any) -> Any:
         """Return ∂²Z/∂X² u of each sample, without the Hessian.
@@ -334,7 +361,7 @@ class Derivatives:
             finite.
         """
         network = self._scalar("hvp")
-        return self._apply(x, build_hvp, u=(u, network.input_shape))
+        return self._derived(x, build_hvp, u=(u, network.input_shape))
 
     def sample_gradients(self, x: Any, y: Any) -> Any:
         """Return the gradient of each sample's own loss by the parameters.
@@ -352,6 +379,7 @@ class Derivatives:
             a weight. Frozen parameters have zeros. The mean of the rows is the gradient
             of the batch's loss (where the loss has no class weights).
         """
+        self._alone("sample_gradients")
         rows = chunk(self.backend, max(1, self._need().size), 64)
         return self._apply_data(x, y, build_sample_gradients, rows=rows)
 
@@ -369,6 +397,7 @@ class Derivatives:
             Apart from this array the memory is bounded: rows are worked on in chunks.
         """
         network = self._need()
+        self._alone("parameter_jacobian")
         each = network.size * math.prod(network.output_shape)
         rows = chunk(self.backend, max(1, each), 64)
         return self._apply(x, build_parameter_jacobian, rows=rows)

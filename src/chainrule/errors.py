@@ -91,8 +91,13 @@ class DivergenceError(ChainruleError, ArithmeticError):
     ----------
     epochs : int
         How many epochs of the fit were finite.
+    members : tuple of int
+        Which members of an ensemble did; empty for a lone model.
     """
 
-    def __init__(self, message: str, *, epochs: int = 0) -> None:
+    def __init__(
+        self, message: str, *, epochs: int = 0, members: tuple[int, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.epochs = epochs
+        self.members = members

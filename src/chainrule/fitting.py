@@ -12,7 +12,9 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from chainrule import batches, inference, optimizers, problem, training
+import numpy as np
+
+from chainrule import batches, ensembles, inference, optimizers, problem, training
 from chainrule._interrupt import Interrupt
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import (
@@ -36,6 +38,7 @@ def run(
     epochs: int,
     batch_size: int,
     shuffle: bool,
+    bootstrap: bool,
     hooks: list[Any],
     progress: bool | None,
     about: Any = None,
@@ -49,7 +52,7 @@ def run(
     data, check : Data
         What is trained on, and what is validated on or None.
     epochs, batch_size : int
-    shuffle : bool
+    shuffle, bootstrap : bool
     hooks : list of Callback
     progress : bool or None
     about : what `checkpoints.describe` returned, where there are checkpoints
@@ -76,6 +79,7 @@ def run(
         model._rate,
     )
     records: Any
+    seen = _bootstrapped(model, data) if bootstrap else data
     if elementwise:
         samples = data.x.shape[0]
         records = training.epochs(
@@ -84,27 +88,27 @@ def run(
             model.loss,
             model.optimizer,
             start,
-            data,
+            seen,
             epochs=epochs,
             batch_size=batch_size,
             order=batches.orders(samples, batch_size, model.seed if shuffle else None),
             seed=model.seed,
             dtype=model.dtype,
-            factor=lambda: model._factor,
+            factor=model._rate_factor,
             listening=listening,
             cuts={hook.every_steps for hook in savers if hook.every_steps},
             resumed=part,
         )
     else:
         whole_problem = problem.Problem(
-            backend, network, model.loss, data, batch_size, start.state
+            backend, network, model.loss, seen, batch_size, start.state
         )
         records = problem.epochs(whole_problem, model.optimizer, start, epochs=epochs)
     steps = 1
     if elementwise:
         steps = -(-data.x.shape[0] // batch_size)
     pending: list[Any] = []
-    model.stop_training = False
+    model.stop_training, model.stopped_members = False, None
     interrupt = Interrupt(sigterm=bool(savers))
     bar = ProgressBar(progress, epochs, steps)
     logs: dict[str, Any] = {}
@@ -136,7 +140,7 @@ def run(
                     break
                 _publish(model, record)
                 if listening:
-                    logs = {"loss": model._number(record.loss), **record.logs}
+                    logs = {**model._losses("", record.loss), **record.logs}
                     logs |= model._report(data, "", loss=False)
                     if check is not None:
                         logs |= model._report(check, "val_")
@@ -181,7 +185,7 @@ def run(
         for hook in savers:
             hook.write = None
         for loss in pending:
-            history.append({"loss": model._number(loss)})
+            history.append(model._losses("", loss))
         model.history.extend(history)
     for hook in hooks:
         hook.on_train_end(dict(logs))
@@ -231,7 +235,21 @@ def _publish(model: Any, record: training.Record) -> None:
 def _losses(model: Any, loss: Any, logs: dict[str, Any]) -> dict[str, Any]:
     """Read what the bar shows; this waits for the device."""
     shown = {k: v for k, v in logs.items() if k == "val_loss"}
-    return {"loss": model._number(loss), **shown}
+    return {**model._losses("", loss), **shown}
+
+
+def _bootstrapped(model: Any, data: inference.Data) -> inference.Data:
+    """Return data whose weights are multiplied with each member's bootstrap counts."""
+    samples = data.x.shape[0]
+    members = [model._member] if model.members is None else range(model.members)
+    weight = np.stack([ensembles.counts(model.seed, k, samples) for k in members], 1)
+    if model.members is None:
+        weight = weight[:, 0]
+    placed = model.backend.asarray(weight, model.dtype)
+    if data.weight is not None:
+        each = data.weight if placed.ndim == 1 else data.weight[:, None]
+        placed = placed * each
+    return data._replace(weight=placed)
 
 
 def check_callbacks(given: Any) -> list[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 __all__ = ["History"]
 
 
@@ -50,6 +52,20 @@ class History(Mapping[str, list[Any]]):
         """Add the epochs of another history."""
         for i in range(other.epochs):
             self.append({name: column[i] for name, column in other.items()})
+
+    def member(self, k: int) -> History:
+        """Return the losses of member k of an ensemble."""
+        new = History(
+            {
+                name.replace("member_", ""): [
+                    float(v if np.ndim(v) == 0 else v[k]) for v in column
+                ]
+                for name, column in self.items()
+                if name.endswith("member_loss")
+            }
+        )
+        new.interrupted = self.interrupted
+        return new
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the losses over the epochs with matplotlib; return the axes."""

@@ -22,7 +22,10 @@ CHUNK = 8192
 
 
 class Data(NamedTuple):
-    """Samples on the backend: x (n, ...), targets t (n, ...), weights (n,) or None."""
+    """Samples on the backend: x (n, ...), targets t (n, ...), weights (n,) or None.
+
+    In training, weights may also be (n, members).
+    """
 
     x: Any
     t: Any

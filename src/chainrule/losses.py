@@ -94,10 +94,11 @@ class Loss(Record):
     def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
         """Return what the loss's sum is divided by, up to a constant factor.
 
-        None stands for the number of samples. Losses of parts are joined with it.
+        None stands for the number of samples. Losses of parts are joined with it. It has
+        the leading axes of weight (..., samples).
         `dtype` is the model's.
         """
-        return None if weight is None else xp.sum(weight)
+        return None if weight is None else xp.sum(weight, axis=-1)
 
     def residuals(
         self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
@@ -211,7 +212,7 @@ def _total(counts: Any, weight: Any, xp: Any) -> Any:
         return xp.sum(counts)
     axes = tuple(range(1, counts.ndim))
     each = xp.sum(counts, axis=axes) if axes else counts
-    return xp.sum(each * weight)
+    return xp.sum(each * weight, axis=-1)
 
 
 def _smoothing(name: str, value: Any) -> float:

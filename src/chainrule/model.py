@@ -12,6 +12,7 @@ import numpy as np
 from chainrule import (
     _checks,
     backends,
+    ensembles,
     fitting,
     inference,
     inputs,
@@ -62,6 +63,11 @@ class Model(Derivatives):
         Of matrix products; "highest" is full precision.
     seed : int
         Decides weights, order of batches and dropout masks, the same on every backend.
+    members : int, optional
+        That many networks in one, an ensemble: see `docs/ensembles.md`. Arrays of
+        parameters, state and slots have an axis of members before their own. Member k's
+        weights come from (seed, k), member 0's are those of the lone model; the order
+        of batches and the dropout masks are shared.
 
     Attributes
     ----------
@@ -69,6 +75,9 @@ class Model(Derivatives):
         Of all fits so far.
     stop_training : bool
         A callback sets it to end the fit after the epoch.
+    stopped_members : bool array, shape (members,), or None
+        A callback sets it to hold the parameters of some members of an ensemble for the
+        rest of the fit.
     """
 
     def __init__(
@@ -83,6 +92,7 @@ class Model(Derivatives):
         dtype: str = "float32",
         precision: str = "highest",
         seed: int = 0,
+        members: int | None = None,
     ) -> None:
         if not isinstance(network, Layer):
             msg = (
@@ -92,7 +102,11 @@ class Model(Derivatives):
             raise ArgumentTypeError(msg)
         self.network = network
         self.loss = losses.get(loss)
-        self._optimizer = optimizers.get(optimizer)
+        if members is not None:
+            members = _checks.integer("members", members, 1)
+        self.members = members
+        self._member = 0  # a lone model's weights come from (seed, this)
+        self._optimizer = ensembles.check_optimizer(optimizer, members)
         self._given_metrics = _sequence(metrics)
         self.metrics = _metrics(self._given_metrics)
         self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
@@ -107,14 +121,15 @@ class Model(Derivatives):
             raise ArgumentError(msg)
         self.history = History()
         self.stop_training = False
+        self.stopped_members: Any = None
         self._bound: Network | None = None
         # (theta, state), replaced as a whole and never written into: a thread that
         # predicts sees the one pair or the other.
         self._weights: Any = None
         self._slots: tuple[Any, ...] = ()
         self._step = self._epoch = 0
-        self._rate = 0.0
-        self._factor = 1.0
+        self._rate: Any = 0.0
+        self._factor: Any = 1.0
 
     def _checked(self, backend: Any) -> Any:
         backend.check_dtype(self.dtype)
@@ -133,7 +148,7 @@ class Model(Derivatives):
 
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
-        self._optimizer = optimizers.get(optimizer)
+        self._optimizer = ensembles.check_optimizer(optimizer, self.members)
         if self._bound is not None:
             with self._scope():
                 self._slots = self._fresh_slots(self._weights[0])
@@ -174,7 +189,11 @@ class Model(Derivatives):
         return self
 
     def _build(self, network: Network, backend: Any) -> None:
-        self._adopt(network, backend, *network.initial(self.seed))
+        if self.members is None:
+            host = network.initial(self.seed, self._member)
+        else:
+            host = ensembles.initial(network, self.seed, self.members)
+        self._adopt(network, backend, *host)
 
     def _adopt(
         self,
@@ -218,7 +237,7 @@ class Model(Derivatives):
 
     @property
     def theta(self) -> Any:
-        """All parameters in one vector (P,): a copy, on the model's backend."""
+        """All parameters in one vector (P,), or (members, P): a copy, on the backend."""
         self._need()
         with self._scope():
             return self.backend.copy(self._weights[0])
@@ -235,7 +254,10 @@ class Model(Derivatives):
             }
 
     def get_weights(self) -> tuple[Any, Any]:
-        """Return the parameters (P,) and the state (S,) as NumPy arrays, copies."""
+        """Return the parameters (P,) and the state (S,) as NumPy arrays, copies.
+
+        Those of an ensemble are (members, P) and (members, S).
+        """
         self._need()
         with self._scope():
             theta, state = (np.array(self.backend.to_numpy(a)) for a in self._weights)
@@ -251,7 +273,8 @@ class Model(Derivatives):
             )
             raise ArgumentTypeError(msg)
         theta, state = (inputs.receive("weights", a)[0] for a in weights)
-        wanted = ((network.size,), (network.state_size,))
+        lead = () if self.members is None else (self.members,)
+        wanted = ((*lead, network.size), (*lead, network.state_size))
         if (theta.shape, state.shape) != wanted:
             msg = (
                 f"weights must have the shapes {wanted[0]} and {wanted[1]}; "
@@ -268,15 +291,34 @@ class Model(Derivatives):
             )
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step. Setting it rescales the whole schedule."""
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step. Setting it rescales the whole schedule.
+
+        A float; where the members of an ensemble have rates of their own, an array
+        (members,). To set it so gives them rates of their own.
+        """
         return self._factor * self._scheduled()
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        number = _checks.real("learning_rate", value, 0.0, open_low=True)
+    def learning_rate(self, value: Any) -> None:
+        number: Any
+        if self.members is not None and np.ndim(value):
+            number = np.array(
+                [
+                    _checks.real(f"learning_rate[{k}]", v, 0.0, open_low=True)
+                    for k, v in enumerate(value)
+                ]
+            )
+            if number.size != self.members:
+                msg = (
+                    f"learning_rate must be a number, or one for each of the "
+                    f"{self.members} members; got {number.size}."
+                )
+                raise ShapeError(msg)
+        else:
+            number = _checks.real("learning_rate", value, 0.0, open_low=True)
         now = self._scheduled()
-        if now <= 0.0:
+        if np.any(now <= 0.0):
             msg = (
                 f"learning_rate cannot be set to {number} while the schedule is at 0 "
                 f"(step {self._step}); give the model another optimizer instead."
@@ -284,11 +326,20 @@ class Model(Derivatives):
             raise ArgumentError(msg)
         self._factor = number / now
 
-    def _scheduled(self) -> float:
+    def _scheduled(self) -> Any:
         if not isinstance(self.optimizer, optimizers.Optimizer):
             msg = f"{type(self.optimizer).__name__} has no learning rate."
             raise ArgumentError(msg)
-        return float(schedules.get(self.optimizer.learning_rate)(self._step))
+        rate = self.optimizer.learning_rate
+        if isinstance(rate, tuple):
+            return np.array([float(schedules.get(r)(self._step)) for r in rate])
+        return float(schedules.get(rate)(self._step))
+
+    def _rate_factor(self) -> Any:
+        """Return what the next epoch's scheduled rates are multiplied with."""
+        if self.stopped_members is None:
+            return self._factor
+        return np.where(self.stopped_members, 0.0, self._factor)
 
     # Training.
 
@@ -306,6 +357,7 @@ class Model(Derivatives):
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
         resume: Any = None,
+        bootstrap: bool = False,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 
@@ -330,12 +382,18 @@ class Model(Derivatives):
             wrote it goes on, and ends bit for bit where it would have ended; the model
             becomes what it was, `epochs` is the total, and the history returned is of
             the whole fit. If it is not there yet, the fit begins.
+        bootstrap : bool
+            Weigh each sample with the number of times that it is in a random sample of
+            n with replacement, drawn anew for each member of an ensemble from the seed
+            and the member's number; `sample_weight` comes on top.
 
         Returns
         -------
         History
             Of this call: "loss" (the mean over samples of what was trained on), the
-            metrics at each epoch's end, and the same with "val_" before.
+            metrics at each epoch's end, and the same with "val_" before. For an
+            ensemble "loss" is the mean over members, "member_loss" has an array
+            (members,) for each epoch, and metrics are those of the mean prediction.
 
         Raises
         ------
@@ -344,7 +402,8 @@ class Model(Derivatives):
             asked epoch by epoch: a bad rate ends the fit before its epoch.)
         DivergenceError
             If the loss or a parameter stops being finite. The parameters of the last
-            finite epoch are kept.
+            finite epoch are kept; of an ensemble, those of the last epoch in which all
+            members were finite. The error's `members` says whose were not.
         ResumeError
             If `resume` is the checkpoint of another fit: of other data, another batch
             size, network, loss, optimizer, dtype or seed.
@@ -367,6 +426,9 @@ class Model(Derivatives):
             raise ArgumentTypeError(msg)
         if not isinstance(shuffle, (bool, np.bool_)):
             msg = f"shuffle must be True or False; got {shuffle!r}."
+            raise ArgumentTypeError(msg)
+        if not isinstance(bootstrap, (bool, np.bool_)):
+            msg = f"bootstrap must be True or False; got {bootstrap!r}."
             raise ArgumentTypeError(msg)
         hooks = fitting.check_callbacks(callbacks)
         if validation_data is not None and validation_split:
@@ -415,7 +477,13 @@ class Model(Derivatives):
                 from chainrule import checkpoints
 
                 about = checkpoints.describe(
-                    self, backend, data, check, batch_size, bool(shuffle)
+                    self,
+                    backend,
+                    data,
+                    check,
+                    batch_size=batch_size,
+                    shuffle=bool(shuffle),
+                    bootstrap=bool(bootstrap),
                 )
             if resume is not None:
                 resumed = checkpoints.read(resume, self, network, backend, about, hooks)
@@ -428,28 +496,34 @@ class Model(Derivatives):
                 epochs=epochs,
                 batch_size=batch_size,
                 shuffle=bool(shuffle),
+                bootstrap=bool(bootstrap),
                 hooks=hooks,
                 progress=progress,
                 about=about,
                 resumed=resumed,
             )
 
-    def _number(self, value: Any) -> Any:
+    def _losses(self, prefix: str, value: Any) -> dict[str, Any]:
+        """Return the logs of a loss: a scalar of the backend, or one for each member."""
         host = self.backend.to_numpy(value)
-        return float(host) if host.ndim == 0 else host
+        if self.members is None:
+            return {f"{prefix}loss": float(host)}
+        host = np.broadcast_to(host, (self.members,))
+        mean = float(np.mean(host, dtype=np.float64))
+        return {f"{prefix}loss": mean, f"{prefix}member_loss": host}
 
     def _report(self, data: Any, prefix: str, *, loss: bool = True) -> dict[str, Any]:
         """Loss and metrics of `data`, in inference."""
         backend, network = self.backend, self._need()
         logs: dict[str, Any] = {}
         if loss:
-            logs[f"{prefix}loss"] = self._number(
-                inference.evaluate(backend, network, self.loss, self._weights, data)
+            logs = self._losses(
+                prefix,
+                inference.evaluate(backend, network, self.loss, self._weights, data),
             )
         if self.metrics:
-            z = inference.outputs(
-                backend, self._weights, data.x, inference.build_output, network
-            )
+            build, *key = self._joint(inference.build_output)
+            z = inference.outputs(backend, self._weights, data.x, build, network, *key)
             host = [
                 None if a is None else backend.to_numpy(a)
                 for a in (data.t, z, data.weight)
@@ -513,17 +587,50 @@ class Model(Derivatives):
 
     # Use.
 
+    def _joint(self, build: Any, *key: Any) -> tuple[Any, ...]:
+        """Return what to apply for an output: of an ensemble the mean over members."""
+        if self.members is None:
+            return build, *key
+        return ensembles.build_mean, build, *key
+
+    def _need_ensemble(self, what: str) -> None:
+        if self.members is None:
+            msg = f"{what} needs an ensemble: make the model with members=8, say."
+            raise ArgumentError(msg)
+
+    def member(self, k: int) -> Model:
+        """Return member k of an ensemble: a model of its own, that trains alone.
+
+        Before `fit` it is the untrained member, whose training alone gives what the
+        ensemble's training gives it, to rounding; afterwards it is the trained one, with
+        its optimizer's slots, counters and history, and can go on.
+
+        Parameters
+        ----------
+        k : int
+            0 ... members - 1.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such member, or the model is not an ensemble.
+        """
+        self._need_ensemble("member(k)")
+        return ensembles.member(self, k)  # type: ignore[no-any-return]
+
     def _apply(
         self,
         x: Any,
         build: Any,
         *key: Any,
         rows: int = inference.CHUNK,
+        finish: Any = None,
         **more: tuple[Any, Shape],
     ) -> Any:
         """Apply what ``build(backend, network, *key)`` makes to x, in x's own library.
 
-        `more` are further arrays of the function by name, each with its sample shape.
+        `more` are further arrays of the function by name, each with its sample shape;
+        ``finish(z, xp)`` is done to the result.
         """
         network = self._need()
         x, origin = self._samples("x", x, network.input_shape)
@@ -544,7 +651,11 @@ class Model(Derivatives):
                 inputs.place(name, a, place, backend, self.dtype, host=host)
                 for name, (a, place) in given.items()
             ]
-            return self._returned(placed, origin, build, network, *key, rows=rows)
+            z = self._returned(placed, origin, build, network, *key, rows=rows)
+        if finish is None:
+            return z
+        with origin.scope(self.dtype):
+            return finish(z, origin.xp)
 
     def _apply_data(self, x: Any, y: Any, build: Any, *, rows: int) -> Any:
         """Apply what ``build(backend, network, loss)`` makes to x and targets."""
@@ -573,8 +684,44 @@ class Model(Derivatives):
         with origin.scope(self.dtype):
             return origin.asarray(z)
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any:
         """Return the network's output for x: logits, for the cross entropies.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+        return_std : bool
+            Return the standard deviation too, as scikit-learn's Gaussian processes do.
+        method : {"ensemble"}, optional
+            Where the standard deviation comes from; the members of an ensemble.
+
+        Returns
+        -------
+        array, shape (batch, *output_shape)
+            Of the library and on the device of x, in the model's dtype. An ensemble's is
+            the mean over its members.
+        std : array, the same shape
+            If `return_std`: sqrt(Σ (zₖ - mean)² / members).
+
+        Raises
+        ------
+        ArgumentError
+            If a standard deviation is asked of a lone model.
+        """
+        if not return_std:
+            return self._apply(x, *self._joint(inference.build_output))
+        if method is not None:
+            _checks.choice("method", method, ("ensemble",))
+        self._need_ensemble("predict(x, return_std=True)")
+        return self._apply(
+            x,
+            ensembles.build_mean_and_std,
+            inference.build_output,
+            finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
+        )
+
+    def predict_members(self, x: Any) -> Any:
+        """Return the output of each member of an ensemble.
 
         Parameters
         ----------
@@ -582,15 +729,21 @@ class Model(Derivatives):
 
         Returns
         -------
-        array, shape (batch, *output_shape)
-            Of the library and on the device of x, in the model's dtype.
+        array, shape (members, batch, *output_shape)
         """
-        return self._apply(x, inference.build_output)
+        self._need_ensemble("predict_members")
+        return self._apply(
+            x,
+            ensembles.build_members,
+            inference.build_output,
+            finish=lambda z, xp: xp.moveaxis(z, 0, 1),
+        )
 
     def predict_proba(self, x: Any) -> Any:
         """Return class probabilities, through the loss's own link.
 
-        Softmax for cross_entropy, sigmoid for binary_cross_entropy.
+        Softmax for cross_entropy, sigmoid for binary_cross_entropy. An ensemble's are
+        the mean of its members' probabilities.
 
         Raises
         ------
@@ -600,10 +753,14 @@ class Model(Derivatives):
         self._need()
         if type(self.loss).probabilities is losses.Loss.probabilities:
             self.loss.probabilities(None, xp=None)
-        return self._apply(x, inference.build_probabilities, self.loss)
+        return self._apply(x, *self._joint(inference.build_probabilities, self.loss))
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Return the loss and the metrics of (x, y), in inference."""
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Return the loss and the metrics of (x, y), in inference.
+
+        For an ensemble "loss" is the mean over members of each one's loss, which are in
+        "member_loss" (members,); metrics are those of the mean output.
+        """
         network = self._need()
         with self._scope():
             backend = self.backend
@@ -709,13 +866,18 @@ class Model(Derivatives):
             f"{network.input_shape} -> {network.output_shape}; {self.dtype} on "
             f"{self.backend.name}"
         )
+        if self.members is not None:
+            lines.append(f"an ensemble of {self.members} members, each of these")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
         where = "not chosen" if self.backend is None else self.backend.name
+        whose = f", member {self._member}" if self._member else ""
+        if self.members is not None:
+            whose = f", members={self.members}"
         return (
             f"Model({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
-            f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed})"
+            f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed}{whose})"
         )
 
 

@@ -41,8 +41,9 @@ class Optimizer(Record):
 
     Parameters
     ----------
-    learning_rate : float or callable
-        A number above 0, or a function of the step's number (see `schedules`).
+    learning_rate : float or callable, or a sequence of them
+        A number above 0, or a function of the step's number (see `schedules`). For an
+        ensemble also a sequence, one for each member.
     weight_decay : float
         Strength of the decay of weights; biases, gains and shifts never decay. It is
         added to the gradient (L2) unless the optimizer says that its decay is decoupled.
@@ -65,13 +66,11 @@ class Optimizer(Record):
         self, learning_rate: Any, weight_decay: Any, clip_norm: Any, **values: Any
     ) -> None:
         name = type(self).__name__
-        schedules.get(learning_rate)
+        learning_rate = _rates(learning_rate)
         if clip_norm is not None:
             clip_norm = _checks.real(
                 f"{name}: clip_norm", clip_norm, 0.0, open_low=True
             )
-        if not callable(learning_rate):
-            learning_rate = float(learning_rate)
         self._set(
             learning_rate=learning_rate,
             **values,
@@ -92,8 +91,29 @@ class Optimizer(Record):
             }
         )
 
-    def rates(self, first: int, steps: int, factor: float = 1.0) -> Any:
-        """Learning rates of `steps` steps from `first`, float64, times `factor`."""
+    @property
+    def members(self) -> int | None:
+        """How many learning rates there are, one for each member; None for a single one."""
+        rate = self.learning_rate
+        return len(rate) if isinstance(rate, tuple) else None
+
+    def member(self, k: int) -> Self:
+        """Return the optimizer of member k, with its own learning rate."""
+        if self.members is None:
+            return self
+        return self.replace(learning_rate=self.learning_rate[k])
+
+    def rates(self, first: int, steps: int, factor: Any = 1.0) -> Any:
+        """Learning rates of `steps` steps from `first`, times `factor`.
+
+        Returns
+        -------
+        array, float64, shape (steps,), or (members, steps)
+            The latter where there is a rate for each member, or a factor: (members,).
+        """
+        if self.members is not None:
+            each = [self.member(k).rates(first, steps) for k in range(self.members)]
+            return np.stack(each) * np.asarray(factor)[..., None]
         schedule = schedules.get(self.learning_rate)
         rates = np.empty(steps)
         for i in range(steps):
@@ -105,12 +125,14 @@ class Optimizer(Record):
                 f"steps {first} to {first + steps - 1}."
             )
             raise ArgumentError(msg)
-        return rates * factor
+        return rates * (np.asarray(factor)[..., None] if np.ndim(factor) else factor)
 
-    def scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
         """Return the scalars of steps first, first + 1, ...: name -> float or (steps,).
 
-        `previous` is the learning rate of the step before `first`.
+        `rates` is what `rates` returned, and `previous` the learning rate of the step
+        before `first`. Where the rates have an axis of members before that of the steps,
+        so have the scalars that depend on them.
         """
         return {**self._own_scalars(first, rates, previous), **self._common(rates)}
 
@@ -135,6 +157,23 @@ class Optimizer(Record):
         None where nothing does.
         """
         raise NotImplementedError
+
+
+def _rates(given: Any) -> Any:
+    """Check learning rates: a float or a schedule, or a tuple of them."""
+    if hasattr(given, "tolist") and getattr(given, "ndim", 0) == 1:
+        given = given.tolist()
+    if isinstance(given, (tuple, list)):
+        if not given:
+            msg = "learning_rate must have one rate for each member; got none."
+            raise ArgumentError(msg)
+        return tuple(_one_rate(f"learning_rate[{k}]", r) for k, r in enumerate(given))
+    return _one_rate("learning_rate", given)
+
+
+def _one_rate(name: str, given: Any) -> Any:
+    schedules.get(given, name)
+    return given if callable(given) else float(given)
 
 
 class SGD(Optimizer):
@@ -199,7 +238,8 @@ class SGD(Optimizer):
             mu = scalars["mu"] = self.momentum
             scalars["d"] = mu
             if self.rate_in_velocity:
-                before = np.concatenate(([previous], rates[:-1]))
+                last = np.broadcast_to(previous, rates.shape[:-1])[..., None]
+                before = np.concatenate((last, rates[..., :-1]), axis=-1)
                 safe = np.where(rates > 0.0, rates, 1.0)
                 scalars["d"] = np.where(rates > 0.0, mu * before / safe, mu)
         return scalars
@@ -275,7 +315,8 @@ class Adam(Optimizer):
         )
 
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
-        t = np.arange(first + 1, first + 1 + len(rates), dtype=np.float64)
+        steps = rates.shape[-1]
+        t = np.arange(first + 1, first + 1 + steps, dtype=np.float64)
         # 1 - b^t, without cancellation where b^t is close to 1.
         c1, c2 = _one_minus_power(self.beta_1, t), _one_minus_power(self.beta_2, t)
         root = np.sqrt(c2)
@@ -503,7 +544,7 @@ class NAdam(Optimizer):
         )
 
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
-        last = first + len(rates)  # t of the last step; mu is needed one further
+        last = first + rates.shape[-1]  # t of the last step; mu is needed one further
         t = np.arange(1, last + 2, dtype=np.float64)
         mu = self.beta_1 * (1.0 - 0.5 * 0.96 ** (t * self.momentum_decay))
         product = np.cumprod(mu)

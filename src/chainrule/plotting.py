@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError
 
-__all__ = ["MissingPlotLibraryError", "history", "parabola", "sphere"]
+__all__ = ["MissingPlotLibraryError", "gap", "history", "parabola", "sphere"]
 
 _BLUE, _ORANGE, _GREY = "#2563a8", "#e07b39", "#8a8f98"
 
@@ -119,5 +119,53 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
         right = figure.add_subplot(grid[1])
         right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE, lw=0.8)
         right.set(xlabel="epoch", ylabel="squared error", title="Training loss")
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
+
+
+def gap(
+    x: Any,
+    truth: Any,
+    members: Any,
+    samples: Any,
+    hole: tuple[float, float],
+    path: Path,
+    title: str,
+) -> None:
+    """Write the picture of an ensemble: its members, mean and band, and its spread below.
+
+    x, truth (n,); members (k, n); samples (j, 2); hole is where there are no samples.
+    """
+    style, plt = _pyplot()
+    mean, std = members.mean(axis=0), members.std(axis=0)
+    with style:
+        figure = plt.figure(figsize=(7.2, 6), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+        for ax in (top, bottom):
+            ax.axvspan(*hole, color=_GREY, alpha=0.08, lw=0)
+        low, high = mean - 2.0 * std, mean + 2.0 * std
+        top.fill_between(
+            x, low, high, color=_BLUE, alpha=0.18, lw=0, label="mean ± 2 std"
+        )
+        top.plot(x, members.T, color=_BLUE, lw=0.5, alpha=0.3)
+        top.plot(x, truth, color="#3a3f47", lw=1.4, ls=(0, (4, 2.5)), label="truth")
+        top.plot(x, mean, color=_BLUE, lw=2.2, label="mean of the members")
+        top.plot(*samples.T, "o", ms=4, mfc="white", mec=_ORANGE, label="noisy samples")
+        # The band may run away beyond the data; the picture does not follow it.
+        edge = 1.15 * np.abs(np.concatenate([samples[:, 1], truth])).max()
+        top.set(ylabel="f(x)", title=title, ylim=(-edge, edge), xlim=(x[0], x[-1]))
+        top.text(
+            sum(hole) / 2,
+            -0.93 * edge,
+            "no samples",
+            ha="center",
+            va="bottom",
+            color=_GREY,
+        )
+        top.legend(loc="upper left")
+        bottom.fill_between(x, std, color=_BLUE, alpha=0.18, lw=0)
+        bottom.plot(x, std, color=_BLUE, lw=1.4)
+        bottom.plot(samples[:, 0], np.zeros(len(samples)), "|", ms=7, color=_ORANGE)
+        bottom.set(xlabel="x", ylabel="std", ylim=(0, None))
         figure.savefig(path, dpi=150)
         plt.close(figure)

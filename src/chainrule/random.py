@@ -16,7 +16,7 @@ from chainrule.namespace import Namespace, namespace
 __all__ = ["bits", "generator", "step_keys", "threefry"]
 
 # What a host draw is for: the first number of its spawn key.
-WEIGHTS, ORDER = 0, 1
+WEIGHTS, ORDER, BOOTSTRAP = 0, 1, 2
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA  # Salmon et al. 2011: the key schedule's constant

@@ -155,14 +155,14 @@ class InverseTimeDecay(Record):
         return self.learning_rate / (1.0 + self.decay_rate * step / self.decay_steps)
 
 
-def get(learning_rate: Any) -> Callable[[int], float]:
+def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], float]:
     """Return a schedule from a number, or as it is if it is callable."""
     if callable(learning_rate) and not isinstance(learning_rate, type):
         return learning_rate  # type: ignore[no-any-return]
     if isinstance(learning_rate, str):
         msg = (
-            f"learning_rate must be a number above 0 or a schedule; "
+            f"{name} must be a number above 0 or a schedule; "
             f"got {learning_rate!r} (str)."
         )
         raise ArgumentTypeError(msg)
-    return Constant(learning_rate)
+    return Constant(_rate(name, learning_rate))

@@ -71,6 +71,8 @@ def describe(model: Any) -> dict[str, Any]:
         "dtype": model.dtype,
         "precision": model.precision,
         "seed": model.seed,
+        "members": model.members,
+        "member": model._member,
         "input_shape": list(network.input_shape),
     }
 
@@ -93,7 +95,8 @@ def snapshot(model: Any, *, include_optimizer: bool = False) -> Contents:
             if prefix + e.name in tensors or e.name == "__metadata__":
                 msg = f"two arrays of the network are called {prefix + e.name!r}."
                 raise SerializationError(msg)
-            tensors[prefix + e.name] = vector[e.start : e.stop].reshape(e.shape)
+            piece = vector[..., e.start : e.stop]
+            tensors[prefix + e.name] = piece.reshape(*vector.shape[:-1], *e.shape)
     config["training"] = None
     if include_optimizer:
         slots = model._host_slots()
@@ -103,8 +106,9 @@ def snapshot(model: Any, *, include_optimizer: bool = False) -> Contents:
         config["training"] = {
             "step": model._step,
             "epoch": model._epoch,
-            "rate": encode(model._rate, "rate"),
-            "factor": encode(model._factor, "factor"),
+            # A list where each member has its own.
+            "rate": encode(np.asarray(model._rate).tolist(), "rate"),
+            "factor": encode(np.asarray(model._factor).tolist(), "factor"),
             "slots": encode(slots, "optimizer", tensors),
         }
     return Contents(config, tensors)
@@ -136,8 +140,11 @@ def restore(contents: Contents, backend: Any) -> Any:
             msg = f"{name} is not what its name says; got {type(parts[name]).__name__}."
             raise SerializationError(msg)
     metrics = decode(_entry(config, "metrics", list), "metrics")
-    given = {name: config.get(name) for name in ("dtype", "precision", "seed")}
+    names = ("dtype", "precision", "seed", "members")
+    given = {name: config.get(name) for name in names}
     model = Model(**parts, metrics=metrics, **given)  # type: ignore[arg-type]
+    model._member = _checks.integer("member", config.get("member", 0), 0)
+    lead = () if model.members is None else (model.members,)
     shape = _entry(config, "input_shape", list)
     if len(shape) > 32:
         msg = f"input_shape has {len(shape)} axes; at most 32 are taken."
@@ -152,7 +159,7 @@ def restore(contents: Contents, backend: Any) -> Any:
         msg = f"the network does not fit its input_shape: {error}"
         raise SerializationError(msg) from error
     vectors: list[Any] = [
-        _vector(tensors, prefix, entries, model.dtype)
+        _vector(tensors, prefix, entries, lead, model.dtype)
         for prefix, entries in (
             ("", network.entries),
             ("state/", network.state_entries),
@@ -160,7 +167,7 @@ def restore(contents: Contents, backend: Any) -> Any:
     ]
     training = config.get("training")
     if training is not None:
-        training = _training(training, tensors, model, network)
+        training = _training(training, tensors, model, (*lead, network.size))
     theta, state = vectors
     model._adopt(network, backend, theta, state, training)
     return model
@@ -191,14 +198,23 @@ def _take(tensors: dict[str, Any], name: str, shape: Any, dtype: str) -> Any:
     return a
 
 
-def _vector(tensors: dict[str, Any], prefix: str, entries: Any, dtype: str) -> Any:
-    pieces = [_take(tensors, prefix + e.name, e.shape, dtype) for e in entries]
+def _vector(
+    tensors: dict[str, Any], prefix: str, entries: Any, lead: Any, dtype: str
+) -> Any:
+    shapes = [(*lead, *e.shape) for e in entries]
+    pieces = [
+        _take(tensors, prefix + e.name, shape, dtype)
+        for e, shape in zip(entries, shapes, strict=True)
+    ]
     if not pieces:
-        return np.zeros(0, dtype)
-    return np.concatenate([np.ravel(a) for a in pieces])
+        return np.zeros((*lead, 0), dtype)
+    flat = [
+        a.reshape(*lead, e.stop - e.start) for a, e in zip(pieces, entries, strict=True)
+    ]
+    return np.concatenate(flat, axis=-1)
 
 
-def _training(config: Any, tensors: dict[str, Any], model: Any, network: Any) -> Any:
+def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> Any:
     """Check what training has left: counters, rates and the optimizer's slots."""
     if not isinstance(config, dict):
         msg = f"training must be a JSON object; got {type(config).__name__}."
@@ -210,7 +226,7 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, network: Any) ->
             msg = f"{name} must be at most 2**53; got {counters[name]}."
             raise SerializationError(msg)
     for name in ("rate", "factor"):
-        counters[name] = _checks.real(name, decode(config.get(name), name), 0.0)
+        counters[name] = _rates(name, decode(config.get(name), name), shape[:-1])
     slots = decode(config.get("slots"), "slots", tensors)
     names = getattr(model.optimizer, "slots", ())
     if names:
@@ -222,11 +238,21 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, network: Any) ->
             msg = "slots must be arrays."
             raise SerializationError(msg)
         for name, a in zip(names, slots, strict=True):
-            _take({name: a}, name, (network.size,), model.dtype)
+            _take({name: a}, name, shape, model.dtype)
     if not isinstance(slots, tuple):
         msg = f"slots must be a tuple; got {type(slots).__name__}."
         raise SerializationError(msg)
     return {**counters, "slots": slots}
+
+
+def _rates(name: str, value: Any, lead: Any) -> Any:
+    """Check a number, or a list of one for each member."""
+    if not isinstance(value, list) or not lead:
+        return _checks.real(name, value, 0.0)
+    if (len(value),) != lead:
+        msg = f"{name} must have a number for each of {lead[0]} members."
+        raise SerializationError(msg)
+    return np.array([_checks.real(name, v, 0.0) for v in value])
 
 
 def save(model: Any, path: Any, *, include_optimizer: bool = False) -> None:

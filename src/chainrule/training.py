@@ -39,7 +39,8 @@ class State(NamedTuple):
     """All that training carries from one epoch to the next.
 
     theta (..., P), state (..., S) and the slots (..., P) live on the backend; step and
-    epoch count from the model's birth; rate is the last step's learning rate.
+    epoch count from the model's birth; rate is the last step's learning rate, or one for
+    each member (members,).
     """
 
     theta: Any
@@ -47,7 +48,7 @@ class State(NamedTuple):
     slots: tuple[Any, ...]
     step: int
     epoch: int
-    rate: float
+    rate: Any
 
 
 class Record(NamedTuple):
@@ -112,6 +113,8 @@ def build_objective(
         params: Any, state: Any, batch: Any, key: Any = None, dvalue: Any = 1.0
     ) -> Objective:
         x, t, weight = batch
+        if weight is not None and weight.ndim > 1:
+            weight = weight.mT  # one for each member: a leading axis, like theta's
         kept = network.unflatten_state(state, xp) if network.state_size else ()
         context = Context(xp, train=train, state=kept, key=key)
         z, pullback = network.forward(params, x, context)
@@ -222,7 +225,7 @@ def _close(
             total = total + xp.sum(values, axis=0) * size
             masses += steps * size
         else:
-            share = mass[(..., *[None] * (values.ndim - 1))]
+            share = mass[(..., *[None] * (values.ndim - mass.ndim))]
             total = total + xp.sum(values * share, axis=0)
             masses = masses + xp.sum(share, axis=0)
     theta, state, slots = carry
@@ -230,12 +233,13 @@ def _close(
         masses = xp.where(masses > 0, masses, 1.0)
     mean = total / masses
     finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
-    keep = finite[..., None]
+    # All members or none: what is kept is the state of one epoch.
+    keep = xp.all(finite)
     weights = (
         xp.where(keep, theta, weights[0]),
         xp.where(keep, state, weights[1]) if network.state_size else state,
     )
-    return (theta, state, backend.flush(slots)), weights, mean, xp.all(finite)
+    return (theta, state, backend.flush(slots)), weights, mean, finite
 
 
 def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
@@ -263,7 +267,7 @@ def epochs(
     order: Callable[[int], tuple[Any, Any]],
     seed: int,
     dtype: str,
-    factor: Callable[[], float],
+    factor: Callable[[], Any],
     listening: bool,
     cuts: Collection[int] = (),
     resumed: Part | None = None,
@@ -288,7 +292,8 @@ def epochs(
         Of the dropout masks.
     dtype : str
     factor : function
-        Returns what the learning rates are multiplied with, asked at each epoch.
+        Returns what the learning rates are multiplied with, a float or an array
+        (members,), asked at each epoch.
     listening : bool
         Whether somebody reads each loss; if not, nothing waits for the device.
     cuts : collection of int
@@ -327,7 +332,7 @@ def epochs(
                 host = random.step_keys(seed, step, steps, network.draws)
                 keys = backend.indices(host)
             parts.append((index, backend.rows(rows, dtype), keys))
-            step, rate = step + steps, float(rates[-1])
+            step, rate = step + steps, rates[..., -1]
         if cuts or resumed:
             carry, weights, mean, finite = yield from _cut_epoch(
                 backend, key, carry, weights, data, parts, cuts, resumed
@@ -392,22 +397,30 @@ def _joined(xp: Any, *tallies: Any) -> Any:
 
 def ask(backend: Any, number: int, finite: Any) -> None:
     """Wait for an epoch's flag; raise a `DivergenceError` if it is not finite."""
-    if not bool(backend.to_numpy(finite)):
-        msg = (
-            f"training diverged: the loss or the parameters stopped being finite in "
-            f"epoch {number} of this fit. The parameters of the last finite epoch are "
-            f"kept, the optimizer starts anew. Lower the learning rate, set clip_norm, "
-            f"or scale x and y."
-        )
-        raise DivergenceError(msg, epochs=number - 1)
+    host = backend.to_numpy(finite)
+    if host.all():
+        return
+    members = tuple(np.flatnonzero(~host).tolist()) if host.ndim else ()
+    whose = ""
+    if members:
+        plural = "s" if len(members) > 1 else ""
+        whose = f" of member{plural} {', '.join(map(str, members))}"
+    msg = (
+        f"training diverged: the loss or the parameters{whose} stopped being finite in "
+        f"epoch {number} of this fit. The parameters of the last finite epoch are "
+        f"kept, the optimizer starts anew. Lower the learning rate, set clip_norm, "
+        f"or scale x and y."
+    )
+    raise DivergenceError(msg, epochs=number - 1, members=members)
 
 
 def _rows(scalars: dict[str, Any], steps: int) -> Any:
-    """Stack scalars into a float64 matrix (steps, k)."""
-    rows = np.empty((steps, len(scalars)))
+    """Stack scalars into a float64 matrix (steps, k), or (steps, k, members, 1)."""
+    lead = np.broadcast_shapes(*[np.shape(value)[:-1] for value in scalars.values()])
+    rows = np.empty((*lead, steps, len(scalars)))
     for k, value in enumerate(scalars.values()):
-        rows[:, k] = value
-    return rows
+        rows[..., k] = value
+    return np.moveaxis(rows, 0, -1)[..., None] if lead else rows
 
 
 def sample_shape(x: Any) -> Shape:

@@ -182,11 +182,23 @@ class Backend:
         return f
 
     def rows(self, matrix: Any, dtype: str) -> Any:
-        """Turn a host matrix (steps, k) of scalars into what `scan` takes.
+        """Turn a host matrix of scalars into what `scan` takes: a row for each step.
 
-        By default Python floats, which take on the dtype of the arrays that they meet.
+        The matrix is (steps, k), or (steps, k, members, 1) where a scalar differs from
+        member to member. By default a row is a list of Python floats, which take on the
+        dtype of the arrays that they meet; what differs is an array (members, 1).
         """
-        return matrix.tolist()
+        if matrix.ndim == 2:
+            return matrix.tolist()
+        columns = []
+        for column in matrix.swapaxes(0, 1):
+            same = (column == column[:, :1]).all()
+            columns.append(
+                column[:, 0, 0].tolist()
+                if same
+                else [self.asarray(each, dtype) for each in column]
+            )
+        return list(zip(*columns, strict=True))
 
     def indices(self, order: Any) -> Any:
         """Turn a host array of int32 (samples, keys) into what `scan` takes."""
