@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentError, GradientError
-from chainrule.testing.differences import EPS, Slope, slope
+from chainrule.testing.arrays import index_of, members, near, same, size_of
+from chainrule.testing.differences import Slope, slope
 from chainrule.testing.reports import ArgumentReport, GradientReport
 from chainrule.testing.subjects import Subject
 
-__all__ = ["CHECKS", "Check", "build", "members", "near"]
+__all__ = ["CHECKS", "Check", "build"]
 
 CHECKS = ("purity", "shape", "wrt", "differences", "leads", "dtype", "compiled")
-MEMBERS = 3
 MOST_REDRAWS = 10
 # Slopes below this, relative to the value itself, are rounding.
 FLAT = 1e-9
 # Entries that are looked at one by one to find the worst of a wrong gradient.
 MOST_ENTRIES = 2048
-# What two orders of the same sum may differ by, relative to the largest entry.
-ROUNDING = 1e-10
 
 
 class Check:
@@ -149,7 +147,7 @@ class Check:
                 text = f"must have the argument's dtype {dtype}; got {g.dtype}."
                 self._fail("dtype", k, text)
             if not np.isfinite(g).all():
-                index = _index(~np.isfinite(g))
+                index = index_of(~np.isfinite(g))
                 at = self._entry(k, index)
                 text = f"is not finite: {g[index]} at {at}."
                 self._fail("finite", k, text, index=index, got=float(g[index]))
@@ -174,12 +172,12 @@ class Check:
         later = [None if g is None else np.array(backend.to_numpy(g)) for g in first]
         again = pull(dz)
         for k, a in enumerate(what.inputs):
-            if a is not None and not _same(a, backend.to_numpy(arrays[k])):
+            if a is not None and not same(a, backend.to_numpy(arrays[k])):
                 text = f"writes into {what.label(k)}; inputs belong to the caller."
                 self._fail("purity", None, text)
-        if not _same(host, backend.to_numpy(dz)):
+        if not same(host, backend.to_numpy(dz)):
             self._fail("purity", None, "the pullback writes into its cotangent.")
-        if not _same(before, backend.to_numpy(value)):
+        if not same(before, backend.to_numpy(value)):
             self._fail("purity", None, "the pullback writes into the value.")
         for k, want in enumerate(kept):
             if want is None:
@@ -187,8 +185,8 @@ class Check:
             old: Any = later[k]
             new: Any = np.asarray(backend.to_numpy(again[k]))
             for got, when in ((old, "another call"), (new, "a second call")):
-                if not _same(want, got):
-                    index = _index(want != got) if want.shape == got.shape else ()
+                if not same(want, got):
+                    index = index_of(want != got) if want.shape == got.shape else ()
                     text = (
                         f"is not the same after {when} of the pullback: at "
                         f"{self._entry(k, index)} {want[index]!r}, then "
@@ -272,7 +270,7 @@ class Check:
                         f"not a function of its arguments alone."
                     )
                     self._fail("differences", k, text)
-                spread = 1e-2 * _size(items[k])
+                spread = 1e-2 * size_of(items[k])
                 items[k] = items[k] + spread * self.rng.normal(size=items[k].shape)
                 continue
             gap = abs(got - want.value)
@@ -288,7 +286,7 @@ class Check:
         self, k: int, items: list[Any], dz: Any, v: Any, g: Any, got: float
     ) -> tuple[Slope, float, float, bool]:
         """Slope along v; norms of slopes and of the value; whether it converged."""
-        unit = _size(items[k])
+        unit = size_of(items[k])
         rows = list(items)
 
         def f(h: float) -> Any:
@@ -425,7 +423,7 @@ class Check:
                 )
                 self._fail("leads", k, text)
             if not near(g, wanted):
-                index = _index(-np.abs(g - wanted), largest=False)
+                index = index_of(-np.abs(g - wanted), largest=False)
                 text = (
                     f"is not what a loop over {name} gives: {g[index]:.12g} at "
                     f"{self._entry(k, index)}, the loop {wanted[index]:.12g}."
@@ -466,38 +464,3 @@ def build(backend: Any, what: Subject, there: tuple[int, ...], dtype: str) -> An
         return value, pull(dz)
 
     return run
-
-
-def _size(a: Any) -> float:
-    """Root mean square of an argument: the unit of its steps."""
-    return max(float(np.sqrt(np.mean(a * a))), 1e-3)
-
-
-def _same(a: Any, b: Any) -> bool:
-    a, b = np.asarray(a), np.asarray(b)
-    return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
-def near(got: Any, wanted: Any, share: float = ROUNDING) -> bool:
-    """Whether two arrays differ by less than a share of the largest entry."""
-    got, wanted = np.asarray(got), np.asarray(wanted)
-    if got.shape != wanted.shape:
-        return False
-    if not wanted.size:
-        return True
-    bound = share * float(np.max(np.abs(wanted))) + 1e3 * EPS
-    return bool(np.max(np.abs(got - wanted)) <= bound)
-
-
-def _index(a: Any, *, largest: bool = True) -> tuple[int, ...]:
-    """Index of the largest (or smallest) entry."""
-    where = np.argmax(a) if largest else np.argmin(a)
-    return tuple(int(n) for n in np.unravel_index(where, a.shape))
-
-
-def members(a: Any) -> Any:
-    """Members of an ensemble: the same entries in other places, so that all are valid."""
-    if not a.ndim:
-        return np.stack([a] * MEMBERS)
-    axis = next((i for i, n in enumerate(a.shape) if n > 1), 0)
-    return np.stack([np.roll(a, i, axis=axis) for i in range(MEMBERS)])

@@ -15,7 +15,8 @@ from chainrule import backends, layers, random
 from chainrule.errors import GradientError, MissingLibraryError
 from chainrule.model import Model
 from chainrule.testing import cases
-from chainrule.testing.checks import CHECKS, build, members, near
+from chainrule.testing.arrays import members, near
+from chainrule.testing.checks import CHECKS, build
 from chainrule.testing.gradients import check_gradients
 from chainrule.testing.subjects import Subject, subject
 
