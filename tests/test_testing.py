@@ -266,6 +266,16 @@ def test_rejects_a_value_that_mixes_members() -> None:
         check_gradients(rule, X)
 
 
+def test_rejects_what_breaks_on_a_leading_axis() -> None:
+    def rule(z: Any, t: Any, *, xp: Any = None) -> Any:
+        d = z - t
+        return np.mean(d * d), lambda dvalue=1.0: (2.0 * d / d.size * dvalue,)
+
+    with pytest.raises(GradientError, match="fails with an axis on the cotangent"):
+        check_gradients(rule, X, 0.5 * X)
+    assert check_gradients(rule, X, 0.5 * X, skip="leads").data == ("t",)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 @pytest.mark.parametrize(
     "db",

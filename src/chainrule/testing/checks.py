@@ -356,7 +356,8 @@ class Check:
         value, pull = self._run(what.inputs)
         dz = self._cotangent(value, 2)
         loop = [pull(dz[j]) for j in range(2)]
-        self._against("an axis on the cotangent", pull(dz), (2,), loop)
+        name = "an axis on the cotangent"
+        self._against(name, self._led(name, pull, dz), (2,), loop)
         there = [k for k, a in enumerate(what.inputs) if a is not None]
         sets: list[tuple[int, ...]] = [(k,) for k in there]
         sets += [tuple(there)] if len(there) > 1 else []
@@ -380,13 +381,7 @@ class Check:
         inputs = self.what.inputs
         count = next(a.shape[0] for a in many if a is not None)
         at_once = [a if m is None else m for m, a in zip(many, inputs, strict=True)]
-        try:
-            value, pull = self._run(at_once)
-        except (IndexError, TypeError, ValueError) as error:
-            if isinstance(error, GradientError):
-                raise
-            text = f"fails with {name}: {error}. Leading axes broadcast (skip='leads')."
-            self._fail("leads", None, text)
+        value, pull = self._led(name, self._run, at_once)
         shape = value.shape[1:]
         if value.shape[:1] != (count,):
             text = f"with {name} the value must have a leading axis of {count}; got {value.shape}."
@@ -401,14 +396,22 @@ class Check:
             for j in range(2):
                 loop[j].append(back(dz[j, i]))
         flat = list(itertools.chain(*loop))
-        try:
-            grads = pull(dz)
-        except (IndexError, TypeError, ValueError) as error:
-            if isinstance(error, GradientError):
-                raise
-            text = f"the pullback fails with {name}: {error}."
-            self._fail("leads", None, text)
+        grads = self._led(name, pull, dz)
         self._against(name, grads, (2, count), flat)
+
+    def _led(self, name: str, function: Any, argument: Any) -> Any:
+        """Call on arrays with leads: what breaks there is a matter of leads."""
+        try:
+            return function(argument)
+        except GradientError:
+            raise
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            text = (
+                f"fails with {name}: {error}. Leading axes broadcast and are never "
+                f"summed (skip='leads' for a rule that does not promise that)."
+            )
+            self._fail("leads", None, text)
+            raise  # not reached
 
     def _against(self, name: str, grads: Any, lead: Any, loop: list[Any]) -> None:
         for k in self.what.active:
