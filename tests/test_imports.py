@@ -114,6 +114,7 @@ def test_import_loads_no_array_library_but_numpy() -> None:
         "optimizers",
         "schedules",
         "callbacks",
+        "testing",
         "serialization",
         "backends",
     ],
