@@ -35,6 +35,7 @@ LEVELS = [
     {"checkpoints"},
     {"fitting"},
     {"model"},
+    {"testing"},
     {"__init__"},
     {"__main__"},
 ]
@@ -45,6 +46,7 @@ MAY_KNOW_BACKENDS = {
     "inputs",
     "model",
     "serialization",
+    "testing",
     "__init__",
     "__main__",
 }
@@ -112,6 +114,7 @@ def test_import_loads_no_array_library_but_numpy() -> None:
         "optimizers",
         "schedules",
         "callbacks",
+        "testing",
         "serialization",
         "backends",
     ],
