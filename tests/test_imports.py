@@ -35,6 +35,7 @@ LEVELS = [
     {"checkpoints"},
     {"fitting"},
     {"model"},
+    {"testing"},
     {"__init__"},
     {"__main__"},
 ]
@@ -45,6 +46,7 @@ MAY_KNOW_BACKENDS = {
     "inputs",
     "model",
     "serialization",
+    "testing",
     "__init__",
     "__main__",
 }
