@@ -17,6 +17,7 @@ __all__ = [
     "FileError",
     "MissingFileError",
     "MissingLibraryError",
+    "GradientError",
     "NotBuiltError",
     "OutOfMemoryError",
     "ResumeError",
@@ -96,3 +97,34 @@ class DivergenceError(ChainruleError, ArithmeticError):
     def __init__(self, message: str, *, epochs: int = 0) -> None:
         super().__init__(message)
         self.epochs = epochs
+
+
+class GradientError(ChainruleError, AssertionError):
+    """A pullback is wrong: `chainrule.testing.check_gradients` says where.
+
+    Attributes
+    ----------
+    check : str
+        Which check failed: "shape", "dtype", "finite", "purity", "wrt", "differences",
+        "leads", "compiled" or "vacuous".
+    argument : str or None
+        The name of the argument or parameter whose gradient is wrong.
+    index : tuple of int or None
+        Its worst entry.
+    got, wanted : float or None
+        What the pullback gave for that entry, and what it should have been.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        check: str,
+        argument: str | None = None,
+        index: tuple[int, ...] | None = None,
+        got: float | None = None,
+        wanted: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.check, self.argument, self.index = check, argument, index
+        self.got, self.wanted = got, wanted

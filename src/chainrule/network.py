@@ -93,7 +93,11 @@ class Network:
 
     def unflatten(self, theta: Any, xp: Any) -> Params:
         """Return the tree of parameters: reshaped views of slices of theta."""
-        return _grow(self._tree, self.views(theta, xp))
+        return self.tree(self.views(theta, xp))
+
+    def tree(self, leaves: list[Any]) -> Params:
+        """Return the tree of parameters made of arrays in layout order."""
+        return _grow(self._tree, leaves)
 
     def views(self, theta: Any, xp: Any) -> list[Any]:
         """Return the parameters, as a list in layout order."""

@@ -2,4 +2,16 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from chainrule.errors import GradientError
+from chainrule.testing.gradients import ArgumentReport, GradientReport, check_gradients
+
+__all__ = [
+    "ArgumentReport",
+    "GradientError",
+    "GradientReport",
+    "check_gradients",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -161,7 +161,12 @@ _DENSE = {
     "dense, one row": RuleCase(rules.dense, (_DX[:1], _W, _B), ranks=(2, 2, 1)),
 }
 
-_BITS = _fixed(_RNG.integers(-(2**31), 2**31, size=(ROWS, 3)).astype(np.int32))
+# Spread evenly, so that every rate drops some elements and keeps some.
+_BITS = _fixed(
+    _RNG.permutation(np.linspace(-(2**31), 2**31 - 1, 3 * ROWS))
+    .astype(np.int32)
+    .reshape(ROWS, 3)
+)
 _DROPOUT = {
     f"dropout, {rate}": RuleCase(
         rules.dropout, (_DX,), (_BITS,), {"rate": rate}, ranks=(0, 0), rows=(0, 1)
