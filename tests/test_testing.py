@@ -148,6 +148,7 @@ def test_rejects_a_thousandth_too_much() -> None:
     assert isinstance(error, ChainruleError)
     assert (error.check, error.argument) == ("differences", "w")
     assert error.got is not None
+    assert error.wanted is not None
     assert error.got / error.wanted == pytest.approx(1.001, rel=1e-6)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from chainrule.errors import GradientError
-from chainrule.testing.gradients import ArgumentReport, GradientReport, check_gradients
+from chainrule.testing.agreement import Comparison, Difference, compare_backends
+from chainrule.testing.gradients import check_gradients
+from chainrule.testing.reports import ArgumentReport, GradientReport
 
 __all__ = [
     "ArgumentReport",
+    "Comparison",
+    "Difference",
     "GradientError",
     "GradientReport",
     "check_gradients",
+    "compare_backends",
 ]
 
 

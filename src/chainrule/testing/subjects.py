@@ -202,7 +202,8 @@ class _Network(Subject):
         return self.network.flatten_state(context.kept, np)
 
     def _context(self, backend: Any, dtype: str, *, train: bool) -> Context:
-        network, pieces = self.network, ()
+        network = self.network
+        pieces: Sequence[Any] = ()
         if network.state_size:
             state = backend.asarray(self._state, dtype)
             pieces = network.unflatten_state(state, backend.xp)

@@ -1,0 +1,429 @@
+"""Compare backends with one another: forward, gradient and training of one network."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule import _checks, backends, random
+from chainrule.context import Context
+from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.inference import Data
+from chainrule.layers import Layer, Sequential
+from chainrule.model import Model
+from chainrule.network import Network
+from chainrule.optimizers import Adam
+
+__all__ = ["TOLERANCES", "Comparison", "Difference", "compare_backends"]
+
+# dtype -> stage -> how far two backends may be apart, relative to the largest entry.
+TOLERANCES = {
+    "float32": {"forward": 1e-5, "gradient": 1e-4, "training": 1e-4},
+    "float64": {"forward": 1e-13, "gradient": 1e-11, "training": 1e-10},
+}
+# A gradient this far below the largest of all is rounding: nothing pulls there.
+FLAT = {"float32": 1e-5, "float64": 1e-13}
+PREDICTION = "prediction"
+
+
+class Difference(NamedTuple):
+    """How far two backends are apart in one array, relative to its largest entry.
+
+    `stage` is "forward", "gradient" or "training"; `where` names the layer, the parameter
+    or what was trained.
+    """
+
+    dtype: str
+    stage: str
+    where: str
+    pair: tuple[str, str]
+    difference: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is within its tolerance."""
+        return self.difference <= self.tolerance
+
+
+class Comparison:
+    """What `compare_backends` found: a table, one row for each array, a column a pair.
+
+    Attributes
+    ----------
+    differences : tuple of Difference
+        In the order of the computation.
+    backends : tuple of str
+        What was compared, the reference first.
+    missing : dict
+        Backend -> why it is not here; not compared, and not counted.
+    """
+
+    def __init__(
+        self,
+        differences: Sequence[Difference],
+        names: Sequence[str],
+        missing: dict[str, str],
+    ) -> None:
+        self.differences = tuple(differences)
+        self.backends = tuple(names)
+        self.missing = dict(missing)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every difference is within its tolerance."""
+        return all(d.ok for d in self.differences)
+
+    @property
+    def largest(self) -> Difference:
+        """The largest difference, of whatever dtype."""
+        return max(self.differences, key=lambda d: _order(d.difference))
+
+    @property
+    def worst(self) -> Difference:
+        """The largest difference in units of its tolerance: where to look first."""
+        return max(self.differences, key=lambda d: _order(d.difference / d.tolerance))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, ready for JSON."""
+        return {
+            "ok": self.ok,
+            "backends": list(self.backends),
+            "missing": dict(self.missing),
+            "largest": self._plain(self.largest),
+            "worst": self._plain(self.worst),
+            "differences": [self._plain(d) for d in self.differences],
+        }
+
+    @staticmethod
+    def _plain(d: Difference) -> dict[str, Any]:
+        return {**d._asdict(), "pair": list(d.pair), "ok": d.ok}
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        pairs = list(dict.fromkeys(d.pair for d in self.differences))
+        head = ["dtype", "stage", "where", *[f"{a} - {b}" for a, b in pairs], "allowed"]
+        rows: dict[Any, dict[Any, Difference]] = {}
+        for d in self.differences:
+            rows.setdefault((d.dtype, d.stage, d.where), {})[d.pair] = d
+        table = []
+        for key, found in rows.items():
+            cells = [
+                f"{found[p].difference:.1e}{'' if found[p].ok else ' !'}" for p in pairs
+            ]
+            table.append([*key, *cells, f"{found[pairs[0]].tolerance:.0e}"])
+        return head, table
+
+    def _verdict(self) -> list[str]:
+        d = self.worst
+        a, b = d.pair
+        first = (
+            f"{'the backends agree' if self.ok else 'THE BACKENDS DISAGREE'}: worst "
+            f"{d.difference:.1e} ({d.tolerance:.0e} allowed) between {a} and {b}, "
+            f"{d.dtype}, {d.stage}, {d.where}"
+        )
+        return [
+            first,
+            *(f"not here: {name}. {why}" for name, why in self.missing.items()),
+        ]
+
+    def __str__(self) -> str:
+        head, table = self._rows()
+        widths = [max(map(len, column)) for column in zip(head, *table, strict=True)]
+        lines = [
+            "  ".join(
+                c.ljust(w) if i < 3 else c.rjust(w)
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (head, *table)
+        ]
+        return "\n".join([*lines, *self._verdict()])
+
+    def _repr_html_(self) -> str:
+        head, table = self._rows()
+
+        def row(cells: Iterable[str], tag: str) -> str:
+            inside = "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells)
+            return f"<tr>{inside}</tr>"
+
+        body = "".join(row(cells, "td") for cells in table)
+        verdict = "<br>".join(html.escape(line) for line in self._verdict())
+        return (
+            f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
+            f"<p>{verdict}</p>"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.backends)}: {self._verdict()[0]}>"
+
+
+def compare_backends(
+    model: Any,
+    x: Any,
+    y: Any,
+    backends: Any = None,
+    *,
+    loss: Any = "squared_error",
+    optimizer: Any = Adam(),  # noqa: B008 - a frozen record
+    dtypes: Sequence[str] = ("float32", "float64"),
+    steps: int = 30,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Comparison:
+    """Run one network on several backends and say how far apart they are.
+
+    Parameters
+    ----------
+    model : Model, Layer or Network
+        A model brings its loss, optimizer, seed and, once built, its weights; it is left
+        as it is. For a layer or network they are the keywords.
+    x, y : arrays
+        What `Model.fit` takes.
+    backends : sequence of str, Backend or module, optional
+        None: all that are here. NumPy, where it is among them, is the reference.
+    loss, optimizer, seed
+        For a layer or network.
+    dtypes : sequence of str
+    steps : int
+        Training steps, at least; whole epochs are made.
+    batch_size : int
+
+    Returns
+    -------
+    Comparison
+        `ok`, `worst`, `largest`, `differences`; it prints as a table. A disagreement
+        raises nothing.
+
+    Raises
+    ------
+    ArgumentError, BackendError
+        If there are fewer than two backends, or one of those that were asked for is not
+        to be had.
+
+    Notes
+    -----
+    Per dtype: the output of each layer in a training pass; the gradient of the loss,
+    parameter by parameter; then a `fit`: the parameters, the loss of each epoch, and what
+    the trained network says. Where a parameter has no gradient (a bias before batch
+    norm), optimizers such as Adam turn rounding into steps. It is then left out of
+    "parameters", and the output of a training pass speaks for it; the prediction is left
+    out as well, since running means lag behind a bias that wanders. What is allowed
+    stands in `TOLERANCES`.
+    """
+    engines, missing = _engines(backends)
+    model = _model(model, loss, optimizer, seed)
+    steps = _checks.integer("steps", steps, 0)
+    batch_size = _checks.integer("batch_size", batch_size, 1)
+    found: list[Difference] = []
+    for dtype in (dtypes,) if isinstance(dtypes, str) else dtypes:
+        runs = {
+            name: _run(model, engine, dtype, x, y, steps, batch_size)
+            for name, engine in engines.items()
+        }
+        found += _compared(dtype, runs)
+    return Comparison(found, tuple(engines), missing)
+
+
+def _engines(given: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    missing: dict[str, str] = {}
+    if given is None:
+        here = backends.available()
+        given, missing = list(here), here.missing
+    elif isinstance(given, str) or not isinstance(given, Iterable):
+        given = (given,)
+    engines = [backends.get(one) for one in given]
+    engines.sort(key=lambda engine: engine.name != "numpy")
+    named: dict[str, Any] = {}
+    for engine in engines:
+        twice = sum(other.name == engine.name for other in engines) > 1
+        named[f"{engine.name} {engine.device}" if twice else engine.name] = engine
+    if len(named) < 2:
+        have = ", ".join(named) or "none"
+        msg = (
+            f"compare_backends needs at least two backends; got {have}. Install another, "
+            f"for example with: pip install 'chainrule[jax]'."
+        )
+        raise ArgumentError(msg)
+    return named, missing
+
+
+def _model(given: Any, loss: Any, optimizer: Any, seed: int) -> Model:
+    if isinstance(given, Model):
+        return given
+    if isinstance(given, Network):
+        given = given.layer
+    if not isinstance(given, Layer):
+        msg = (
+            f"compare_backends takes a model, a layer or a network; "
+            f"got {given!r} ({type(given).__name__})."
+        )
+        raise ArgumentTypeError(msg)
+    return Model(given, loss=loss, optimizer=optimizer, seed=seed)
+
+
+class _Found(NamedTuple):
+    """Host arrays of one backend: name -> array, by stage."""
+
+    forward: dict[str, Any]
+    gradient: dict[str, Any]
+    training: dict[str, Any]
+    parameters: dict[str, Any]
+
+
+def _run(
+    model: Model,
+    engine: Any,
+    dtype: str,
+    x: Any,
+    y: Any,
+    steps: int,
+    batch_size: int,
+) -> _Found:
+    # x's own array may belong to any library; each backend gets it from the host.
+    x, y = (backends.of(a).to_numpy(a) for a in (x, y))
+    x, y = np.asarray(x), np.asarray(y)
+    mine = Model(
+        model.network,
+        loss=model.loss,
+        optimizer=model.optimizer,
+        backend=engine,
+        dtype=dtype,
+        seed=model.seed,
+    ).build(tuple(x.shape[1:]))
+    if model.built:
+        mine.set_weights(model.get_weights())
+    network = mine._need()
+    with engine.scope(dtype):
+        data = mine._data(network, engine, x, y, None, "")
+        run = engine.compile(_build_pass, network, mine.loss)
+        key = random.step_keys(mine.seed, 0, 1, max(1, network.draws))[0]
+        outputs, value, grads = run(*mine._weights, data, engine.asarray(key, "int32"))
+        names = [name for name, _ in _parts(network.layer)]
+        forward = {
+            name: engine.to_numpy(z) for name, z in zip(names, outputs, strict=True)
+        }
+        forward["loss"] = engine.to_numpy(value)
+        gradient = {
+            e.name: engine.to_numpy(g)
+            for e, g in zip(network.entries, grads, strict=True)
+            if g is not None
+        }
+    if not steps or not gradient:
+        return _Found(forward, gradient, {}, {})
+    per_epoch = -(-x.shape[0] // batch_size)
+    epochs = -(-steps // per_epoch)
+    history = mine.fit(x, y, epochs=epochs, batch_size=batch_size, progress=False)
+    parameters = {
+        name: engine.to_numpy(a)
+        for name, a in mine.parameters.items()
+        if name in gradient
+    }
+    with engine.scope(dtype):
+        outputs, *_ = run(*mine._weights, data, engine.asarray(key, "int32"))
+        after = engine.to_numpy(outputs[-1])
+    training = {
+        f"loss of {epochs} epochs": np.asarray(history["loss"]),
+        "output of a training pass": after,
+        PREDICTION: np.asarray(mine.predict(x)),
+    }
+    return _Found(forward, gradient, training, parameters)
+
+
+def _parts(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Layers in the order in which they run, with their numbers."""
+    if not isinstance(layer, Sequential):
+        yield f"{prefix} {type(layer).__name__}".strip(), layer
+        return
+    for i, part in enumerate(layer.layers):
+        yield from _parts(part, f"{prefix}.{i}" if prefix else str(i))
+
+
+def _through(layer: Layer, params: Any, x: Any, context: Context) -> Iterator[Any]:
+    """Yield the outputs of `_parts`, one after the other."""
+    if not isinstance(layer, Sequential):
+        yield layer.forward(params, x, context)[0]
+        return
+    for part, p in zip(layer.layers, params, strict=True):
+        for z in _through(part, p, x, context):
+            yield z
+        x = z
+
+
+def _build_pass(backend: Any, network: Network, loss: Any) -> Any:
+    """Return a training pass: ``f(theta, state, data, key)`` -> outputs, loss, grads."""
+    xp = backend.xp
+
+    def run(theta: Any, state: Any, data: Data, key: Any) -> Any:
+        def context() -> Context:
+            pieces = network.unflatten_state(state, xp) if network.state_size else ()
+            return Context(xp, train=True, state=pieces, key=key)
+
+        params = network.unflatten(theta, xp)
+        outputs = list(_through(network.layer, params, data.x, context()))
+        z, pullback = network.forward(params, data.x, context())
+        value, pull = loss(z, data.t, data.weight, network.output_shape, xp=xp)
+        _, dparams = pullback(pull()[0], dx=False)
+        return outputs, value, network.pieces(dparams)
+
+    return run
+
+
+def _compared(dtype: str, runs: dict[str, _Found]) -> list[Difference]:
+    found = []
+    first = next(iter(runs.values()))
+    tops = {name: _top(g) for name, g in first.gradient.items()}
+    top = max(tops.values(), default=0.0)
+    # What is compared, and the least size that a difference refers to.
+    stages: list[tuple[str, str, Any, float]] = [
+        ("forward", name, lambda r, n=name: r.forward[n], 0.0) for name in first.forward
+    ]
+    stages += [
+        ("gradient", name, lambda r, n=name: r.gradient[n], 1e-2 * top)
+        for name in first.gradient
+    ]
+    pulled = [name for name, t in tops.items() if t > FLAT[dtype] * top]
+    if first.parameters and pulled:
+        left = len(tops) - len(pulled)
+        label = "parameters" + (f", {left} without a gradient left out" if left else "")
+        stages.append(
+            (
+                "training",
+                label,
+                lambda r: np.concatenate([np.ravel(r.parameters[n]) for n in pulled]),
+                0.0,
+            )
+        )
+    for name in first.training:
+        if name == PREDICTION and len(pulled) < len(tops):
+            continue
+        stages.append(("training", name, lambda r, n=name: r.training[n], 0.0))
+    for stage, name, read, least in stages:
+        for a, b in itertools.combinations(runs, 2):
+            gap = _gap(read(runs[a]), read(runs[b]), least)
+            allowed = TOLERANCES[dtype][stage]
+            found.append(Difference(dtype, stage, name, (a, b), gap, allowed))
+    return found
+
+
+def _order(number: float) -> float:
+    return np.inf if np.isnan(number) else number
+
+
+def _top(a: Any) -> float:
+    return float(np.max(np.abs(a), initial=0.0))
+
+
+def _gap(a: Any, b: Any, least: float = 0.0) -> float:
+    """Largest difference relative to the largest entry; nan differs from all but nan."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        return np.inf
+    apart = np.abs(a - b)[~((a == b) | (np.isnan(a) & np.isnan(b)))]
+    if not apart.size:
+        return 0.0
+    if not np.isfinite(apart).all():
+        return np.inf
+    return float(np.max(apart)) / (max(_top(a), least) or 1.0)

@@ -1,0 +1,498 @@
+"""What a pullback must hold, check by check."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, GradientError
+from chainrule.testing.differences import EPS, Slope, slope
+from chainrule.testing.reports import ArgumentReport, GradientReport
+from chainrule.testing.subjects import Subject
+
+__all__ = ["CHECKS", "Check", "build", "members", "near"]
+
+CHECKS = ("purity", "shape", "wrt", "differences", "leads", "dtype", "compiled")
+MEMBERS = 3
+MOST_REDRAWS = 10
+# Slopes below this, relative to the value itself, are rounding.
+FLAT = 1e-9
+# Entries that are looked at one by one to find the worst of a wrong gradient.
+MOST_ENTRIES = 2048
+# What two orders of the same sum may differ by, relative to the largest entry.
+ROUNDING = 1e-10
+
+
+class Check:
+    """The checks of one subject on one backend; each raises a `GradientError`, or says why
+    it was not made.
+    """
+
+    def __init__(
+        self, what: Subject, backend: Any, seed: int, directions: int, rtol: float
+    ) -> None:
+        self.what, self.backend = what, backend
+        self.directions, self.rtol = directions, rtol
+        self.rng = np.random.default_rng([seed, 2])
+        self.found: dict[int, ArgumentReport] = {}
+
+    def report(self, skip: tuple[str, ...]) -> GradientReport:
+        what, checks = self.what, {}
+        with self.backend.scope("float64"):
+            for name in ("purity", "shape", "wrt", "differences", "leads"):
+                checks[name] = self._one(name, skip)
+        with self.backend.scope("float32"):
+            checks["dtype"] = self._one("dtype", skip)
+        with self.backend.scope("float64"):
+            checks["compiled"] = self._one("compiled", skip)
+        arguments = tuple(
+            self.found.get(k)
+            or ArgumentReport(what.names[k], what.inputs[k].shape, 0, np.nan, 0, True)
+            for k in what.active
+        )
+        passive = (k for k in range(len(what.names)) if k not in what.active)
+        names = tuple(what.names[k] for k in passive if what.inputs[k] is not None)
+        return GradientReport(what.name, self.backend.name, arguments, names, checks)
+
+    def _one(self, name: str, skip: tuple[str, ...]) -> str:
+        if name in skip:
+            return "skipped"
+        return getattr(self, f"_{name}")() or "ok"
+
+    # Running the subject.
+
+    def _run(self, items: Sequence[Any], dtype: str = "float64") -> Any:
+        """Run on host arrays: ``(value, pull)``, both with host arrays outside."""
+        backend = self.backend
+        arrays = [self._there(a, dtype) for a in items]
+        value, pull = self._guarded(self.what.run, backend, arrays, dtype)
+        host = backend.to_numpy(value)
+
+        def pulled(dz: Any, wrt: Any = None) -> list[Any]:
+            there = self._there(dz, dtype)
+            grads = self._guarded(pull, there, wrt)
+            return [
+                None if g is None else np.array(backend.to_numpy(self._array(k, g)))
+                for k, g in enumerate(grads)
+            ]
+
+        return np.array(host), pulled
+
+    def _array(self, k: int, g: Any) -> Any:
+        if not hasattr(g, "shape"):
+            self._fail("shape", k, f"is a {type(g).__name__}, not an array")
+        return g
+
+    def _there(self, a: Any, dtype: str = "float64") -> Any:
+        """Put a host array on the backend: memory of its own, read-only if NumPy's."""
+        if a is None:
+            return None
+        a = a.astype(dtype) if a.dtype.kind == "f" else a
+        there = self.backend.copy(self.backend.asarray(a))
+        if isinstance(there, np.ndarray):
+            there.flags.writeable = False
+        return there
+
+    def _guarded(self, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except ValueError as error:
+            if "read-only" not in str(error) or isinstance(error, ArgumentError):
+                raise
+            msg = (
+                f"{self.what.name}: writes into an array that it was given: its inputs "
+                f"and the cotangent belong to the caller ({error})."
+            )
+            raise GradientError(msg, check="purity") from error
+
+    def _fail(self, check: str, k: int | None, text: str, **more: Any) -> None:
+        what = self.what
+        argument = None if k is None else what.names[k]
+        about = "" if k is None else f"the gradient of {what.label(k)} "
+        msg = f"{what.name}: {about}{text}"
+        raise GradientError(msg, check=check, argument=argument, **more)
+
+    def _cotangent(self, value: Any, *lead: int) -> Any:
+        return self.rng.normal(size=(*lead, *value.shape))
+
+    # The checks.
+
+    def _shape(self) -> None:
+        value, pull = self._run(self.what.inputs)
+        if not np.isfinite(value).all():
+            msg = f"{self.what.name}: the value is not finite at these inputs."
+            raise ArgumentError(msg)
+        self._dtypes(value, pull(self._cotangent(value)), "float64")
+
+    def _dtype(self) -> None:
+        value, pull = self._run(self.what.inputs, "float32")
+        self._dtypes(value, pull(self._cotangent(value)), "float32")
+
+    def _dtypes(self, value: Any, grads: Any, dtype: str) -> None:
+        what = self.what
+        if value.dtype != dtype:
+            text = f"inputs of {dtype} must give a value of {dtype}; got {value.dtype}."
+            self._fail("dtype", None, text)
+        for k in what.active:
+            g, shape = grads[k], what.inputs[k].shape
+            if g is None:
+                self._fail("shape", k, "is None though every gradient was asked for.")
+            if g.shape != shape:
+                text = f"must have the argument's shape {shape}; got {g.shape}."
+                self._fail("shape", k, text)
+            if g.dtype != dtype:
+                text = f"must have the argument's dtype {dtype}; got {g.dtype}."
+                self._fail("dtype", k, text)
+            if not np.isfinite(g).all():
+                index = _index(~np.isfinite(g))
+                at = self._entry(k, index)
+                text = f"is not finite: {g[index]} at {at}."
+                self._fail("finite", k, text, index=index, got=float(g[index]))
+
+    def _purity(self) -> None:
+        what, backend = self.what, self.backend
+        # With memory that can be written: what a rule writes is seen, and named.
+        arrays = [
+            None if a is None else backend.copy(backend.asarray(a)) for a in what.inputs
+        ]
+        value, pull = what.run(backend, arrays, "float64")
+        before = np.array(backend.to_numpy(value))
+        host = self._cotangent(before)
+        dz = backend.copy(backend.asarray(host))
+        first = [
+            None if g is None else self._array(k, g) for k, g in enumerate(pull(dz))
+        ]
+        kept: list[Any] = [
+            None if g is None else np.array(backend.to_numpy(g)) for g in first
+        ]
+        pull(backend.copy(backend.asarray(self._cotangent(before))))
+        later = [None if g is None else np.array(backend.to_numpy(g)) for g in first]
+        again = pull(dz)
+        for k, a in enumerate(what.inputs):
+            if a is not None and not _same(a, backend.to_numpy(arrays[k])):
+                text = f"writes into {what.label(k)}; inputs belong to the caller."
+                self._fail("purity", None, text)
+        if not _same(host, backend.to_numpy(dz)):
+            self._fail("purity", None, "the pullback writes into its cotangent.")
+        if not _same(before, backend.to_numpy(value)):
+            self._fail("purity", None, "the pullback writes into the value.")
+        for k, want in enumerate(kept):
+            if want is None:
+                continue
+            old: Any = later[k]
+            new: Any = np.asarray(backend.to_numpy(again[k]))
+            for got, when in ((old, "another call"), (new, "a second call")):
+                if not _same(want, got):
+                    index = _index(want != got) if want.shape == got.shape else ()
+                    text = (
+                        f"is not the same after {when} of the pullback: at "
+                        f"{self._entry(k, index)} {want[index]!r}, then "
+                        f"{got[index]!r}. A pullback keeps no state."
+                    )
+                    self._fail("purity", k, text, index=index)
+        value, pull = self._run(what.inputs)  # read-only, where it can be
+        pull(host)
+
+    def _wrt(self) -> str | None:
+        what = self.what
+        if what.subsets is None:
+            return "not offered"
+        value, pull = self._run(what.inputs)
+        dz = self._cotangent(value)
+        every = pull(dz)
+        for wrt in what.subsets:
+            asked = ", ".join(what.names[k] for k in wrt) or "nothing"
+            for k, g in enumerate(pull(dz, wrt)):
+                if k in wrt and (g is None or not near(g, every[k])):
+                    self._fail("wrt", k, f"is another one where wrt asks for {asked}.")
+                if k not in wrt and g is not None:
+                    text = f"must be None where wrt asks for {asked}: wrt is ignored."
+                    self._fail("wrt", k, text)
+        return None
+
+    def _differences(self) -> None:
+        what = self.what
+        for k in what.active:
+            self.found[k] = self._argument(k, list(what.inputs))
+        if all(a.flat for a in self.found.values()):
+            names = ", ".join(what.names[k] for k in what.active)
+            text = (
+                f"every slope and every gradient of {names} is 0, so nothing was "
+                f"tested; choose other inputs."
+            )
+            self._fail("vacuous", None, text)
+        first = what.inputs[what.rows[0]] if what.rows else None
+        if first is not None and first.ndim > 1 and first.shape[0] == 1:
+            self._more_rows()
+
+    def _more_rows(self) -> None:
+        """One row proves nothing about sums over rows: try three."""
+        what = self.what
+        grown = list(what.inputs)
+        for k in what.rows:
+            a = grown[k]
+            grown[k] = np.concatenate([a, a, a])
+            if k in what.active:
+                grown[k] = grown[k] + 0.1 * self.rng.normal(size=grown[k].shape)
+        try:
+            value, pull = self._run(grown)
+        except (TypeError, ValueError):
+            return  # the first axis is no batch
+        grads = pull(self._cotangent(value))
+        if all(grads[k].shape == grown[k].shape for k in what.active):
+            for k in what.active:
+                self._argument(k, list(grown), " with three rows")
+
+    def _argument(self, k: int, items: list[Any], where: str = "") -> ArgumentReport:
+        """Compare one argument's gradient with slopes along random directions."""
+        worst, redraws, flat, made = 0.0, 0, True, 0
+        size = items[k].size
+        if not size:
+            name = self.what.names[k]
+            return ArgumentReport(name, items[k].shape, 0, 0.0, 0, True)
+        while made < self.directions:
+            value, pull = self._run(items)
+            dz = self._cotangent(value)
+            g = pull(dz)[k]
+            v = self.rng.normal(size=items[k].shape)
+            got = float(np.sum(g * v))
+            want, norm, scale, fine = self._slope(k, items, dz, v, g, got)
+            if not fine:
+                redraws += 1
+                if redraws > MOST_REDRAWS:
+                    text = (
+                        f"cannot be checked{where}: after {redraws} draws no difference "
+                        f"quotient converges (slope {want.value:g} ± {want.error:.1e}, "
+                        f"pullback {got:g}). The value is not differentiable there, or "
+                        f"not a function of its arguments alone."
+                    )
+                    self._fail("differences", k, text)
+                spread = 1e-2 * _size(items[k])
+                items[k] = items[k] + spread * self.rng.normal(size=items[k].shape)
+                continue
+            gap = abs(got - want.value)
+            if not gap <= self.rtol * norm + 2.0 * want.error:
+                self._wrong(k, items, dz, g, Slope(want.value, gap), got, where)
+            if norm > FLAT * scale:
+                flat, worst = False, max(worst, gap / norm)
+            made += 1
+        name = self.what.names[k]
+        return ArgumentReport(name, items[k].shape, made, worst, redraws, flat)
+
+    def _slope(
+        self, k: int, items: list[Any], dz: Any, v: Any, g: Any, got: float
+    ) -> tuple[Slope, float, float, bool]:
+        """Slope along v; norms of slopes and of the value; whether it converged."""
+        unit = _size(items[k])
+        rows = list(items)
+
+        def f(h: float) -> Any:
+            rows[k] = items[k] + (h * unit) * v
+            return self._run(rows)[0]
+
+        scale = float(np.sum(np.abs(dz * f(0.0)))) / unit
+        length = float(np.linalg.norm(g)) * float(np.linalg.norm(v)) / np.sqrt(v.size)
+
+        def norm(s: Slope) -> float:
+            return float(max(abs(got), abs(s.value), length))
+
+        def within(s: Slope, share: float) -> bool:
+            return s.error <= share * self.rtol * norm(s)
+
+        wobble = float(np.sum(np.abs(g * items[k])))
+        s = slope(
+            f,
+            dz,
+            wobble=wobble,
+            enough=lambda s: within(Slope(s[0] / unit, s[1] / unit), 0.01),
+        )
+        s = Slope(s.value / unit, s.error / unit)
+        fine = within(s, 0.1) or s.error <= 1e-2 * self.rtol * scale
+        return s, norm(s), scale, fine
+
+    def _wrong(
+        self,
+        k: int,
+        items: list[Any],
+        dz: Any,
+        g: Any,
+        along: Slope,
+        got: float,
+        where: str,
+    ) -> None:
+        """Find the worst entry of a wrong gradient, and raise."""
+        size = g.size
+        some = np.arange(size)
+        if size > MOST_ENTRIES:
+            largest = np.argsort(-np.abs(g), axis=None)[: MOST_ENTRIES // 2]
+            some = self.rng.choice(size, MOST_ENTRIES // 2, replace=False)
+            some = np.unique(np.concatenate([largest, some]))
+        worst: tuple[float, int, float] = (-1.0, 0, 0.0)
+        for i in some:
+            v = np.zeros(size)
+            v[i] = 1.0
+            one = float(np.ravel(g)[i])
+            want, *_ = self._slope(k, items, dz, v.reshape(g.shape), g, one)
+            gap = abs(one - want.value) - want.error
+            if gap > worst[0]:
+                worst = (gap, int(i), want.value)
+        _, i, wanted = worst
+        index = tuple(int(n) for n in np.unravel_index(i, g.shape))
+        mine = float(g[index])
+        of = "" if len(some) == size else f" of the {len(some)} looked at"
+        text = (
+            f"disagrees with central differences{where}. Worst entry{of}: "
+            f"{self._entry(k, index)}, pullback {mine:.12g}, differences {wanted:.12g}. "
+            f"Along a random direction: pullback {got:.12g}, differences "
+            f"{along.value:.12g}."
+        )
+        self._fail("differences", k, text, index=index, got=mine, wanted=wanted)
+
+    def _leads(self) -> None:
+        what = self.what
+        value, pull = self._run(what.inputs)
+        dz = self._cotangent(value, 2)
+        loop = [pull(dz[j]) for j in range(2)]
+        self._against("an axis on the cotangent", pull(dz), (2,), loop)
+        there = [k for k, a in enumerate(what.inputs) if a is not None]
+        sets: list[tuple[int, ...]] = [(k,) for k in there]
+        sets += [tuple(there)] if len(there) > 1 else []
+        sets += [what.active] if 1 < len(what.active) < len(there) else []
+        for some in dict.fromkeys(sets):
+            many: list[Any] = [
+                members(a) if k in some else None for k, a in enumerate(what.inputs)
+            ]
+            names = ", ".join(what.names[k] for k in some)
+            self._loop(f"an axis of members on {names}", many)
+        if what.rows:
+            many = [
+                what.inputs[k][:, None] if k in what.rows else None
+                for k in range(len(what.inputs))
+            ]
+            if many[what.rows[0]].shape[0]:
+                self._loop("samples moved to an axis of their own", many)
+
+    def _loop(self, name: str, many: list[Any]) -> None:
+        """Run with leads at once, and in a loop over them."""
+        inputs = self.what.inputs
+        count = next(a.shape[0] for a in many if a is not None)
+        at_once = [a if m is None else m for m, a in zip(many, inputs, strict=True)]
+        try:
+            value, pull = self._run(at_once)
+        except (IndexError, TypeError, ValueError) as error:
+            if isinstance(error, GradientError):
+                raise
+            text = f"fails with {name}: {error}. Leading axes broadcast (skip='leads')."
+            self._fail("leads", None, text)
+        shape = value.shape[1:]
+        if value.shape[:1] != (count,):
+            text = f"with {name} the value must have a leading axis of {count}; got {value.shape}."
+            self._fail("leads", None, text)
+        dz = self.rng.normal(size=(2, count, *shape))
+        loop: list[list[Any]] = [[], []]
+        for i in range(count):
+            one = [a if m is None else m[i] for m, a in zip(many, inputs, strict=True)]
+            alone, back = self._run(one)
+            if alone.shape != shape or not near(value[i], alone):
+                self._fail("leads", None, f"with {name} the value is not the loop's.")
+            for j in range(2):
+                loop[j].append(back(dz[j, i]))
+        flat = list(itertools.chain(*loop))
+        try:
+            grads = pull(dz)
+        except (IndexError, TypeError, ValueError) as error:
+            if isinstance(error, GradientError):
+                raise
+            text = f"the pullback fails with {name}: {error}."
+            self._fail("leads", None, text)
+        self._against(name, grads, (2, count), flat)
+
+    def _against(self, name: str, grads: Any, lead: Any, loop: list[Any]) -> None:
+        for k in self.what.active:
+            wanted = np.stack([one[k] for one in loop])
+            wanted = wanted.reshape(*lead, *wanted.shape[1:])
+            g = grads[k]
+            if g is None or g.shape != wanted.shape:
+                shape = None if g is None else g.shape
+                text = (
+                    f"must have the shape {wanted.shape} with {name}; got {shape}. "
+                    f"Leading axes are never summed."
+                )
+                self._fail("leads", k, text)
+            if not near(g, wanted):
+                index = _index(-np.abs(g - wanted), largest=False)
+                text = (
+                    f"is not what a loop over {name} gives: {g[index]:.12g} at "
+                    f"{self._entry(k, index)}, the loop {wanted[index]:.12g}."
+                )
+                got, want = float(g[index]), float(wanted[index])
+                self._fail("leads", k, text, index=index, got=got, wanted=want)
+
+    def _compiled(self) -> str | None:
+        backend, what = self.backend, self.what
+        if not backend.pads:
+            return "not compiled"
+        value, pull = self._run(what.inputs)
+        dz = self._cotangent(value)
+        eager = pull(dz)
+        there = [k for k, a in enumerate(what.inputs) if a is not None]
+        run = backend.compile(build, what, tuple(there))
+        arrays = [self._there(what.inputs[k]) for k in there]
+        z, grads = run(arrays, self._there(dz))
+        if not near(backend.to_numpy(z), value):
+            self._fail("compiled", None, "the compiled value is another one.")
+        for k in what.active:
+            if not near(backend.to_numpy(grads[k]), eager[k]):
+                self._fail("compiled", k, "is another one when it is compiled.")
+        return None
+
+    def _entry(self, k: int, index: tuple[int, ...]) -> str:
+        return f"{self.what.names[k]}[{', '.join(map(str, index))}]"
+
+
+def build(backend: Any, what: Subject, there: tuple[int, ...]) -> Any:
+    def run(arrays: Any, dz: Any) -> Any:
+        items: list[Any] = [None] * len(what.inputs)
+        for k, a in zip(there, arrays, strict=True):
+            items[k] = a
+        value, pull = what.run(backend, items, "float64")
+        return value, pull(dz)
+
+    return run
+
+
+def _size(a: Any) -> float:
+    """Root mean square of an argument: the unit of its steps."""
+    return max(float(np.sqrt(np.mean(a * a))), 1e-3)
+
+
+def _same(a: Any, b: Any) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
+
+
+def near(got: Any, wanted: Any) -> bool:
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    if got.shape != wanted.shape:
+        return False
+    if not wanted.size:
+        return True
+    bound = ROUNDING * float(np.max(np.abs(wanted))) + 1e3 * EPS
+    return bool(np.max(np.abs(got - wanted)) <= bound)
+
+
+def _index(a: Any, *, largest: bool = True) -> tuple[int, ...]:
+    """Index of the largest (or smallest) entry."""
+    where = np.argmax(a) if largest else np.argmin(a)
+    return tuple(int(n) for n in np.unravel_index(where, a.shape))
+
+
+def members(a: Any) -> Any:
+    """Members of an ensemble: the same entries in other places, so that all are valid."""
+    if not a.ndim:
+        return np.stack([a] * MEMBERS)
+    axis = next((i for i, n in enumerate(a.shape) if n > 1), 0)
+    return np.stack([np.roll(a, i, axis=axis) for i in range(MEMBERS)])
