@@ -11,6 +11,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from chainrule import (
     backends,
     callbacks,
@@ -34,6 +37,7 @@ from chainrule.errors import (
     DivergenceError,
     FileError,
     MissingFileError,
+    GradientError,
     NotBuiltError,
     OutOfMemoryError,
     ResumeError,
@@ -114,6 +118,7 @@ __all__ = [
     "FileError",
     "Flatten",
     "GELUTanh",
+    "GradientError",
     "HardSiLU",
     "HardSigmoid",
     "HardTanh",
@@ -155,7 +160,16 @@ __all__ = [
     "rules",
     "schedules",
     "serialization",
+    "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for: training does not need it.
+    if name == "testing":
+        return importlib.import_module("chainrule.testing")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

@@ -135,7 +135,9 @@ class Backend:
         """Return host data (NumPy), or an array of this library, as an array here."""
         kind = None if dtype is None else getattr(self.xp, dtype)
         if isinstance(a, np.ndarray):
-            a = np.ascontiguousarray(a if dtype is None else a.astype(dtype))
+            a = np.asarray(
+                a, dtype=dtype, order="C"
+            )  # keeps 0-d, as ascontiguous does not
             return self.xp.asarray(a, dtype=kind)
         if not self.owns(a):
             return self.asarray(self.to_numpy(a), dtype)

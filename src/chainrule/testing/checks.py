@@ -27,8 +27,9 @@ ROUNDING = 1e-10
 
 
 class Check:
-    """The checks of one subject on one backend; each raises a `GradientError`, or says why
-    it was not made.
+    """The checks of one subject on one backend.
+
+    Each raises a `GradientError`, or returns why it was not made.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Check:
         self.found: dict[int, ArgumentReport] = {}
 
     def report(self, skip: tuple[str, ...]) -> GradientReport:
+        """Make all checks but those to `skip`."""
         what, checks = self.what, {}
         with self.backend.scope("float64"):
             for name in ("purity", "shape", "wrt", "differences", "leads"):
@@ -90,7 +92,7 @@ class Check:
         """Put a host array on the backend: memory of its own, read-only if NumPy's."""
         if a is None:
             return None
-        a = a.astype(dtype) if a.dtype.kind == "f" else a
+        a = np.asarray(a, dtype=dtype if a.dtype.kind == "f" else None)
         there = self.backend.copy(self.backend.asarray(a))
         if isinstance(there, np.ndarray):
             there.flags.writeable = False
@@ -116,7 +118,7 @@ class Check:
         raise GradientError(msg, check=check, argument=argument, **more)
 
     def _cotangent(self, value: Any, *lead: int) -> Any:
-        return self.rng.normal(size=(*lead, *value.shape))
+        return np.asarray(self.rng.normal(size=(*lead, *value.shape)))
 
     # The checks.
 
@@ -439,7 +441,7 @@ class Check:
         dz = self._cotangent(value)
         eager = pull(dz)
         there = [k for k, a in enumerate(what.inputs) if a is not None]
-        run = backend.compile(build, what, tuple(there))
+        run = backend.compile(build, what, tuple(there), "float64")
         arrays = [self._there(what.inputs[k]) for k in there]
         z, grads = run(arrays, self._there(dz))
         if not near(backend.to_numpy(z), value):
@@ -453,12 +455,14 @@ class Check:
         return f"{self.what.names[k]}[{', '.join(map(str, index))}]"
 
 
-def build(backend: Any, what: Subject, there: tuple[int, ...]) -> Any:
+def build(backend: Any, what: Subject, there: tuple[int, ...], dtype: str) -> Any:
+    """Return ``f(arrays, dz) -> (value, gradients)``; `there` numbers the arrays."""
+
     def run(arrays: Any, dz: Any) -> Any:
         items: list[Any] = [None] * len(what.inputs)
         for k, a in zip(there, arrays, strict=True):
             items[k] = a
-        value, pull = what.run(backend, items, "float64")
+        value, pull = what.run(backend, items, dtype)
         return value, pull(dz)
 
     return run
@@ -474,13 +478,14 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
-def near(got: Any, wanted: Any) -> bool:
+def near(got: Any, wanted: Any, share: float = ROUNDING) -> bool:
+    """Whether two arrays differ by less than a share of the largest entry."""
     got, wanted = np.asarray(got), np.asarray(wanted)
     if got.shape != wanted.shape:
         return False
     if not wanted.size:
         return True
-    bound = ROUNDING * float(np.max(np.abs(wanted))) + 1e3 * EPS
+    bound = share * float(np.max(np.abs(wanted))) + 1e3 * EPS
     return bool(np.max(np.abs(got - wanted)) <= bound)
 
 
