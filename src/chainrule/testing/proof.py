@@ -230,12 +230,12 @@ def _pulled(kind: str, name: str, target: Any, inputs: Any, **options: Any) -> T
 
 
 def _agreement(what: Subject, engine: Any, numpy: Any) -> None:
-    """Compare value and gradients with NumPy's: both dtypes, and with leading axes."""
+    """Compare value and gradients with NumPy's: with leading axes, and in float32."""
     there = tuple(k for k, a in enumerate(what.inputs) if a is not None)
     plain = [what.inputs[k] for k in there]
     many = [members(a) for a in plain]
+    # The first of the members is the plain input.
     for dtype, items, lead in (
-        ("float64", plain, ()),
         ("float64", many, (2,)),
         ("float32", plain, ()),
     ):
