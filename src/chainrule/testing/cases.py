@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import layers, losses, optimizers, rules, schedules
+from chainrule import layers, losses, optimizers, rules, schedules, second_order
 from chainrule._typing import Shape
 from chainrule.layers import Layer
 from chainrule.losses import Loss
@@ -368,6 +368,8 @@ OPTIMIZERS: dict[str, Any] = {
     "Adagrad": optimizers.Adagrad(1e-1),
     "NAdam": optimizers.NAdam(1e-2),
     "Lion": optimizers.Lion(1e-3, weight_decay=1e-2),
+    "LBFGS": second_order.LBFGS(),
+    "LevenbergMarquardt": second_order.LevenbergMarquardt(),
 }
 
 
@@ -400,7 +402,8 @@ def unlisted() -> dict[str, list[str]]:
             {type(case.loss).__name__ for case in LOSSES.values()},
         ),
         "optimizers": (
-            classes(optimizers, Optimizer, ProblemOptimizer),
+            classes(optimizers, Optimizer, ProblemOptimizer)
+            | classes(second_order, ProblemOptimizer),
             {type(optimizer).__name__ for optimizer in OPTIMIZERS.values()},
         ),
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule import backends, layers, random
-from chainrule.errors import GradientError
+from chainrule.errors import GradientError, MissingLibraryError
 from chainrule.model import Model
 from chainrule.testing import cases
 from chainrule.testing.checks import CHECKS, build, members, near
@@ -50,6 +50,11 @@ class Result(NamedTuple):
     difference: float
 
     @property
+    def made(self) -> int:
+        """How many checks were made and hold."""
+        return sum(v == "ok" for v in self.checks.values())
+
+    @property
     def cell(self) -> str:
         """One letter for each check made, "-" for one not made, "!" for a failed one."""
         marks = {"ok": "", "failed": "!"}
@@ -79,7 +84,7 @@ class Proof:
     def ok(self) -> bool:
         """Whether something was checked, and nothing fell short."""
         return (
-            bool(self.results)
+            any(r.made for r in self.results)
             and not self.unlisted
             and all(r.failure is None for r in self.results)
         )
@@ -123,8 +128,9 @@ class Proof:
     def _counts(self, columns: list[str]) -> Iterator[str]:
         for name in columns:
             mine = [r for r in self.results if r.backend == name]
+            mine = [r for r in mine if r.made or r.failure is not None]
             good = [r for r in mine if r.failure is None]
-            made = sum(v == "ok" for r in good for v in r.checks.values())
+            made = sum(r.made for r in good)
             worst = max((r.difference for r in good), default=0.0)
             yield (
                 f"{name}: {len(good)} of {len(mine)} hold, {made} checks, differences of "
@@ -365,6 +371,9 @@ def prove(task: Task, name: str, engine: Any, *, thorough: bool = False) -> Resu
     try:
         with _strictness(engine):
             checks, difference = task.run(engine, skip)
+    except MissingLibraryError as error:
+        checks = {"agreement": str(error)}
+        return Result(task.kind, task.name, name, checks, None, 0.0)
     except GradientError as error:
         check = {"finite": "shape", "vacuous": "differences"}.get(
             error.check, error.check
