@@ -7,8 +7,18 @@ from typing import Any
 
 import array_api_strict
 import pytest
+from hypothesis import Phase, settings
 
 from support import FLAGS, LIBRARIES, Library, library
+
+# Where a failure is enough: nobody reads the smallest example of a mutant.
+settings.register_profile(
+    "mutants",
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,14 @@ STRICT_DEVICE = array_api_strict.Device("device1")
 PROMISED = set(filter(None, os.environ.get("CHAINRULE_PROMISED", "numpy").split(",")))
 
 
+# Tests may be narrowed to some libraries, to be quick.
+ONLY = set(filter(None, os.environ.get("CHAINRULE_ONLY", "").split(",")))
+
+
 def here(name: str) -> bool:
-    """Whether a library can be imported; a promised one must."""
+    """Whether a library is tested here: it can be imported; a promised one must."""
+    if ONLY and name not in ONLY:
+        return False
     found = importlib.util.find_spec(name) is not None
     assert found or name not in PROMISED, f"{name} was promised, and is not installed"
     return found
@@ -71,7 +77,8 @@ def library(name: str) -> Library:
     return Library(name, Namespace(compat))
 
 
-LIBRARIES = ["numpy", "strict", *[name for name in ("jax", "torch") if here(name)]]
+LIBRARIES = [n for n in ("numpy", "strict") if not ONLY or n in ONLY]
+LIBRARIES += [name for name in ("jax", "torch") if here(name)]
 
 
 def backend(name: str) -> dict[str, Any]:
