@@ -21,6 +21,7 @@ import tempfile
 import time
 import tomllib
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 from mutate import Mutant, mutants
@@ -59,8 +60,11 @@ def _trial(copy: str, tests: list[str], environment: dict[str, str]) -> None:
     sys.path.insert(0, copy)
     import pytest
 
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no"]
-    status = pytest.main([*options, "--hypothesis-profile=mutants", *tests])
+    options = ["-x", "-q", "--tb=no", "--hypothesis-profile=mutants"]
+    options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    # Hypothesis is loaded before pytest could rewrite its assertions: no matter.
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    status = pytest.main([*options, *tests])
     os._exit(int(status))
 
 
@@ -74,7 +78,7 @@ class Trials:
         compileall.compile_dir(
             str(self.copy),
             quiet=1,
-            invalidation_mode=compileall.PycInvalidationMode.CHECKED_HASH,
+            invalidation_mode=PycInvalidationMode.CHECKED_HASH,
         )
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([*WARM, *WARM_TOO])
