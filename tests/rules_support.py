@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.namespace import Namespace
+from chainrule.testing.cases import RULES
+from chainrule.testing.cases import RuleCase as Case
 
 from support import Library, here
 
@@ -23,18 +25,9 @@ EXTREMES = [
 ]
 
 
-class Case(NamedTuple):
-    """A rule, the arguments that have gradients, those that are data, and options."""
-
-    rule: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    data: tuple[Any, ...] = ()
-    options: dict[str, Any] = {}  # noqa: RUF012 - never written
-
-    @property
-    def name(self) -> str:
-        """The rule's name."""
-        return str(self.rule.__name__)
+def cases(module: Any) -> dict[str, Case]:
+    """Return the registry's cases of the rules of one file."""
+    return {name: case for name, case in RULES.items() if case.name in module.__all__}
 
 
 def call(case: Case, lib: Library, items: Any = None) -> Any:

@@ -183,9 +183,7 @@ def _replacements(node: ast.AST) -> Iterator[Any]:
         case ast.Compare(left, ops, rights):
             for i, op in enumerate(ops):
                 for other in COMPARISONS[type(op)]:
-                    yield ast.Compare(
-                        left, [*ops[:i], other(), *ops[i + 1 :]], rights
-                    )
+                    yield ast.Compare(left, [*ops[:i], other(), *ops[i + 1 :]], rights)
         case ast.BoolOp(op, values):
             yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
         case ast.IfExp(test, body, orelse) if not _is_reversible(test):

@@ -22,19 +22,14 @@ from rules_support import (
     Case,
     RuleChecks,
     call,
+    cases,
     finite,
     floats,
     pull,
 )
 from support import Library
 
-X = np.random.default_rng(0).normal(scale=2.0, size=(5, 4))
-CASES = {
-    **{name: Case(getattr(rules, name), (X,)) for name in activations.__all__},
-    "leaky_relu, slope": Case(rules.leaky_relu, (X,), options={"slope": 0.3}),
-    "elu, alpha": Case(rules.elu, (X,), options={"alpha": 0.7}),
-    "celu, alpha": Case(rules.celu, (X,), options={"alpha": 1.7}),
-}
+CASES = cases(activations)
 BOUNDED = sorted(set(activations.__all__) - {"exp"})
 ROWWISE = {"softmax", "log_softmax"}
 

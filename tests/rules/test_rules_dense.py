@@ -13,16 +13,13 @@ from hypothesis import strategies as st
 
 from chainrule import rules
 from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.testing.cases import RULES
 
 from rules_support import DTYPES, SHAPES, Case, WrtChecks, close, finite, floats
 
 RNG = np.random.default_rng(0)
 X, W, B = (RNG.normal(size=shape) for shape in ((5, 3), (4, 3), (4,)))
-CASES = {
-    "dense": Case(rules.dense, (X, W, B)),
-    "dense, no bias": Case(rules.dense, (X, W)),
-    "dense, one row": Case(rules.dense, (X[:1], W, B)),
-}
+CASES = {n: case for n, case in RULES.items() if case.rule is rules.dense}
 
 
 @pytest.fixture(params=CASES)

@@ -23,6 +23,7 @@ from rules_support import (
     Case,
     RuleChecks,
     call,
+    cases,
     cast,
     close,
     finite,
@@ -31,42 +32,11 @@ from rules_support import (
 )
 from support import Library
 
-RNG = np.random.default_rng(0)
-Z, T = RNG.normal(scale=2.0, size=(2, 5, 3))
-COUNTS = RNG.integers(0, 5, size=(5, 3)).astype(float)
-CHANCES = RNG.uniform(0.0, 0.8, size=(5, 3))
-LABELS = np.array([0, 2, 1, 1, 0], dtype=np.int32)
+CASES = cases(losses)
+TARGETS = {name: CASES[name].data[0] for name in losses.__all__}
+((Z,), (T, WEIGHT)) = CASES["squared_error, weighted"][1:3]
+LABELS = TARGETS["cross_entropy"]
 HOT = np.eye(3)[LABELS]
-SOFT = 0.7 * HOT + 0.1
-WEIGHT = np.array([0.5, 2.0, 0.0, 1.0, 3.0])
-TARGETS = {
-    "squared_error": T,
-    "absolute_error": T,
-    "huber": T,
-    "quantile": T,
-    "poisson": COUNTS,
-    "binary_cross_entropy": CHANCES,
-    "cross_entropy": LABELS,
-}
-OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "huber": (T, {"delta": 0.8}),
-    "quantile": (T, {"q": 0.2}),
-    "binary_cross_entropy": (
-        CHANCES,
-        {"class_weight": (0.5, 3.0), "label_smoothing": 0.2},
-    ),
-    "cross_entropy": (SOFT, {"class_weight": (0.5, 3.0, 1.0), "label_smoothing": 0.2}),
-}
-CASES: dict[str, Case] = {}
-for _weight, _more in ((None, ""), (WEIGHT, ", weighted")):
-    for _name, _t in TARGETS.items():
-        CASES[_name + _more] = Case(getattr(rules, _name), (Z,), (_t, _weight))
-    for _name, (_t, _options) in OPTIONS.items():
-        _rule = getattr(rules, _name)
-        CASES[f"{_name}, options{_more}"] = Case(_rule, (Z,), (_t, _weight), _options)
-CASES["cross_entropy, labels, options, weighted"] = CASES[
-    "cross_entropy, options, weighted"
-]._replace(data=(LABELS, WEIGHT))
 
 
 @pytest.fixture(params=CASES)

@@ -12,23 +12,15 @@ from hypothesis import strategies as st
 
 from chainrule import rules
 from chainrule.errors import ArgumentTypeError
+from chainrule.rules import normalization
 
-from rules_support import DTYPES, SHAPES, Case, WrtChecks, close, finite, floats
+from rules_support import DTYPES, SHAPES, Case, WrtChecks, cases, close, finite, floats
 from support import Library
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(1.0, 2.0, size=(5, 3))
-GAIN, SHIFT, MEAN = RNG.normal(size=(3, 3))
-VAR = RNG.uniform(0.5, 2.0, size=3)
-GIVEN = {
-    "layer_norm": (X, GAIN, SHIFT),
-    "batch_norm": (X, GAIN, SHIFT),
-    "batch_norm_inference": (X, GAIN, SHIFT, MEAN, VAR),
-}
-CASES = {name: Case(getattr(rules, name), given) for name, given in GIVEN.items()} | {
-    f"{name}, eps": Case(getattr(rules, name), given, options={"eps": 0.1})
-    for name, given in GIVEN.items()
-}
+CASES = cases(normalization)
+GIVEN = {name: CASES[name].arguments for name in normalization.__all__}
+X, GAIN, SHIFT, MEAN, VAR = GIVEN["batch_norm_inference"]
 
 
 @pytest.fixture(params=CASES)
