@@ -40,10 +40,12 @@ def test_threefry_known_answers(
 ) -> None:
     """Known-answer vectors of Random123: threefry2x32, 20 rounds."""
     c0, c1 = (lib.array(_words(c)) for c in counter)
-    got = random.threefry(lib.array(_words(*key)), (c0, c1), xp=lib.xp)
-    np.testing.assert_array_equal(
-        np.concatenate([lib.host(x) for x in got]), _words(*want)
-    )
+    # The namespace is the key's, unless it is said.
+    for said in ({"xp": lib.xp}, {}):
+        got = random.threefry(lib.array(_words(*key)), (c0, c1), **said)
+        np.testing.assert_array_equal(
+            np.concatenate([lib.host(x) for x in got]), _words(*want)
+        )
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 1), (5, 7), (64, 32), (0, 3)])

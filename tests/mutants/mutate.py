@@ -73,21 +73,18 @@ class Mutant(NamedTuple):
     path: str  # within the package
     line: int
     where: str  # the function, with its classes
-    text: str  # the line as it was
-    before: str
+    before: str  # the lines that it changes, joined
     after: str
     source: str  # the whole file, changed
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
+    def key(self) -> tuple[str, str, str, str]:
         """What stays the same when other lines move."""
-        return self.path, self.where, self.text, self.before, self.after
+        return self.path, self.where, self.before, self.after
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}:{self.line} in {self.where or 'the module'}: "
-            f"`{self.before}` -> `{self.after}`"
-        )
+        place = f"{self.path}:{self.line} in {self.where or 'the module'}"
+        return f"{place}\n    {self.before}\n    {self.after}"
 
 
 def mutants(path: str, source: str) -> Iterator[Mutant]:
@@ -116,9 +113,20 @@ def mutants(path: str, source: str) -> Iterator[Mutant]:
         seen.add((first, last, after))
         # An expression is put in parentheses, so that it may stand anywhere.
         text = f"({after})" if isinstance(node, ast.expr) else after
-        changed = raw[:first] + text.encode() + raw[last:]
-        line = lines[node.lineno - 1].strip()
-        yield Mutant(path, node.lineno, where, line, before, after, changed.decode())
+        begin, end = starts[node.lineno - 1], starts[node.end_lineno]
+        line = raw[begin:first] + text.encode() + raw[last:end]
+        yield Mutant(
+            path,
+            node.lineno,
+            where,
+            _joined(raw[begin:end]),
+            _joined(line),
+            (raw[:begin] + line + raw[end:]).decode(),
+        )
+
+
+def _joined(lines: bytes) -> str:
+    return " ".join(lines.decode().split())
 
 
 def _changes(tree: ast.Module, *, rule: bool) -> Iterator[tuple[str, Any, Any]]:

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "chainrule"
 WANTED = 0.95
 PATIENCE = 60  # seconds of a quick trial; who needs longer does not end
-OPTIONS = ["-x", "-p", "no:terminal", "--hypothesis-profile=mutants"]
+OPTIONS = ["-x", "-q", "--tb=no", "--hypothesis-profile=mutants"]
 OPTIONS += ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
 
 
@@ -88,6 +88,8 @@ class _Quick:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the collected tests once on each mutant, and once without any."""
+        manager = session.config.pluginmanager
+        manager.unregister(name="terminalreporter")  # whose dots mean nothing here
         for mutant in [None, *self.chosen]:
             self.passed.append(self._try(session, mutant))
             if mutant is None and not self.passed[0]:
@@ -121,8 +123,8 @@ def _say_how_far(number: int, total: int) -> None:
         print(f"  {number} of {total}", flush=True)
 
 
-def quick(path: str, chosen: list[Mutant]) -> list[Mutant]:
-    """Return the mutants of a file that pass its tests on NumPy.
+def quick(path: str, chosen: list[Mutant]) -> list[int]:
+    """Return the numbers of the mutants of a file that pass its tests on NumPy.
 
     It loads the package: call it in a fork, and with the environment set.
     """
@@ -131,7 +133,7 @@ def quick(path: str, chosen: list[Mutant]) -> list[Mutant]:
     if not plugin.passed or not plugin.passed[0]:
         msg = f"{_tests(path)} does not pass on the source as it is."
         raise RuntimeError(msg)
-    return [m for m, passed in zip(chosen, plugin.passed[1:], strict=True) if passed]
+    return [i for i, passed in enumerate(plugin.passed[1:]) if passed]
 
 
 def _in_a_fork(path: str, chosen: list[Mutant]) -> list[Mutant]:
@@ -140,9 +142,7 @@ def _in_a_fork(path: str, chosen: list[Mutant]) -> list[Mutant]:
     if child == 0:
         status = 1
         try:
-            left = {m.key for m in quick(path, chosen)}
-            numbers = (str(i) for i, m in enumerate(chosen) if m.key in left)
-            os.write(writer, " ".join(numbers).encode())
+            os.write(writer, " ".join(map(str, quick(path, chosen))).encode())
             status = 0
         finally:
             os._exit(status)
@@ -180,7 +180,7 @@ def survives(mutant: Mutant | None, path: str) -> bool:
 def equivalent() -> dict[tuple[str, ...], str]:
     """Return the listed mutants that no test can tell from the original: key -> why."""
     text = (Path(__file__).parent / "equivalent.toml").read_text(encoding="utf-8")
-    fields = ("file", "where", "line", "before", "after")
+    fields = ("file", "where", "before", "after")
     return {
         tuple(entry[f] for f in fields): entry["reason"]
         for entry in tomllib.loads(text).get("mutant", [])

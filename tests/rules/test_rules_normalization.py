@@ -14,7 +14,17 @@ from chainrule import rules
 from chainrule.errors import ArgumentTypeError
 from chainrule.rules import normalization
 
-from rules_support import DTYPES, SHAPES, Case, WrtChecks, cases, close, finite, floats
+from rules_support import (
+    DTYPES,
+    SHAPES,
+    Case,
+    WrtChecks,
+    call,
+    cases,
+    close,
+    finite,
+    floats,
+)
 from support import Library
 
 RNG = np.random.default_rng(0)
@@ -58,6 +68,21 @@ class TestNormalization(WrtChecks):
             ),
         }
         return own[name]
+
+
+def test_by_hand(case: Case, lib: Library) -> None:
+    """(x - mean) / sqrt(var + eps), in loops over rows and features."""
+    x, gain, shift, *given = case.arguments
+    eps = case.options.get("eps", 1e-5)
+    wanted = np.empty_like(x)
+    for i, j in np.ndindex(*x.shape):
+        over = x[i] if case.name == "layer_norm" else x[:, j]
+        mean = sum(over) / len(over)
+        var = sum((v - mean) ** 2 for v in over) / len(over)
+        if given:
+            mean, var = given[0][j], given[1][j]
+        wanted[i, j] = gain[j] * (x[i, j] - mean) / (var + eps) ** 0.5 + shift[j]
+    close(lib.host(call(case, lib)[0]), wanted)
 
 
 def test_inference_is_training_with_the_batchs_statistics(lib: Library) -> None:
