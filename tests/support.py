@@ -7,6 +7,7 @@ operation after the other, which most tests run on.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import array_api_strict
 import numpy as np
+import pytest
 
 import cupy_stand_in
 from chainrule.namespace import Namespace
@@ -39,6 +41,13 @@ def here(name: str) -> bool:
     found = importlib.util.find_spec(name) is not None
     assert found or name not in PROMISED, f"{name} was promised, and is not installed"
     return found
+
+
+def need(name: str) -> Any:
+    """Return a module of a library that is tested here; skip where it is not."""
+    if not here(name.partition(".")[0]):
+        pytest.skip(f"needs {name}")
+    return importlib.import_module(name)
 
 
 def _finds_gpu() -> bool:

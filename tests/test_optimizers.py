@@ -14,7 +14,7 @@ from chainrule.backends.base import Backend
 from chainrule.backends.numpy import BLOCK
 from chainrule.network import Network
 
-from support import here
+from support import here, need
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(90, 3))
@@ -195,7 +195,7 @@ def _sklearn(theirs: Any, rates: Any) -> Any:
 
 @pytest.mark.parametrize("epsilon", [1e-8, 1e-2])
 def test_epsilon_hat_is_scikit_learns_adam(epsilon: float) -> None:
-    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    module = need("sklearn.neural_network._stochastic_optimizers")
     theirs = module.AdamOptimizer([np.ones(7)], 0.01, epsilon=epsilon)
     want = _sklearn(theirs, [None] * 60)
     got = _ours(cr.Adam(0.01, epsilon=epsilon, epsilon_hat=True))
@@ -206,7 +206,7 @@ def test_epsilon_hat_is_scikit_learns_adam(epsilon: float) -> None:
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_rate_in_velocity_is_scikit_learns_sgd(nesterov: bool) -> None:
-    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    module = need("sklearn.neural_network._stochastic_optimizers")
     theirs = module.SGDOptimizer([np.ones(7)], 0.1, momentum=0.9, nesterov=nesterov)
     want = _sklearn(theirs, RATES)
     schedule = RATES.__getitem__

@@ -30,7 +30,7 @@ from rules_support import (
     floats,
     pull,
 )
-from support import Library
+from support import Library, need
 
 CASES = cases(losses)
 TARGETS = {name: CASES[name].data[0] for name in losses.__all__}
@@ -172,7 +172,7 @@ def test_by_hand(case: Case, lib: Library) -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("weight", [None, (0.5, 3.0, 1.0)])
 def test_cross_entropy_of_labels_as_in_torch(weight: Any, smoothing: float) -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     z = torch.tensor(Z, requires_grad=True)
     wanted = torch.nn.functional.cross_entropy(
         z,
@@ -340,11 +340,11 @@ def test_a_list_is_no_array(name: str) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_class_weights_as_torch_has_them(smoothing: float) -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     f = torch.nn.functional
 
     c = (0.5, 3.0, 1.0)
-    z = torch.from_numpy(Z)
+    z = torch.tensor(Z)
     options: dict[str, Any] = {"class_weight": c, "label_smoothing": smoothing}
     wanted = f.cross_entropy(
         z,

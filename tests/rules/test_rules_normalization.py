@@ -25,7 +25,7 @@ from rules_support import (
     finite,
     floats,
 )
-from support import Library
+from support import Library, need
 
 RNG = np.random.default_rng(0)
 CASES = cases(normalization)
@@ -107,7 +107,7 @@ def test_keep_sees_every_member() -> None:
 
 
 def test_torchs_own_inference_in_x_gain_and_shift() -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     given = [torch.tensor(a, requires_grad=True) for a in (X, GAIN, SHIFT)]
     x, gain, shift = given
     mean, var = torch.tensor(MEAN), torch.tensor(VAR)
