@@ -245,6 +245,29 @@ def test_subnormal_weights(name: str, dtype: str) -> None:
     close(dz, back()[0], 1e-4, 1e-6)
 
 
+@pytest.mark.parametrize("name", ["absolute_error", "quantile", "squared_error"])
+def test_no_slope_on_target(name: str, lib: Library) -> None:
+    t = lib.array(T)
+    value, pullback = getattr(rules, name)(t, t, xp=lib.xp)
+    assert lib.host(value) == 0.0
+    assert not lib.host(pullback()[0]).any()
+
+
+def test_one_entry_is_its_own_mean(lib: Library) -> None:
+    z, t = lib.array(np.full((1, 1), 3.0)), lib.array(np.ones((1, 1)))
+    value, pullback = rules.squared_error(z, t, xp=lib.xp)
+    assert (lib.host(value), lib.host(pullback()[0])) == (4.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
+def test_class_weights_of_numpy_keep_the_precision(name: str, lib: Library) -> None:
+    case = CASES[f"{name}, options"]
+    c = np.asarray(case.options["class_weight"])
+    case = case._replace(options={**case.options, "class_weight": c})
+    value, pullback = call(case, lib, cast(case.inputs, "float32"))
+    finite("float32", lib.host(value), lib.host(pullback()[0]))
+
+
 def test_no_rows(case: Case, lib: Library) -> None:
     data = [None if a is None else a[:0] for a in case.data]
     value, pullback = call(case, lib, (Z[:0], *data))
