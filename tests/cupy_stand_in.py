@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
 import math
 import operator
 import sys
@@ -203,6 +204,7 @@ def _erf(x: Any) -> Any:
 
 def _module() -> types.ModuleType:
     cupy = types.ModuleType("cupy", "A stand-in on NumPy: not CuPy.")
+    cupy.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     for name in np.__all__:
         value = getattr(np, name)
         is_function = callable(value) and not isinstance(value, type)
