@@ -496,6 +496,22 @@ def test_bad_numbers(code: str) -> None:
         eval(code, vars(cr))
 
 
+@pytest.mark.parametrize("bad", [1.0, 1.25, -0.1])
+@pytest.mark.parametrize("name", ["beta_1", "beta_2", "rho", "momentum"])
+def test_shares_lie_below_one(name: str, bad: float) -> None:
+    takers = [cls for cls in DEFAULTS if name in DEFAULTS[cls]]
+    assert takers
+    for cls in takers:
+        with pytest.raises(cr.ArgumentError, match=f"{cls.__name__}: {name}"):
+            cls(**{name: bad})
+
+
+def test_numbers_become_floats() -> None:
+    optimizer = cr.Adam(np.float32(0.5), clip_norm=1)
+    assert type(optimizer.learning_rate) is type(optimizer.clip_norm) is float
+    assert cr.Adam(clip_norm=0.25).clip_norm == 0.25
+
+
 @pytest.mark.parametrize("bad", ["0.1", None])
 def test_bad_types(bad: Any) -> None:
     with pytest.raises(cr.ArgumentTypeError):

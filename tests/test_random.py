@@ -134,7 +134,7 @@ def test_steps_and_seeds_wrap_at_their_words() -> None:
     """A key is made of 32-bit words, of as many steps as ever."""
     late = random.step_keys(0, 2**32, 2, 1)
     np.testing.assert_array_equal(late, random.step_keys(0, 0, 2, 1))
-    wide = random.step_keys(2**64 + 5, 0, 1, 1)
+    wide = random.step_keys(2**128 + 5, 0, 1, 1)
     np.testing.assert_array_equal(wide, random.step_keys(5, 0, 1, 1))
 
 
