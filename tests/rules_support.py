@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.namespace import Namespace
-from chainrule.testing.cases import RULES
-from chainrule.testing.cases import RuleCase as Case
+from chainrule.testing.cases import RULES, RuleCase
 
 from support import Library, here
 
+Case = RuleCase
 NUMPY = Library("numpy", Namespace(np))
 MEMBERS = 3
 EXTREMES = [

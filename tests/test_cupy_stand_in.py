@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,14 +50,15 @@ def test_it_refuses_what_cupy_refuses(cupy: Any) -> None:
         np.asarray(a)
     with pytest.raises(BufferError):
         np.from_dlpack(a)
-    for mixed in (
+    mixtures: list[Callable[[], Any]] = [
         lambda: a + host,
         lambda: host + a,
         lambda: np.add(host, a),
         lambda: cupy.add(a, host),
         lambda: cupy.concatenate([a, host]),
         lambda: a[np.array([0])],
-    ):
+    ]
+    for mixed in mixtures:
         with pytest.raises(TypeError):
             mixed()
     with cupy.cuda.Device(1):

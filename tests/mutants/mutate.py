@@ -114,14 +114,14 @@ def mutants(path: str, source: str) -> Iterator[Mutant]:
         # An expression is put in parentheses, so that it may stand anywhere.
         text = f"({after})" if isinstance(node, ast.expr) else after
         begin, end = starts[node.lineno - 1], starts[node.end_lineno]
-        line = raw[begin:first] + text.encode() + raw[last:end]
+        changed = raw[begin:first] + text.encode() + raw[last:end]
         yield Mutant(
             path,
             node.lineno,
             where,
             _joined(raw[begin:end]),
-            _joined(line),
-            (raw[:begin] + line + raw[end:]).decode(),
+            _joined(changed),
+            (raw[:begin] + changed + raw[end:]).decode(),
         )
 
 
