@@ -164,6 +164,16 @@ def test_where_a_square_would_overflow(name: str, dtype: str, lib: Library) -> N
     finite(dtype, lib.host(z), *grads)
 
 
+def test_a_steep_celu_does_not_overflow(lib: Library) -> None:
+    x = np.array([[-1.0, -1e-4, 0.5, 50.0]])
+    with np.errstate(over="raise"):
+        z, pullback = rules.celu(lib.array(x), alpha=1e-4, xp=lib.xp)
+        (dx,) = pull(lib, pullback, np.ones_like(x))
+    e = math.exp(-1.0)
+    close(lib.host(z), [[-1e-4, 1e-4 * (e - 1), 0.5, 50.0]])
+    close(dx, [[0.0, e, 1.0, 1.0]])
+
+
 @pytest.mark.parametrize("bound", [88.0, 1e4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_exp_is_infinite_only_where_it_overflows(dtype: str, bound: float) -> None:
