@@ -29,7 +29,7 @@ from rules_support import (
     floats,
     pull,
 )
-from support import Library
+from support import Library, here
 
 CASES = cases(activations)
 BOUNDED = sorted(set(activations.__all__) - {"exp"})
@@ -138,6 +138,33 @@ def test_finite_wherever_the_function_is(
         (dx,) = pullback(np.ones_like(x))
     assert z.shape == dx.shape == shape
     finite(dtype, z, dx)
+
+
+@pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(),
+    name=st.sampled_from(BOUNDED),
+    shape=SHAPES,
+    step=st.sampled_from([1, 2, -1, -3]),
+)
+def test_torchs_own_in_any_shape(
+    data: Any, name: str, shape: tuple[int, ...], step: int
+) -> None:
+    """Leads, no rows, one row, odd strides, ±0 ... ±800, subnormals."""
+    import torch
+
+    wide = (*shape[:-1], shape[-1] * abs(step))
+    x = data.draw(floats("float64", wide, bound=800.0))[..., ::step]
+    dz = np.random.default_rng(1).normal(size=x.shape)
+    leaf = torch.tensor(x.copy(), requires_grad=True)
+    function: Any = TestActivations().torch_oracle(name)
+    wanted = function(leaf)
+    (dx,) = torch.autograd.grad(wanted, [leaf], torch.tensor(dz))
+    z, pullback = getattr(rules, name)(x)
+    # PyTorch keeps some functions' constants in float32.
+    close(z, wanted.detach().numpy(), 1e-7, 1e-11)
+    close(pullback(dz)[0], dx.numpy(), 1e-6, 1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
