@@ -18,6 +18,14 @@ def group(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, *names))
 
 
+def lowest() -> list[str]:
+    """Return the core's and JAX's requirements at their lower bounds."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    bounds = [*project["dependencies"], *extras["jax"], *extras["scipy"]]
+    return [bound.replace(">=", "~=") + ".0" for bound in bounds]
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test every backend that runs on a CPU, and their agreement."""
@@ -31,9 +39,40 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-numpy")
 def tests_numpy(session: nox.Session) -> None:
     """Test with NumPy alone: no JAX, no PyTorch."""
-    session.install("pytest>=9", "hypothesis>=6.120", "array-api-strict>=2.4")
+    session.install(*group("test-numpy"))
     session.install("-e", ".")
     session.run("pytest", *session.posargs, env={"CHAINRULE_PROMISED": "numpy"})
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests and show which lines and branches none of them reached."""
+    session.install("pytest-cov>=7", *group("test", "backends"))
+    session.install("-e", ".[plot]")
+    options = ["-n", "2", "--cov", "--cov-report=term-missing:skip-covered"]
+    env = {"CHAINRULE_PROMISED": "numpy,jax,torch"}
+    session.run("pytest", *options, *session.posargs, env=env)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Test with the lowest versions that pyproject.toml allows.
+
+    Not of PyTorch: its old builds for CPUs are not to be had from the package index
+    without gigabytes of CUDA.
+    """
+    session.install(*group("test-numpy"), *lowest(), "pytest-xdist>=3.6")
+    session.install("--no-deps", "-e", ".")
+    env = {"CHAINRULE_PROMISED": "numpy,jax"}
+    session.run("pytest", "-n", "2", *session.posargs, env=env)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Say how many wrong versions of the source the tests notice; see `-- --help`."""
+    session.install(*group("test", "backends"))
+    session.install("-e", ".")
+    session.run("python", "tests/mutants/run.py", *session.posargs)
 
 
 @nox.session

@@ -7,8 +7,18 @@ from typing import Any
 
 import array_api_strict
 import pytest
+from hypothesis import Phase, settings
 
-from support import FLAGS, LIBRARIES, Library, library
+from support import FLAGS, LIBRARIES, Library, backend, entered
+
+# Where a failure is enough: nobody reads the smallest example of a mutant.
+settings.register_profile(
+    "mutants",
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,20 +30,18 @@ def strict_flags() -> Iterator[None]:
 
 @pytest.fixture(params=LIBRARIES)
 def lib(request: pytest.FixtureRequest) -> Iterator[Library]:
-    """An array library; JAX in 64 bits."""
-    name: str = request.param
-    if name == "jax":
-        import jax
+    """An array library at its strictest.
 
-        with jax.enable_x64(True):
-            yield library(name)
-    else:
-        yield library(name)
+    A test that runs on all of the matrix says
+    ``@pytest.mark.parametrize("lib", MATRIX, indirect=True)``.
+    """
+    # Rules and layers never bring a value to the host; checks of targets do.
+    inside = request.path.stem.startswith(("test_rules", "test_layers", "test_matrix"))
+    with entered(request.param, syncs=not inside) as entry:
+        yield entry
 
 
 @pytest.fixture(params=LIBRARIES)
 def where(request: pytest.FixtureRequest) -> Any:
     """Keyword arguments of `Model`: each backend."""
-    from support import backend
-
     return backend(request.param)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.namespace import Namespace
+from chainrule.testing.cases import RULES, RuleCase
 
 from support import Library, here
 
+Case = RuleCase
 NUMPY = Library("numpy", Namespace(np))
 MEMBERS = 3
 EXTREMES = [
@@ -23,18 +25,9 @@ EXTREMES = [
 ]
 
 
-class Case(NamedTuple):
-    """A rule, the arguments that have gradients, those that are data, and options."""
-
-    rule: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    data: tuple[Any, ...] = ()
-    options: dict[str, Any] = {}  # noqa: RUF012 - never written
-
-    @property
-    def name(self) -> str:
-        """The rule's name."""
-        return str(self.rule.__name__)
+def cases(module: Any) -> dict[str, Case]:
+    """Return the registry's cases of the rules of one file."""
+    return {name: case for name, case in RULES.items() if case.name in module.__all__}
 
 
 def call(case: Case, lib: Library, items: Any = None) -> Any:
@@ -255,3 +248,18 @@ class WrtChecks(RuleChecks):
                 assert tuple(k for k, g in enumerate(some) if g is not None) == wrt
                 for k in wrt:
                     np.testing.assert_array_equal(some[k], every[k])
+
+    def test_what_nobody_wants_is_not_computed(self, case: Case) -> None:
+        xp = Namespace(np)
+        _, pullback = case.rule(*case.inputs, **case.options, xp=xp)
+        dz = cotangent(case.rule(*case.inputs, **case.options)[0])
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            msg = "computed for nobody"
+            raise AssertionError(msg)
+
+        vars(xp).update(sum=refuse, mean=refuse, matmul=refuse)
+        assert all(g is None for g in pullback(dz, wrt=()))
+        assert all(g is None for g in pullback(dz, wrt=(9,)))
+        if case.name == "batch_norm_inference":
+            assert pullback(dz, wrt=(0,))[0].shape == dz.shape

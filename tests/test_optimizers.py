@@ -14,7 +14,7 @@ from chainrule.backends.base import Backend
 from chainrule.backends.numpy import BLOCK
 from chainrule.network import Network
 
-from support import here
+from support import here, need
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(90, 3))
@@ -59,8 +59,7 @@ def _torch(make: Callable[[Any, Any], Any], decay: float, clip: float | None) ->
     for x, y in _batches():
         optimizer.zero_grad()
         z = torch.tanh(torch.tensor(x) @ w1.T + b1) @ w2.T + b2
-        loss = cr.rules.squared_error(z, torch.tensor(y))[0].mean()
-        loss.backward()
+        torch.nn.functional.mse_loss(z, torch.tensor(y)).backward()
         if clip is not None:
             norm = torch.sqrt(sum((a.grad**2).sum() for a in leaves))
             given = [a.grad * torch.clamp(clip / norm, max=1.0) for a in leaves]
@@ -116,7 +115,7 @@ def _optax(make: Callable[[Any, Any], Any]) -> Any:
         def loss(params: Any, x: Any, y: Any) -> Any:
             w1, b1, w2, b2 = params
             z = jnp.tanh(x @ w1.T + b1) @ w2.T + b2
-            return cr.rules.squared_error(z, y)[0].mean()
+            return jnp.mean((z - y) ** 2)
 
         @jax.jit  # type: ignore[untyped-decorator]
         def step(params: Any, state: Any, x: Any, y: Any) -> Any:
@@ -195,7 +194,7 @@ def _sklearn(theirs: Any, rates: Any) -> Any:
 
 @pytest.mark.parametrize("epsilon", [1e-8, 1e-2])
 def test_epsilon_hat_is_scikit_learns_adam(epsilon: float) -> None:
-    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    module = need("sklearn.neural_network._stochastic_optimizers")
     theirs = module.AdamOptimizer([np.ones(7)], 0.01, epsilon=epsilon)
     want = _sklearn(theirs, [None] * 60)
     got = _ours(cr.Adam(0.01, epsilon=epsilon, epsilon_hat=True))
@@ -206,7 +205,7 @@ def test_epsilon_hat_is_scikit_learns_adam(epsilon: float) -> None:
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_rate_in_velocity_is_scikit_learns_sgd(nesterov: bool) -> None:
-    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    module = need("sklearn.neural_network._stochastic_optimizers")
     theirs = module.SGDOptimizer([np.ones(7)], 0.1, momentum=0.9, nesterov=nesterov)
     want = _sklearn(theirs, RATES)
     schedule = RATES.__getitem__
@@ -220,6 +219,167 @@ def test_rate_in_velocity_goes_on_across_epochs() -> None:
     whole = optimizer.scalars(0, RATES, 0.0)["d"]
     later = optimizer.scalars(25, RATES[25:], RATES[24])["d"]
     np.testing.assert_array_equal(whole[25:], later)
+
+
+# One step at a time, in the words of torch.optim's and optax's documentation.
+
+
+def _by_hand(cls: Any, o: dict[str, Any]) -> Any:
+    theta = np.ones(7)
+    decays = np.arange(7) % 2 == 0
+    m = v = np.zeros(7)
+    product = 1.0
+    decay = o.get("weight_decay", 0.0)
+    decoupled = cls in (cr.AdamW, cr.Lion)
+    b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.99 if cls is cr.Lion else 0.999)
+    eps = o.get("epsilon", 1e-10 if cls is cr.Adagrad else 1e-8)
+    for t, (lr, g) in enumerate(zip(RATES, GRADIENTS, strict=True), 1):
+        if decoupled:
+            shrunk = theta - lr * decay * theta * decays
+        else:
+            g, shrunk = g + decay * theta * decays, theta  # noqa: PLW2901
+        if cls is cr.SGD:
+            mu = o.get("momentum", 0.0)
+            m = mu * m + g
+            step = g + mu * m if o.get("nesterov") else m
+        elif cls in (cr.Adam, cr.AdamW):
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+            step = m_hat / (v_hat**0.5 + eps)
+        elif cls is cr.RMSprop:
+            rho = o.get("rho", 0.99)
+            v = rho * v + (1 - rho) * g**2
+            step = g / (v**0.5 + eps)
+        elif cls is cr.Adagrad:
+            v = v + g**2
+            step = g / (v**0.5 + eps)
+        elif cls is cr.NAdam:
+            psi = o.get("momentum_decay", 4e-3)
+            mu, after = (b1 * (1 - 0.5 * 0.96 ** (k * psi)) for k in (t, t + 1))
+            product *= mu
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            m_hat = after * m / (1 - product * after) + (1 - mu) * g / (1 - product)
+            step = m_hat / ((v / (1 - b2**t)) ** 0.5 + eps)
+        else:
+            step = np.sign(b1 * m + (1 - b1) * g)
+            m = b2 * m + (1 - b2) * g
+        theta = shrunk - lr * step
+    return theta
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (cr.SGD, {}),
+        (cr.SGD, {"weight_decay": 0.3}),
+        (cr.SGD, {"momentum": 0.7, "weight_decay": 0.3}),
+        (cr.SGD, {"momentum": 0.7, "nesterov": True}),
+        (cr.Adam, {}),
+        (cr.Adam, {"beta_1": 0.0, "beta_2": 0.0, "epsilon": 0.1}),
+        (cr.Adam, {"beta_1": 0.6, "beta_2": 0.9, "epsilon": 1.0, "weight_decay": 0.3}),
+        (cr.AdamW, {"weight_decay": 0.3}),
+        (cr.RMSprop, {}),
+        (cr.RMSprop, {"rho": 0.8, "epsilon": 0.1, "weight_decay": 0.3}),
+        (cr.Adagrad, {}),
+        (cr.Adagrad, {"epsilon": 0.1, "weight_decay": 0.3}),
+        (cr.NAdam, {}),
+        (cr.NAdam, {"beta_1": 0.6, "beta_2": 0.9, "epsilon": 0.1, "weight_decay": 0.3}),
+        (cr.NAdam, {"momentum_decay": 0.5}),
+        (cr.Lion, {}),
+        (cr.Lion, {"beta_1": 0.6, "beta_2": 0.8, "weight_decay": 0.3}),
+    ],
+)
+def test_by_hand(cls: Any, options: dict[str, Any]) -> None:
+    optimizer = cls(RATES.__getitem__, **options)
+    decay = (np.arange(7) % 2 == 0).astype(float) if optimizer.weight_decay else None
+    theta = np.ones(7)
+    slots = [np.zeros(7) for _ in optimizer.slots]
+    # In two parts, as two epochs would: each step knows its number.
+    for first, steps in ((0, 25), (25, 35)):
+        rates = optimizer.rates(first, steps)
+        columns = optimizer.scalars(first, rates, 0.0)
+        for i in range(steps):
+            row = {k: float(np.broadcast_to(v, steps)[i]) for k, v in columns.items()}
+            g = GRADIENTS[first + i]
+            theta, *slots = optimizer.update(
+                np, SimpleNamespace(**row), g, decay, theta, *slots
+            )
+    np.testing.assert_allclose(theta, _by_hand(cls, options), rtol=1e-12, atol=1e-14)
+
+
+DEFAULTS: dict[Any, dict[str, Any]] = {
+    cr.SGD: {
+        "learning_rate": 0.01,
+        "momentum": 0.0,
+        "nesterov": False,
+        "rate_in_velocity": False,
+    },
+    cr.Adam: {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    cr.AdamW: {"learning_rate": 1e-3, "weight_decay": 0.01, "epsilon_hat": False},
+    cr.RMSprop: {"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8},
+    cr.Adagrad: {"learning_rate": 0.01, "epsilon": 1e-10},
+    cr.NAdam: {
+        "learning_rate": 2e-3,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-8,
+        "momentum_decay": 4e-3,
+    },
+    cr.Lion: {"learning_rate": 1e-4, "beta_1": 0.9, "beta_2": 0.99},
+}
+DEFAULTS[cr.Adam]["epsilon_hat"] = False
+DEFAULTS[cr.AdamW] = {**DEFAULTS[cr.Adam], **DEFAULTS[cr.AdamW]}
+
+
+@pytest.mark.parametrize("cls", DEFAULTS)
+def test_defaults(cls: Any) -> None:
+    """Those of torch.optim, and optax's for Lion (whose decay is 0 here)."""
+    wanted = {"weight_decay": 0.0, "clip_norm": None, **DEFAULTS[cls]}
+    assert cls()._values() == wanted
+
+
+@pytest.mark.skipif(not here("torch"), reason="needs torch")
+@pytest.mark.parametrize("cls", [c for c in DEFAULTS if c is not cr.Lion])
+def test_defaults_are_torchs(cls: Any) -> None:
+    torch = need("torch")
+    theirs = getattr(torch.optim, cls.__name__)([torch.zeros(1)]).defaults
+    betas = dict(zip(("beta_1", "beta_2"), theirs.get("betas", ()), strict=False))
+    names = {"lr": "learning_rate", "eps": "epsilon", "alpha": "rho"}
+    theirs = {names.get(k, k): v for k, v in theirs.items()} | betas
+    ours = cls()._values()
+    assert len(ours.keys() & theirs.keys()) >= 3
+    if cls is cr.SGD:
+        del theirs["learning_rate"]  # 1e-3; ours is Keras's
+    for name in ours.keys() & theirs.keys():
+        assert ours[name] == theirs[name], name
+
+
+def test_rates_and_scalars() -> None:
+    optimizer = cr.AdamW(lambda step: 0.5 + step, weight_decay=0.1, clip_norm=2.0)
+    np.testing.assert_array_equal(optimizer.rates(3, 2), [3.5, 4.5])
+    np.testing.assert_array_equal(optimizer.rates(3, 2, 0.5), [1.75, 2.25])
+    scalars = optimizer.scalars(3, np.array([0.5, 0.25]), 0.5)
+    np.testing.assert_allclose(scalars["shrink"], [0.05, 0.025])
+    assert (scalars["decay"], scalars["clip_norm"]) == (0.1, 2.0)
+    plain = cr.AdamW(0.1, weight_decay=0.0).scalars(0, np.ones(1), 0.0)
+    assert not plain.keys() & {"decay", "shrink", "clip_norm"}
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
+def test_a_schedule_has_to_give_rates(bad: float) -> None:
+    rates = [1.0, bad]
+    with pytest.raises(
+        cr.ArgumentError, match=r"must return finite.*in steps 0 to 1\.$"
+    ):
+        cr.SGD(rates.__getitem__).rates(0, 2)
+    np.testing.assert_array_equal(cr.SGD(lambda _: 0.0).rates(0, 2), [0.0, 0.0])
+
+
+def test_a_velocity_that_carries_its_rate() -> None:
+    optimizer = cr.SGD(0.1, 0.8, rate_in_velocity=True)
+    d = optimizer.scalars(5, np.array([0.5, 0.25, 0.0, 2.0]), 0.25)["d"]
+    # After a rate of 0 there is nothing to carry; at 0 there is nothing to divide by.
+    np.testing.assert_allclose(d, [0.4, 1.6, 0.8, 0.0])
 
 
 ALL = {
@@ -334,6 +494,22 @@ def test_equal_by_value_and_found_by_name(name: str) -> None:
 def test_bad_numbers(code: str) -> None:
     with pytest.raises(cr.ArgumentError):
         eval(code, vars(cr))
+
+
+@pytest.mark.parametrize("bad", [1.0, 1.25, -0.1])
+@pytest.mark.parametrize("name", ["beta_1", "beta_2", "rho", "momentum"])
+def test_shares_lie_below_one(name: str, bad: float) -> None:
+    takers = [cls for cls in DEFAULTS if name in DEFAULTS[cls]]
+    assert takers
+    for cls in takers:
+        with pytest.raises(cr.ArgumentError, match=f"{cls.__name__}: {name}"):
+            cls(**{name: bad})
+
+
+def test_numbers_become_floats() -> None:
+    optimizer = cr.Adam(np.float32(0.5), clip_norm=1)
+    assert type(optimizer.learning_rate) is type(optimizer.clip_norm) is float
+    assert cr.Adam(clip_norm=0.25).clip_norm == 0.25
 
 
 @pytest.mark.parametrize("bad", ["0.1", None])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import batches, random
+from chainrule import batches, random, rules
 from chainrule.namespace import Namespace
 
 from support import Library
@@ -40,10 +40,12 @@ def test_threefry_known_answers(
 ) -> None:
     """Known-answer vectors of Random123: threefry2x32, 20 rounds."""
     c0, c1 = (lib.array(_words(c)) for c in counter)
-    got = random.threefry(lib.array(_words(*key)), (c0, c1), xp=lib.xp)
-    np.testing.assert_array_equal(
-        np.concatenate([lib.host(x) for x in got]), _words(*want)
-    )
+    # The namespace is the key's, unless it is said.
+    for said in ({"xp": lib.xp}, {}):
+        got = random.threefry(lib.array(_words(*key)), (c0, c1), **said)
+        np.testing.assert_array_equal(
+            np.concatenate([lib.host(x) for x in got]), _words(*want)
+        )
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 1), (5, 7), (64, 32), (0, 3)])
@@ -78,6 +80,78 @@ def test_step_keys_do_not_collide() -> None:
     assert all(k.shape == (5000, 4, 2) and k.dtype == np.int32 for k in keys)
     both = np.concatenate(keys).reshape(-1, 2)
     assert len(np.unique(both, axis=0)) == len(both) == 40000
+
+
+def test_neighbouring_seeds_do_not_share_keys() -> None:
+    """Each (seed, step, draw) has a key of its own: 2 in 10⁵ collisions are expected."""
+    keys = np.concatenate([random.step_keys(s, 0, 100, 4) for s in range(500)])
+    assert len(np.unique(keys.reshape(-1, 2), axis=0)) == 500 * 100 * 4
+    # Words of one key return nowhere as the other key's either.
+    first = keys[..., 0].ravel()
+    assert len(np.unique(first)) > first.size - 30  # 5 are expected
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_masks_are_uniform(rate: float) -> None:
+    """Chi-square of dropout's masks over rows, elements, steps and draws."""
+    rows, size = 32, 16
+    keys = random.step_keys(0, 0, 64, 2).reshape(-1, 2)
+    words = np.stack([random.bits(k, rows, size, xp=NUMPY) for k in keys])
+    kept = rules.dropout(np.ones(words.shape), words, rate=rate)[0] > 0
+    p = 1.0 - rate
+    for axes in ((0, 1), (0, 2), (1, 2)):  # by element, by row, by draw
+        counts, n = kept.sum(axis=axes), kept.size // kept.sum(axis=axes).size
+        square = np.sum((counts - n * p) ** 2) / (n * p * rate)
+        freedom = counts.size
+        assert abs(square - freedom) < 4 * np.sqrt(2 * freedom)
+    # Neighbours are kept together as often as chance has it.
+    for axis in (0, 1, 2):
+        one, other = (np.take(kept, range(*r), axis) for r in _neighbours(kept, axis))
+        n = one.size
+        assert abs(np.mean(one & other) - p * p) < 4 * p * np.sqrt(1 / n)
+
+
+def _neighbours(a: Any, axis: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (0, a.shape[axis] - 1), (1, a.shape[axis])
+
+
+def test_draws_are_what_they_were() -> None:
+    """A seed means the same numbers in every version."""
+    assert (random.WEIGHTS, random.ORDER) == (0, 1)
+    weights = random.generator(7, random.WEIGHTS, 0).integers(1000, size=4)
+    order = random.generator(7, random.ORDER, 3).integers(1000, size=4)
+    assert weights.tolist() == [829, 323, 285, 612]
+    assert order.tolist() == [553, 658, 706, 713]
+    key = random.step_keys(7, 2, 1, 2)[0, 1]
+    assert key.tolist() == [1668117619, 1858999758]
+    assert random.bits(key, 2, 3, xp=NUMPY).tolist() == [
+        [-1760979497, 295603147, -453782302],
+        [-456615228, 1699927583, 628102306],
+    ]
+
+
+def test_steps_and_seeds_wrap_at_their_words() -> None:
+    """A key is made of 32-bit words, of as many steps as ever."""
+    late = random.step_keys(0, 2**32, 2, 1)
+    np.testing.assert_array_equal(late, random.step_keys(0, 0, 2, 1))
+    wide = random.step_keys(2**128 + 5, 0, 1, 1)
+    np.testing.assert_array_equal(wide, random.step_keys(5, 0, 1, 1))
+
+
+def test_no_more_words_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = random.threefry
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        words = real(*args, **kwargs)
+        made.extend(w.size for w in words)
+        return words
+
+    monkeypatch.setattr(random, "threefry", counted)
+    for size, half in ((6, 3), (7, 4)):
+        made.clear()
+        random.bits(KEY, 5, size, xp=NUMPY)
+        assert made == [5 * half, 5 * half]
 
 
 def test_step_keys_are_a_function_of_the_step() -> None:

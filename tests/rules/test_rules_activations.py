@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,19 +23,15 @@ from rules_support import (
     Case,
     RuleChecks,
     call,
+    cases,
+    close,
     finite,
     floats,
     pull,
 )
-from support import Library
+from support import Library, here
 
-X = np.random.default_rng(0).normal(scale=2.0, size=(5, 4))
-CASES = {
-    **{name: Case(getattr(rules, name), (X,)) for name in activations.__all__},
-    "leaky_relu, slope": Case(rules.leaky_relu, (X,), options={"slope": 0.3}),
-    "elu, alpha": Case(rules.elu, (X,), options={"alpha": 0.7}),
-    "celu, alpha": Case(rules.celu, (X,), options={"alpha": 1.7}),
-}
+CASES = cases(activations)
 BOUNDED = sorted(set(activations.__all__) - {"exp"})
 ROWWISE = {"softmax", "log_softmax"}
 
@@ -83,6 +80,53 @@ def test_every_activation_has_a_case() -> None:
     assert {case.name for case in CASES.values()} == set(activations.__all__)
 
 
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _softplus(x: float) -> float:
+    return math.log(1 + math.exp(x))
+
+
+# One number at a time, straight from the papers.
+BY_HAND: dict[str, Callable[..., float]] = {
+    "identity": lambda x: x,
+    "relu": lambda x: x if x > 0 else 0.0,
+    "leaky_relu": lambda x, slope=0.01: x if x > 0 else slope * x,
+    "elu": lambda x, alpha=1.0: x if x > 0 else alpha * (math.exp(x) - 1),
+    "selu": lambda x: (
+        1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (math.exp(x) - 1))
+    ),
+    "celu": lambda x, alpha=1.0: x if x > 0 else alpha * (math.exp(x / alpha) - 1),
+    "sigmoid": _sigmoid,
+    "tanh": lambda x: (math.exp(x) - math.exp(-x)) / (math.exp(x) + math.exp(-x)),
+    "softplus": _softplus,
+    "softsign": lambda x: x / (1 + abs(x)),
+    "silu": lambda x: x * _sigmoid(x),
+    "mish": lambda x: x * math.tanh(_softplus(x)),
+    "gelu": lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2)),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
+    "hard_sigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
+    "hard_tanh": lambda x: min(max(x, -1), 1),
+    "hard_silu": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "exp": math.exp,
+}
+
+
+def test_by_hand(case: Case, lib: Library) -> None:
+    x = np.array([[-7.0, -3.5, -2.5, -0.3], [0.0, 0.4, 1.7, 6.5]])
+    z = lib.host(call(case, lib, (x,))[0])
+    if case.name in ROWWISE:
+        e = np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+        wanted = e if case.name == "softmax" else np.log(e)
+    else:
+        one = BY_HAND[case.name]
+        wanted = np.vectorize(lambda v: float(one(v, **case.options)))(x)
+    close(z, wanted, 1e-12)
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), name=st.sampled_from(BOUNDED), dtype=DTYPES, shape=SHAPES)
 def test_finite_wherever_the_function_is(
@@ -94,6 +138,33 @@ def test_finite_wherever_the_function_is(
         (dx,) = pullback(np.ones_like(x))
     assert z.shape == dx.shape == shape
     finite(dtype, z, dx)
+
+
+@pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(),
+    name=st.sampled_from(BOUNDED),
+    shape=SHAPES,
+    step=st.sampled_from([1, 2, -1, -3]),
+)
+def test_torchs_own_in_any_shape(
+    data: Any, name: str, shape: tuple[int, ...], step: int
+) -> None:
+    """Leads, no rows, one row, odd strides, ±0 ... ±800, subnormals."""
+    import torch
+
+    wide = (*shape[:-1], shape[-1] * abs(step))
+    x = data.draw(floats("float64", wide, bound=800.0))[..., ::step]
+    dz = np.random.default_rng(1).normal(size=x.shape)
+    leaf = torch.tensor(x.copy(), requires_grad=True)
+    function: Any = TestActivations().torch_oracle(name)
+    wanted = function(leaf)
+    (dx,) = torch.autograd.grad(wanted, [leaf], torch.tensor(dz))
+    z, pullback = getattr(rules, name)(x)
+    # PyTorch keeps some functions' constants in float32.
+    close(z, wanted.detach().numpy(), 1e-7, 1e-11)
+    close(pullback(dz)[0], dx.numpy(), 1e-6, 1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -120,6 +191,16 @@ def test_where_a_square_would_overflow(name: str, dtype: str, lib: Library) -> N
     finite(dtype, lib.host(z), *grads)
 
 
+def test_a_steep_celu_does_not_overflow(lib: Library) -> None:
+    x = np.array([[-1.0, -1e-4, 0.5, 50.0]])
+    with np.errstate(over="raise"):
+        z, pullback = rules.celu(lib.array(x), alpha=1e-4, xp=lib.xp)
+        (dx,) = pull(lib, pullback, np.ones_like(x))
+    e = math.exp(-1.0)
+    close(lib.host(z), [[-1e-4, 1e-4 * (e - 1), 0.5, 50.0]])
+    close(dx, [[0.0, e, 1.0, 1.0]])
+
+
 @pytest.mark.parametrize("bound", [88.0, 1e4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_exp_is_infinite_only_where_it_overflows(dtype: str, bound: float) -> None:
@@ -137,6 +218,7 @@ def test_exp_is_infinite_only_where_it_overflows(dtype: str, bound: float) -> No
     ("name", "at", "slope"),
     [
         ("relu", 0.0, 0.0),
+        ("elu, alpha", 0.0, 0.7),
         ("leaky_relu", 0.0, 0.01),
         ("hard_tanh", 1.0, 0.0),
         ("hard_tanh", -1.0, 0.0),
@@ -159,7 +241,7 @@ def test_softmax_is_a_distribution_and_log_softmax_its_log(x: Any) -> None:
     np.testing.assert_allclose(np.exp(logp), p, rtol=1e-10, atol=1e-300)
 
 
-@pytest.mark.parametrize("name", sorted(set(activations.__all__) - {"identity"}))
+@pytest.mark.parametrize("name", activations.__all__)
 def test_a_list_is_no_array(name: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
         getattr(rules, name)([1.0, 2.0])

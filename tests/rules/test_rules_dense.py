@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 
 from chainrule import rules
 from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.testing.cases import RULES
 
 from rules_support import DTYPES, SHAPES, Case, WrtChecks, close, finite, floats
+from support import here
 
 RNG = np.random.default_rng(0)
 X, W, B = (RNG.normal(size=shape) for shape in ((5, 3), (4, 3), (4,)))
-CASES = {
-    "dense": Case(rules.dense, (X, W, B)),
-    "dense, no bias": Case(rules.dense, (X, W)),
-    "dense, one row": Case(rules.dense, (X[:1], W, B)),
-}
+CASES = {n: case for n, case in RULES.items() if case.rule is rules.dense}
 
 
 @pytest.fixture(params=CASES)
@@ -73,6 +71,31 @@ def test_shapes_and_precision(
     finite(dtype, y, *grads)
     if not rows:
         assert not any(g.any() for g in grads)
+
+
+@pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), shape=SHAPES, m=st.integers(1, 3), step=st.sampled_from([1, -2]))
+def test_torchs_own_in_any_shape(
+    data: Any, shape: tuple[int, ...], m: int, step: int
+) -> None:
+    """Leads, no rows, one row, odd strides: a loop over the leads of torch's linear."""
+    import torch
+
+    *lead, rows, n = shape
+    x = data.draw(floats("float64", (*lead, rows, n * abs(step))))[..., ::step]
+    w, b = data.draw(floats("float64", (m, n))), data.draw(floats("float64", (m,)))
+    y, pullback = rules.dense(x, w, b)
+    dy = RNG.normal(size=y.shape)
+    grads = pullback(dy)
+    for i in np.ndindex(*lead):
+        leaves = [torch.tensor(a.copy(), requires_grad=True) for a in (x[i], w, b)]
+        wanted = torch.nn.functional.linear(*leaves)
+        close(y[i], wanted.detach().numpy(), 1e-9, 1e-6)
+        for g, t in zip(
+            grads, torch.autograd.grad(wanted, leaves, torch.tensor(dy[i])), strict=True
+        ):
+            close(g[i], t.numpy(), 1e-9, 1e-8)
 
 
 def test_gradients_per_sample_are_the_terms_of_the_sum() -> None:

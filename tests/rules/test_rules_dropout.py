@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from chainrule import rules
 from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.testing.cases import RULES
 
 from rules_support import DTYPES, SHAPES, Case, RuleChecks, finite, floats
 from support import Library
@@ -21,10 +22,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5, 3))
 BITS = RNG.integers(-(2**31), 2**31, size=(5, 3)).astype(np.int32)
 ENDS = np.array([-(2**31), -(2**31) + 1, -1, 0, 1, 2**31 - 1], dtype=np.int32)
-CASES = {
-    f"dropout, {rate}": Case(rules.dropout, (X,), (BITS,), {"rate": rate})
-    for rate in (0.0, 0.4, 0.5, 0.9)
-}
+CASES = {n: case for n, case in RULES.items() if case.rule is rules.dropout}
 
 
 @pytest.fixture(params=CASES)

@@ -23,50 +23,20 @@ from rules_support import (
     Case,
     RuleChecks,
     call,
+    cases,
     cast,
     close,
     finite,
     floats,
     pull,
 )
-from support import Library
+from support import Library, need
 
-RNG = np.random.default_rng(0)
-Z, T = RNG.normal(scale=2.0, size=(2, 5, 3))
-COUNTS = RNG.integers(0, 5, size=(5, 3)).astype(float)
-CHANCES = RNG.uniform(0.0, 0.8, size=(5, 3))
-LABELS = np.array([0, 2, 1, 1, 0], dtype=np.int32)
+CASES = cases(losses)
+TARGETS = {name: CASES[name].data[0] for name in losses.__all__}
+((Z,), (T, WEIGHT)) = CASES["squared_error, weighted"][1:3]
+LABELS = TARGETS["cross_entropy"]
 HOT = np.eye(3)[LABELS]
-SOFT = 0.7 * HOT + 0.1
-WEIGHT = np.array([0.5, 2.0, 0.0, 1.0, 3.0])
-TARGETS = {
-    "squared_error": T,
-    "absolute_error": T,
-    "huber": T,
-    "quantile": T,
-    "poisson": COUNTS,
-    "binary_cross_entropy": CHANCES,
-    "cross_entropy": LABELS,
-}
-OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "huber": (T, {"delta": 0.8}),
-    "quantile": (T, {"q": 0.2}),
-    "binary_cross_entropy": (
-        CHANCES,
-        {"class_weight": (0.5, 3.0), "label_smoothing": 0.2},
-    ),
-    "cross_entropy": (SOFT, {"class_weight": (0.5, 3.0, 1.0), "label_smoothing": 0.2}),
-}
-CASES: dict[str, Case] = {}
-for _weight, _more in ((None, ""), (WEIGHT, ", weighted")):
-    for _name, _t in TARGETS.items():
-        CASES[_name + _more] = Case(getattr(rules, _name), (Z,), (_t, _weight))
-    for _name, (_t, _options) in OPTIONS.items():
-        _rule = getattr(rules, _name)
-        CASES[f"{_name}, options{_more}"] = Case(_rule, (Z,), (_t, _weight), _options)
-CASES["cross_entropy, labels, options, weighted"] = CASES[
-    "cross_entropy, options, weighted"
-]._replace(data=(LABELS, WEIGHT))
 
 
 @pytest.fixture(params=CASES)
@@ -202,7 +172,7 @@ def test_by_hand(case: Case, lib: Library) -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("weight", [None, (0.5, 3.0, 1.0)])
 def test_cross_entropy_of_labels_as_in_torch(weight: Any, smoothing: float) -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     z = torch.tensor(Z, requires_grad=True)
     wanted = torch.nn.functional.cross_entropy(
         z,
@@ -273,6 +243,29 @@ def test_subnormal_weights(name: str, dtype: str) -> None:
     finite(dtype, value, dz)
     close(value, wanted, 1e-5)
     close(dz, back()[0], 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["absolute_error", "quantile", "squared_error"])
+def test_no_slope_on_target(name: str, lib: Library) -> None:
+    t = lib.array(T)
+    value, pullback = getattr(rules, name)(t, t, xp=lib.xp)
+    assert lib.host(value) == 0.0
+    assert not lib.host(pullback()[0]).any()
+
+
+def test_one_entry_is_its_own_mean(lib: Library) -> None:
+    z, t = lib.array(np.full((1, 1), 3.0)), lib.array(np.ones((1, 1)))
+    value, pullback = rules.squared_error(z, t, xp=lib.xp)
+    assert (lib.host(value), lib.host(pullback()[0])) == (4.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
+def test_class_weights_of_numpy_keep_the_precision(name: str, lib: Library) -> None:
+    case = CASES[f"{name}, options"]
+    c = np.asarray(case.options["class_weight"])
+    case = case._replace(options={**case.options, "class_weight": c})
+    value, pullback = call(case, lib, cast(case.inputs, "float32"))
+    finite("float32", lib.host(value), lib.host(pullback()[0]))
 
 
 def test_no_rows(case: Case, lib: Library) -> None:
@@ -370,11 +363,11 @@ def test_a_list_is_no_array(name: str) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_class_weights_as_torch_has_them(smoothing: float) -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     f = torch.nn.functional
 
     c = (0.5, 3.0, 1.0)
-    z = torch.from_numpy(Z)
+    z = torch.tensor(Z)
     options: dict[str, Any] = {"class_weight": c, "label_smoothing": smoothing}
     wanted = f.cross_entropy(
         z,

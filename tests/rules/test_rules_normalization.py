@@ -12,23 +12,25 @@ from hypothesis import strategies as st
 
 from chainrule import rules
 from chainrule.errors import ArgumentTypeError
+from chainrule.rules import normalization
 
-from rules_support import DTYPES, SHAPES, Case, WrtChecks, close, finite, floats
-from support import Library
+from rules_support import (
+    DTYPES,
+    SHAPES,
+    Case,
+    WrtChecks,
+    call,
+    cases,
+    close,
+    finite,
+    floats,
+)
+from support import Library, need
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(1.0, 2.0, size=(5, 3))
-GAIN, SHIFT, MEAN = RNG.normal(size=(3, 3))
-VAR = RNG.uniform(0.5, 2.0, size=3)
-GIVEN = {
-    "layer_norm": (X, GAIN, SHIFT),
-    "batch_norm": (X, GAIN, SHIFT),
-    "batch_norm_inference": (X, GAIN, SHIFT, MEAN, VAR),
-}
-CASES = {name: Case(getattr(rules, name), given) for name, given in GIVEN.items()} | {
-    f"{name}, eps": Case(getattr(rules, name), given, options={"eps": 0.1})
-    for name, given in GIVEN.items()
-}
+CASES = cases(normalization)
+GIVEN = {name: CASES[name].arguments for name in normalization.__all__}
+X, GAIN, SHIFT, MEAN, VAR = GIVEN["batch_norm_inference"]
 
 
 @pytest.fixture(params=CASES)
@@ -68,6 +70,21 @@ class TestNormalization(WrtChecks):
         return own[name]
 
 
+def test_by_hand(case: Case, lib: Library) -> None:
+    """(x - mean) / sqrt(var + eps), in loops over rows and features."""
+    x, gain, shift, *given = case.arguments
+    eps = case.options.get("eps", 1e-5)
+    wanted = np.empty_like(x)
+    for i, j in np.ndindex(*x.shape):
+        over = x[i] if case.name == "layer_norm" else x[:, j]
+        mean = sum(over) / len(over)
+        var = sum((v - mean) ** 2 for v in over) / len(over)
+        if given:
+            mean, var = given[0][j], given[1][j]
+        wanted[i, j] = gain[j] * (x[i, j] - mean) / (var + eps) ** 0.5 + shift[j]
+    close(lib.host(call(case, lib)[0]), wanted)
+
+
 def test_inference_is_training_with_the_batchs_statistics(lib: Library) -> None:
     kept: list[Any] = []
     z, _ = rules.batch_norm(
@@ -90,7 +107,7 @@ def test_keep_sees_every_member() -> None:
 
 
 def test_torchs_own_inference_in_x_gain_and_shift() -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     given = [torch.tensor(a, requires_grad=True) for a in (X, GAIN, SHIFT)]
     x, gain, shift = given
     mean, var = torch.tensor(MEAN), torch.tensor(VAR)

@@ -39,7 +39,7 @@ def _device(device: Any) -> Any:
             raise ValueError(name)
         found = cupy.cuda.Device(int(number or 0))
         found.use  # noqa: B018 - an attribute of a device that exists
-        if found.id >= cupy.cuda.runtime.getDeviceCount():
+        if not 0 <= found.id < cupy.cuda.runtime.getDeviceCount():
             raise ValueError(number)
     except ValueError as error:
         count = cupy.cuda.runtime.getDeviceCount()

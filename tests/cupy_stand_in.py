@@ -1,0 +1,278 @@
+"""A stand-in for CuPy, built on NumPy, that refuses what CuPy refuses.
+
+It is **not** CuPy: no number here was computed on a GPU, and nothing that passes on it
+is said to have been tested on CuPy. It lets the CuPy engine's own code run where there
+is no GPU, and notices what CuPy would raise: arrays that turn into NumPy's by
+themselves, operands or indices that are NumPy arrays, arrays of another device than the
+current one, devices taken as keys of a dictionary.
+
+>>> with installed() as cupy:
+...     cupy.asarray([1.0]).device
+<CUDA Device 0, a stand-in>
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.machinery
+import math
+import operator
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+DEVICES = 2
+# Modules that are, or that have imported, what is put in CuPy's place.
+TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy")
+
+
+class Device:
+    """A numbered device; inside `with`, the current one. It cannot be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+    current: ClassVar[list[int]] = [0]
+
+    def __init__(self, device: Any = None) -> None:
+        self.id = self.current[-1] if device is None else int(device)
+
+    def __int__(self) -> int:
+        return self.id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    def __enter__(self) -> Self:
+        self.current.append(self.id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.current.pop()
+
+    def __repr__(self) -> str:
+        return f"<CUDA Device {self.id}, a stand-in>"
+
+    def use(self) -> None:
+        """Make this the current device from now on."""
+        self.current[-1] = self.id
+
+
+class ndarray:  # its name is CuPy's
+    """An array on a device."""
+
+    __module__ = "cupy"
+    # NumPy's operators and functions hand over to this class, which refuses.
+    __array_ufunc__ = None
+
+    def __init__(self, a: Any) -> None:
+        self._a = np.asarray(a)
+        self.device = Device()
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        msg = (
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` "
+            "to construct a NumPy array explicitly."
+        )
+        raise TypeError(msg)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(self, **_: object) -> Any:
+        msg = "this array lies on a GPU"
+        raise BufferError(msg)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _call(operator.getitem, self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _call(operator.setitem, self, key, value)
+
+    def __len__(self) -> int:
+        return len(self._a)
+
+    def __float__(self) -> float:
+        return float(self._a)
+
+    def __int__(self) -> int:
+        return int(self._a)
+
+    def __index__(self) -> int:
+        return operator.index(self._a)
+
+    def __bool__(self) -> bool:
+        return bool(self._a)
+
+    def __repr__(self) -> str:
+        return f"stand-in {self._a!r}"
+
+    def __getattr__(self, name: str) -> Any:
+        # Attributes as they are; methods on the device.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = getattr(self._a, name)
+        if not callable(value):
+            return ndarray(value) if isinstance(value, np.ndarray) else value
+        return lambda *args, **kwargs: _call(
+            lambda a, *rest, **options: getattr(a, name)(*rest, **options),
+            self,
+            *args,
+            **kwargs,
+        )
+
+    def get(self) -> Any:
+        """Return a NumPy copy: the one way out."""
+        return self._a.copy()
+
+
+def _operator(name: str) -> None:
+    function = getattr(operator, name)
+    plain = name.strip("_")
+
+    def forward(self: Any, *others: Any) -> Any:
+        return _call(function, self, *others)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return _call(function, other, self)
+
+    def in_place(self: Any, other: Any) -> Any:
+        _call(getattr(operator, f"__i{plain}__"), self, other)
+        return self
+
+    setattr(ndarray, name, forward)
+    if hasattr(operator, f"__i{plain}__"):
+        setattr(ndarray, f"__r{plain}__", reflected)
+        setattr(ndarray, f"__i{plain}__", in_place)
+
+
+for _name in (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
+    *("and", "or", "xor", "lshift", "rshift", "neg", "pos", "invert", "abs"),
+    *("lt", "le", "eq", "ne", "gt", "ge"),
+):
+    _operator(f"__{_name}__")
+
+
+def _inside(a: Any) -> Any:
+    """Return the NumPy array behind an argument; refuse what CuPy refuses."""
+    if isinstance(a, ndarray):
+        if a.device != Device():
+            msg = (
+                f"Array device must be same as the current device: array device = "
+                f"{a.device.id} while current = {Device().id}"
+            )
+            raise ValueError(msg)
+        return a._a
+    if isinstance(a, np.ndarray):
+        msg = f"Unsupported type {np.ndarray}"
+        raise TypeError(msg)
+    if isinstance(a, (tuple, list)):
+        return type(a)(_inside(part) for part in a)
+    return a
+
+
+def _outside(a: Any) -> Any:
+    if isinstance(a, (np.ndarray, np.generic)):
+        return ndarray(a)
+    return type(a)(map(_outside, a)) if type(a) in (tuple, list) else a
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    kwargs = {name: _inside(value) for name, value in kwargs.items()}
+    return _outside(function(*map(_inside, args), **kwargs))
+
+
+def _on_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: _call(function, *args, **kwargs)
+
+
+def _array(a: Any, dtype: Any = None, *, copy: bool = True) -> ndarray:
+    if isinstance(a, ndarray):
+        # From whatever device to the current one.
+        if not copy and a.device == Device() and dtype in (None, a._a.dtype):
+            return a
+        a = a._a
+    return ndarray(np.array(a, dtype=dtype))
+
+
+def _erf(x: Any) -> Any:
+    return np.asarray(np.vectorize(math.erf, otypes="d")(x)).astype(x.dtype)
+
+
+def _module() -> types.ModuleType:
+    cupy = types.ModuleType("cupy", "A stand-in on NumPy: not CuPy.")
+    cupy.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
+    for name in np.__all__:
+        value = getattr(np, name)
+        is_function = callable(value) and not isinstance(value, type)
+        setattr(cupy, name, _on_device(value) if is_function else value)
+    cuda: Any = types.ModuleType("cupy.cuda")
+    cuda.Device, cuda.device = Device, types.ModuleType("cupy.cuda.device")
+    cuda.device.Device = Device
+    cuda.is_available = lambda: True
+    cuda.runtime = types.SimpleNamespace(getDeviceCount=lambda: DEVICES)
+    unwrapped = ("isdtype", "result_type", "can_cast", "issubdtype")
+    own = {
+        **{name: getattr(np, name) for name in unwrapped},
+        "array": _array,
+        "asarray": lambda a, dtype=None: _array(a, dtype, copy=False),
+        "asnumpy": lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a),
+        "ndarray": ndarray,
+        "__version__": "14 (a stand-in on NumPy, not CuPy)",
+        "cuda": cuda,
+    }
+    for name, value in own.items():
+        setattr(cupy, name, value)
+    cupy.__all__ = [*np.__all__, *own]  # type: ignore[attr-defined]
+    for name in ("linalg", "fft"):
+        part = types.ModuleType(f"cupy.{name}")
+        numpys = getattr(np, name)
+        part.__all__ = numpys.__all__  # type: ignore[attr-defined]
+        for function in numpys.__all__:
+            setattr(part, function, _on_device(getattr(numpys, function)))
+        setattr(cupy, name, part)
+    return cupy
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[Any]:
+    """Put the stand-in where `import cupy` looks, and take every trace of it away."""
+    from chainrule import backends, namespace
+
+    def forget() -> dict[str, Any]:
+        names = [n for n in sys.modules if n.startswith(TOUCHED)]
+        backends._instance.cache_clear()
+        namespace._bound.cache_clear()
+        namespace._NATIVE.pop("array_api_compat.cupy", None)
+        for package, attribute in (("array_api_compat", "cupy"), (backends, "cupy")):
+            module = sys.modules.get(package) if isinstance(package, str) else package
+            if hasattr(module, attribute):
+                delattr(module, attribute)
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = forget()
+    native = dict(namespace._NATIVE)
+    cupy = _module()
+    special: Any = types.ModuleType("cupyx.scipy.special")
+    special.erf = _on_device(_erf)
+    sys.modules |= {
+        "cupy": cupy,
+        "cupy.cuda": cupy.cuda,
+        "cupy.cuda.device": cupy.cuda.device,
+        "cupy.linalg": cupy.linalg,
+        "cupy.fft": cupy.fft,
+        "cupyx": types.ModuleType("cupyx"),
+        "cupyx.scipy": types.ModuleType("cupyx.scipy"),
+        "cupyx.scipy.special": special,
+    }
+    try:
+        importlib.import_module("array_api_compat.cupy")
+        yield cupy
+    finally:
+        forget()
+        sys.modules |= before
+        namespace._NATIVE.clear()
+        namespace._NATIVE.update(native)
