@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = [
 
 # Rows of one forward pass in inference: bounds memory, and JAX's compiled shapes.
 CHUNK = 8192
+# Rows that are predicted directly.
+FEW = 64
 
 
 class Data(NamedTuple):
@@ -42,6 +45,39 @@ def build_output(backend: Any, network: Network) -> Any:
         return network.forward(network.unflatten(theta, xp), x, context)[0]
 
     return output
+
+
+def build_direct(backend: Any, network: Network) -> Any:
+    """Return ``f(weights, x) -> z``, or None where x has to be looked at first.
+
+    It takes a few rows that are already what the network wants, as people serve them:
+    finite, and in the backend's library, dtype and shape. What is checked costs less
+    than the products; all else goes the long way, which says what is wrong.
+    """
+    xp, shape = backend.xp, network.input_shape
+    forward, make = network.layer.forward, network.unflatten
+    unflatten = backend.memoize(lambda theta: make(theta, xp))
+    rank = len(shape) + 1
+
+    def direct(weights: tuple[Any, Any], x: Any) -> Any:
+        theta, state = weights
+        if not (
+            backend.owns(x)
+            and x.dtype == theta.dtype
+            and len(x.shape) == rank
+            and x.shape[1:] == shape
+            and 0 < x.shape[0] <= FEW
+        ):
+            return None
+        with backend.scope(""):
+            # A sum is not finite if an entry is not; where only the sum overflows, the
+            # long way looks again.
+            if not math.isfinite(xp.sum(x)):
+                return None
+            kept = network.unflatten_state(state, xp) if network.state_size else ()
+            return forward(unflatten(theta), x, Context(xp, state=kept))[0]
+
+    return direct
 
 
 def build_loss(backend: Any, network: Network, loss: Any) -> Any:

@@ -123,6 +123,7 @@ class Model(Derivatives):
         self.stop_training = False
         self.stopped_members: Any = None
         self._bound: Network | None = None
+        self._direct: Any = None
         # (theta, state), replaced as a whole and never written into: a thread that
         # predicts sees the one pair or the other.
         self._weights: Any = None
@@ -217,6 +218,13 @@ class Model(Derivatives):
                 self._step, self._epoch = trained["step"], trained["epoch"]
                 self._rate, self._factor = trained["rate"], trained["factor"]
         self._weights, self._bound = weights, network
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the function that predicts a few rows, where there is no compiling."""
+        self._direct = None
+        if self._bound is not None and self.members is None and self.backend.direct:
+            self._direct = inference.build_direct(self.backend, self._bound)
 
     def _host_slots(self) -> tuple[Any, ...]:
         with self._scope():
@@ -709,6 +717,10 @@ class Model(Derivatives):
             If a standard deviation is asked of a lone model.
         """
         if not return_std:
+            if self._direct is not None:
+                z = self._direct(self._weights, x)
+                if z is not None:
+                    return z
             return self._apply(x, *self._joint(inference.build_output))
         if method is not None:
             _checks.choice("method", method, ("ensemble",))
@@ -793,6 +805,7 @@ class Model(Derivatives):
                     )
                     for group in hosts
                 )
+        new._prepare()
         return new
 
     def save(self, path: Any, *, include_optimizer: bool = False) -> None:
@@ -825,7 +838,8 @@ class Model(Derivatives):
         serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k != "metrics"}
+        made = ("metrics", "_direct")
+        state = {k: v for k, v in self.__dict__.items() if k not in made}
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):
@@ -841,6 +855,7 @@ class Model(Derivatives):
                     self.__dict__[key] = tree_map(
                         lambda a: self.backend.asarray(a, self.dtype), state[key]
                     )
+        self._prepare()
 
     def summary(self) -> str:
         """Return a table of the parameters: name, shape, number, whether they learn."""

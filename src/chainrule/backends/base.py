@@ -92,12 +92,15 @@ class Backend:
         cut into pieces: what memory, or a cache, can hold.
     eager : bool
         Whether values are there as soon as an operation returns.
+    direct : bool
+        Whether operations are so cheap that a few rows need a short way through them.
     """
 
     precisions: tuple[str, ...] = ("highest",)
     pads = False
     block = 1 << 23
     eager = True
+    direct = False
 
     def __init__(
         self, module: Any, device: Any = None, name: str | None = None

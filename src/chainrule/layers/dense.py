@@ -96,29 +96,35 @@ class Dense(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
-        assert self.input_shape is not None
-        assert self.output_shape is not None
-        xp, inside, outside = context.xp, self.input_shape, self.output_shape
+        if len(self.input_shape) > 1:  # type: ignore[arg-type]
+            return self._folded(params, x, context)
+        y, pull = rules.dense(x, *params, xp=context.xp)
         trainable = self.trainable
-        if len(inside) == 1:
-            y, pull = rules.dense(x, *params, xp=xp)
-        else:
-            batch = x.shape[-len(inside) - 1]
-            y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
-            y = unfold(y, batch, outside, xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             learns = dp and trainable
-            wrt = _WRT[dx, learns]
-            if len(inside) == 1:
-                grads = pull(dy, wrt)
-                return grads[0], grads[1:] if learns else None
-            grad, *dparams = pull(fold(dy, outside, xp), wrt)
+            grads = pull(dy, _WRT[dx, learns])
+            return grads[0], grads[1:] if learns else None
+
+        return y, pullback
+
+    def _folded(self, params: Params, x: Any, context: Context) -> Any:
+        """Return `forward` of samples of several axes: all but the last are rows."""
+        assert self.input_shape is not None
+        assert self.output_shape is not None
+        xp, inside, outside = context.xp, self.input_shape, self.output_shape
+        batch = x.shape[-len(inside) - 1]
+        y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
+        trainable = self.trainable
+
+        def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
+            learns = dp and trainable
+            grad, *dparams = pull(fold(dy, outside, xp), _WRT[dx, learns])
             if dx:
                 grad = unfold(grad, batch, inside, xp)
             return grad, tuple(dparams) if learns else None
 
-        return y, pullback
+        return unfold(y, batch, outside, xp), pullback
 
 
 class Flatten(Layer):
