@@ -29,6 +29,7 @@ LEVELS = [
     {"derivatives"},
     {"training"},
     {"problem", "second_order", "ensembles"},
+    {"uncertainty"},
     {"inputs", "metrics", "plotting", "_interrupt"},
     {"_encoding", "_container"},
     {"history", "callbacks", "progress", "serialization"},

@@ -69,6 +69,7 @@ def member(model: Any, k: int) -> Any:
                 tree_map(lambda a: model.backend.copy(a[k, :]), group)
                 for group in (model._weights, model._slots)
             )
+    new._factor_of = None
     new._prepare()
     return new
 

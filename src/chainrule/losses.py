@@ -110,12 +110,17 @@ class Loss(Record):
         """
         raise NotImplementedError
 
+    @property
+    def has_residuals(self) -> bool:
+        """Whether the loss is a sum of squares."""
+        return type(self).residuals is not Loss.residuals
+
     def check_residuals(self, who: str) -> None:
         """Raise an error if the loss is not a sum of squares."""
-        if type(self).residuals is Loss.residuals:
+        if not self.has_residuals:
             msg = (
                 f"{who} needs a loss that is a sum of squares, squared_error; this "
-                f"model's loss is {self.name}. Use another optimizer."
+                f"model's loss is {self.name}."
             )
             raise ArgumentError(msg)
 

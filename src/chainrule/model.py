@@ -124,6 +124,10 @@ class Model(Derivatives):
         self.stopped_members: Any = None
         self._bound: Network | None = None
         self._direct: Any = None
+        # The data of the last fit and (weights, factor of their covariance), for
+        # method="laplace"; neither goes into files, pickles or other backends.
+        self._seen: Any = None
+        self._factor_of: Any = None
         # (theta, state), replaced as a whole and never written into: a thread that
         # predicts sees the one pair or the other.
         self._weights: Any = None
@@ -497,6 +501,7 @@ class Model(Derivatives):
                 resumed = checkpoints.read(resume, self, network, backend, about, hooks)
             if self._bound is None:
                 self._build(network, backend)
+            self._seen = data if self.loss.has_residuals else None
             return fitting.run(
                 self,
                 data,
@@ -633,12 +638,14 @@ class Model(Derivatives):
         *key: Any,
         rows: int = inference.CHUNK,
         finish: Any = None,
+        weights: tuple[Any, ...] | None = None,
         **more: tuple[Any, Shape],
     ) -> Any:
         """Apply what ``build(backend, network, *key)`` makes to x, in x's own library.
 
         `more` are further arrays of the function by name, each with its sample shape;
-        ``finish(z, xp)`` is done to the result.
+        ``finish(z, xp)`` is done to the result. `weights` are the function's first
+        arguments: theta and state, if not given.
         """
         network = self._need()
         x, origin = self._samples("x", x, network.input_shape)
@@ -659,7 +666,9 @@ class Model(Derivatives):
                 inputs.place(name, a, place, backend, self.dtype, host=host)
                 for name, (a, place) in given.items()
             ]
-            z = self._returned(placed, origin, build, network, *key, rows=rows)
+            z = self._returned(
+                placed, origin, build, network, *key, rows=rows, weights=weights
+            )
         if finish is None:
             return z
         with origin.scope(self.dtype):
@@ -677,12 +686,18 @@ class Model(Derivatives):
             return self._returned(given, origin, build, network, self.loss, rows=rows)
 
     def _returned(
-        self, placed: list[Any], origin: Any, build: Any, *key: Any, rows: int
+        self,
+        placed: list[Any],
+        origin: Any,
+        build: Any,
+        *key: Any,
+        rows: int,
+        weights: tuple[Any, ...] | None = None,
     ) -> Any:
-        backend = self.backend
+        backend, weights = self.backend, weights or self._weights
         x, *also = placed
         z = inference.outputs(
-            backend, self._weights, x, build, *key, also=tuple(also), rows=rows
+            backend, weights, x, build, *key, also=tuple(also), rows=rows
         )
         if origin == backend:
             return z if backend.owns(z) else backend.asarray(z, self.dtype)
@@ -700,8 +715,12 @@ class Model(Derivatives):
         x : array, shape (batch, *sample_shape)
         return_std : bool
             Return the standard deviation too, as scikit-learn's Gaussian processes do.
-        method : {"ensemble"}, optional
-            Where the standard deviation comes from; the members of an ensemble.
+        method : {"ensemble", "laplace"}, optional
+            Where the standard deviation comes from. "ensemble": how far the members of
+            an ensemble disagree; the default. "laplace": the parameters' covariance at
+            the optimum, carried to the output (see `parameter_covariance`); of a lone
+            model whose loss is squared_error. It is that of the fit, without the noise
+            of a new observation.
 
         Returns
         -------
@@ -709,12 +728,13 @@ class Model(Derivatives):
             Of the library and on the device of x, in the model's dtype. An ensemble's is
             the mean over its members.
         std : array, the same shape
-            If `return_std`: sqrt(Σ (zₖ - mean)² / members).
+            If `return_std`: sqrt(Σ (zₖ - mean)² / members), or sqrt(J Cov Jᵀ).
 
         Raises
         ------
         ArgumentError
-            If a standard deviation is asked of a lone model.
+            If a standard deviation is asked of a lone model without a method, or cannot
+            be had by it.
         """
         if not return_std:
             if self._direct is not None:
@@ -723,14 +743,97 @@ class Model(Derivatives):
                     return z
             return self._apply(x, *self._joint(inference.build_output))
         if method is not None:
-            _checks.choice("method", method, ("ensemble",))
-        self._need_ensemble("predict(x, return_std=True)")
+            _checks.choice("method", method, ("ensemble", "laplace"))
+        if method == "laplace":
+            return self.predict(x), self._band(x)
+        if self.members is None:
+            msg = (
+                "predict(x, return_std=True) of a lone model needs method='laplace'; "
+                "or make an ensemble: Model(..., members=8)."
+            )
+            raise ArgumentError(msg)
         return self._apply(
             x,
             ensembles.build_mean_and_std,
             inference.build_output,
             finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
         )
+
+    def parameter_covariance(
+        self, x: Any = None, y: Any = None, *, sample_weight: Any = None
+    ) -> Any:
+        """Return the covariance of the parameters, for a loss of squared_error.
+
+        s² (Σ w JᵀJ)⁺ with J = ∂Z/∂θ at the model's parameters, and s² = Σ w (z - t)² /
+        (N - rank): right where the fit has converged and the network fits the data.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays, optional
+            As `fit` takes them; by default those of this model's last fit.
+
+        Returns
+        -------
+        array, shape (P, P)
+            On the model's backend, in its dtype. Frozen parameters have zeros.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not squared_error, the model is an ensemble, there are no
+            data (of a model that was loaded or moved, hand them in), or too few.
+        """
+        factor = self._covariance_factor(x, y, sample_weight)
+        with self._scope():
+            return self.backend.asarray(factor @ factor.T, self.dtype)
+
+    def _covariance_factor(
+        self, x: Any = None, y: Any = None, sample_weight: Any = None
+    ) -> Any:
+        """Return C (P, rank) on the host; remembered until the parameters change."""
+        from chainrule import problem, uncertainty
+
+        network = self._need()
+        if self.members is not None:
+            msg = (
+                "method='laplace' is of a lone model; an ensemble has its own spread: "
+                "leave method out, or ask model.member(k)."
+            )
+            raise ArgumentError(msg)
+        self.loss.check_residuals("method='laplace'")
+        given = x is not None
+        if not given and self._factor_of is not None:
+            weights, factor = self._factor_of
+            if weights is self._weights:
+                return factor
+        if not given and self._seen is None:
+            msg = (
+                "method='laplace' needs the data of the fit, which this model does not "
+                "have (it was loaded, moved or not fitted); hand them in once: "
+                "parameter_covariance(x, y)."
+            )
+            raise ArgumentError(msg)
+        backend = self.backend
+        with self._scope():
+            data = self._seen
+            if given:
+                data = self._data(network, backend, x, y, sample_weight, "")
+            theta, state = self._weights
+            whole = problem.Problem(backend, network, self.loss, data, 256, state)
+            factor = uncertainty.covariance_factor(whole, theta)
+        self._factor_of = (self._weights, factor)
+        return factor
+
+    def _band(self, x: Any) -> Any:
+        from chainrule import derivatives, uncertainty
+
+        factor = self._covariance_factor()
+        network = self._need()
+        each = network.size * network.output_size
+        with self._scope():
+            weights = (*self._weights, self.backend.asarray(factor, self.dtype))
+        rows = derivatives.chunk(self.backend, max(1, each), 64)
+        return self._apply(x, uncertainty.build_band, rows=rows, weights=weights)
 
     def predict_members(self, x: Any) -> Any:
         """Return the output of each member of an ensemble.
@@ -805,6 +908,7 @@ class Model(Derivatives):
                     )
                     for group in hosts
                 )
+        new._seen = new._factor_of = None
         new._prepare()
         return new
 
@@ -838,7 +942,7 @@ class Model(Derivatives):
         serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("metrics", "_direct")
+        made = ("metrics", "_direct", "_seen", "_factor_of")
         state = {k: v for k, v in self.__dict__.items() if k not in made}
         if self._bound is not None:
             with self._scope():
@@ -849,6 +953,7 @@ class Model(Derivatives):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.metrics = _metrics(self._given_metrics)
+        self._seen = self._factor_of = None
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):

@@ -66,6 +66,7 @@ class Network:
         self.input_shape: Shape = sample_shape
         assert self.layer.output_shape is not None
         self.output_shape: Shape = self.layer.output_shape
+        self.output_size = math.prod(self.output_shape)
         self.draws = self.layer.draws
         self._variables = tuple(_leaves(self.layer.parameters))
         self._state_variables = self.layer.state
