@@ -59,8 +59,12 @@ class Model(Derivatives):
     device : object, optional
         A device of the backend, or its name.
     dtype : {"float32", "float64"}
-    precision : str
-        Of matrix products; "highest" is full precision.
+    precision : {"highest", "tf32", "bfloat16"}
+        Of matrix products. "highest" is full precision. "bfloat16" (JAX, PyTorch)
+        rounds what goes into a product to 8 bits and sums in float32 (PyTorch rounds
+        the product, too); parameters and all else stay float32. "tf32" rounds to 11
+        bits, on a GPU that has it (JAX, PyTorch, CuPy). Where a library has none of it,
+        an error says so; backends then agree to that precision only.
     seed : int
         Decides weights, order of batches and dropout masks, the same on every backend.
     members : int, optional
@@ -138,7 +142,7 @@ class Model(Derivatives):
 
     def _checked(self, backend: Any) -> Any:
         backend.check_dtype(self.dtype)
-        backend.check_precision(self.precision)
+        backend.check_precision(self.precision, self.dtype)
         return backend
 
     def _scope(self) -> Any:

@@ -340,12 +340,19 @@ class Backend:
         """Whether an error says that memory did not suffice."""
         return isinstance(error, MemoryError)
 
-    def check_precision(self, precision: str) -> None:
+    def check_precision(self, precision: str, dtype: str = "float32") -> None:
         """Raise an error if the library cannot compute with this precision."""
         if precision not in self.precisions:
+            where = "" if self.device is None else f" on {self.device}"
             msg = (
-                f"precision must be one of {', '.join(self.precisions)} on the "
-                f"{self.name} backend; got {precision!r}."
+                f"precision must be one of {', '.join(self.precisions)} with the "
+                f"{self.name} backend{where}; got {precision!r}."
+            )
+            raise ArgumentError(msg)
+        if precision != "highest" and dtype != "float32":
+            msg = (
+                f"precision {precision!r} is one of float32 products; got dtype "
+                f"{dtype!r}. Leave precision out, or use float32."
             )
             raise ArgumentError(msg)
 

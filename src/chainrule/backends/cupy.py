@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import cupy
 import numpy as np
 
 from chainrule.backends.base import Backend
-from chainrule.errors import BackendError, DeviceError
+from chainrule.errors import ArgumentError, BackendError, DeviceError
 from chainrule.namespace import register
 
 __all__ = ["CuPyBackend"]
@@ -54,6 +55,7 @@ def _device(device: Any) -> Any:
 class CuPyBackend(Backend):
     """CuPy on one GPU."""
 
+    precisions = ("highest", "tf32")
     eager = False
 
     def __init__(self, device: Any = None) -> None:
@@ -92,8 +94,25 @@ class CuPyBackend(Backend):
             "ALLOC_FAILED" in str(error) or "MemoryAllocation" in str(error)
         )
 
+    def check_precision(self, precision: str, dtype: str = "float32") -> None:
+        """Refuse what CuPy was not started with: TF32 is a setting of its process."""
+        on = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+        if precision == "tf32" and not on:
+            msg = (
+                "precision 'tf32' with the cupy backend is a setting of the process: "
+                "start Python with the environment variable CUPY_TF32=1."
+            )
+            raise ArgumentError(msg)
+        if precision == "highest" and on:
+            msg = (
+                "precision 'highest' with the cupy backend needs CUPY_TF32 to be unset "
+                "in the environment; it is set. Unset it, or ask for 'tf32'."
+            )
+            raise ArgumentError(msg)
+        super().check_precision(precision, dtype)
+
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
-        """Make this GPU the current one; TF32 is off unless CUPY_TF32 says otherwise."""
+        """Make this GPU the current one."""
         with self.device:
             yield

@@ -20,7 +20,24 @@ from chainrule.namespace import register
 
 __all__ = ["JaxBackend"]
 
-register("jax.numpy", erf=jax.scipy.special.erf)
+
+def _matmul(a: Any, b: Any, /) -> Any:
+    # The setting keys JAX's cache of compiled functions, so that it may decide here.
+    if jax.config.jax_default_matmul_precision != "bfloat16":
+        return jnp.matmul(a, b)
+    # Said outright: a CPU takes no notice of the setting itself.
+    half = jnp.bfloat16
+    return jnp.matmul(a.astype(half), b.astype(half), preferred_element_type=a.dtype)
+
+
+register("jax.numpy", erf=jax.scipy.special.erf, matmul=_matmul)
+
+# What a model calls the precisions, and what JAX does.
+_PRECISIONS = {
+    "highest": "highest",
+    "bfloat16": "bfloat16",
+    "tf32": "tensorfloat32",
+}
 
 
 def _device(device: Any) -> Any:
@@ -83,6 +100,9 @@ class JaxBackend(Backend):
         # and `scope` puts the others on the device.
         super().__init__(jnp, None, "jax")
         self.device = where or jax.local_devices()[0]
+        self.precisions = ("highest", "bfloat16")
+        if self.device.platform in ("gpu", "cuda"):
+            self.precisions = ("highest", "tf32", "bfloat16")
 
     def __reduce__(self) -> Any:
         from chainrule import backends
@@ -117,7 +137,7 @@ class JaxBackend(Backend):
             _warn_of_fork()
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.enable_x64(dtype == "float64"))
-            stack.enter_context(jax.default_matmul_precision(precision))
+            stack.enter_context(jax.default_matmul_precision(_PRECISIONS[precision]))
             stack.enter_context(jax.default_device(self.device))
             yield
 

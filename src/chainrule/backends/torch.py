@@ -17,7 +17,18 @@ from chainrule.namespace import register
 
 __all__ = ["TorchBackend"]
 
-register("array_api_compat.torch", erf=torch.erf, matmul=torch.matmul)
+# Whether this thread is inside the scope of a model of precision "bfloat16".
+_THREAD = threading.local()
+
+
+def _matmul(a: Any, b: Any, /) -> Any:
+    if not getattr(_THREAD, "half", False):
+        return torch.matmul(a, b)
+    # Sums are in float32; torch rounds the product to bfloat16 as well.
+    return torch.matmul(a.bfloat16(), b.bfloat16()).to(a.dtype)
+
+
+register("array_api_compat.torch", erf=torch.erf, matmul=_matmul)
 
 
 def _device(device: Any) -> Any:
@@ -37,32 +48,42 @@ def _device(device: Any) -> Any:
         raise DeviceError(msg) from error
 
 
-class _FullPrecision:
-    """Full float32 products while anyone is inside; what was set comes back after.
+class _Products:
+    """How float32 products are made while anyone is inside; after that, as before.
 
-    The setting is the process's, so threads that overlap share one entry.
+    The setting is the process's, so threads that overlap share it: TF32 is on only
+    where all of them ask for it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._depth = 0
+        self._inside: list[str] = []
         self._before = "highest"
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def __call__(self, wanted: str) -> Iterator[None]:
+        """Enter with "highest" or, for TF32, "high"."""
         with self._lock:
-            if self._depth == 0:
+            if not self._inside:
                 self._before = torch.get_float32_matmul_precision()
-                torch.set_float32_matmul_precision("highest")
-            self._depth += 1
+            self._inside.append(wanted)
+            self._set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside.remove(wanted)
+                self._set()
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                torch.set_float32_matmul_precision(self._before)
+    def _set(self) -> None:
+        setting = self._before
+        if self._inside:
+            setting = "highest" if "highest" in self._inside else "high"
+        if torch.get_float32_matmul_precision() != setting:
+            torch.set_float32_matmul_precision(setting)
 
 
-_PRECISION = _FullPrecision()
+_PRODUCTS = _Products()
 
 
 class TorchBackend(Backend):
@@ -70,6 +91,9 @@ class TorchBackend(Backend):
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "torch")
+        self.precisions = ("highest", "bfloat16")
+        if self.device.type == "cuda":
+            self.precisions = ("highest", "tf32", "bfloat16")
 
     def owns(self, a: Any) -> bool:
         """Whether `a` is a tensor on this device."""
@@ -129,6 +153,12 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
-        """No autograd, and full float32 products (TF32 off)."""
-        with _PRECISION, torch.no_grad():
-            yield
+        """No autograd, and products as precise as asked (TF32 off by default)."""
+        before = getattr(_THREAD, "half", False)
+        setting = "high" if precision == "tf32" else "highest"
+        with _PRODUCTS(setting), torch.no_grad():
+            _THREAD.half = precision == "bfloat16"
+            try:
+                yield
+            finally:
+                _THREAD.half = before
