@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.errors import ArgumentError, DeviceError
 from chainrule.namespace import Namespace
 
-__all__ = ["Backend", "blas_threads", "build_decay_mask", "processors"]
+__all__ = ["Backend", "blas_threads", "build_decay_mask", "processors", "remembering"]
 
 DTYPES = ("float32", "float64")
 
@@ -63,6 +63,24 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def remembering(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return f with a memory of its last argument and answer.
+
+    For views of a vector that is updated in place: while the vector is the same object,
+    its views are the same.
+    """
+    last: tuple[Any, Any] = (None, None)
+
+    def remembered(vector: Any) -> Any:
+        nonlocal last
+        found = last  # another thread may replace it
+        if found[0] is not vector:
+            found = last = (vector, f(vector))
+        return found[1]
+
+    return remembered
 
 
 class Backend:

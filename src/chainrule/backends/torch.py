@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_compat.torch as compat
 import numpy as np
 import torch
 
-from chainrule.backends.base import Backend
+from chainrule.backends.base import Backend, remembering
 from chainrule.errors import ArgumentTypeError, DeviceError
 from chainrule.namespace import register
 
@@ -28,7 +28,23 @@ def _matmul(a: Any, b: Any, /) -> Any:
     return torch.matmul(a.bfloat16(), b.bfloat16()).to(a.dtype)
 
 
-register("array_api_compat.torch", erf=torch.erf, matmul=_matmul)
+def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if x.dtype not in (torch.float32, torch.float64):
+        return compat.sum(x, axis=axis, keepdims=keepdims)
+    if axis is None:
+        axis = tuple(range(x.ndim))
+    return torch.sum(x, dim=axis, keepdim=keepdims) if x.ndim else x.clone()
+
+
+# torch's own where they do what the standard says, without the wrappers' costs: a step
+# of a small network is made of little else.
+register(
+    "array_api_compat.torch",
+    erf=torch.erf,
+    matmul=_matmul,
+    sum=_sum,
+    reshape=torch.reshape,
+)
 
 
 def _device(device: Any) -> Any:
@@ -132,6 +148,10 @@ class TorchBackend(Backend):
     def copy(self, a: Any) -> Any:
         """Return a real copy."""
         return a.detach().clone()
+
+    def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Remember the last answer: views of a vector that is updated in place."""
+        return remembering(f)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
