@@ -60,7 +60,8 @@ class Loss(Record):
         lead = z.shape[: z.ndim - core]
         flat = xp.reshape(z, (*lead, rows, m))
         labels = xp.isdtype(t.dtype, "integral")
-        t = xp.reshape(t, (rows,) if labels else (rows, m))
+        own = t.shape[: t.ndim - (core - 1 if labels else core)]
+        t = xp.reshape(t, (*own, rows) if labels else (*own, rows, m))
         if weight is not None:
             weight = xp.broadcast_to(weight[..., None], (*weight.shape, middle))
             weight = xp.reshape(weight, (*weight.shape[:-2], rows))
