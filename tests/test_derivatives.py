@@ -311,7 +311,8 @@ def test_bad_input() -> None:
         model.jvp(X, U * np.nan)
     with pytest.raises(cr.ArgumentError, match="x must be finite"):
         model.parameter_jacobian(X * np.inf)
-    for call in (lambda: model.hessian(X), lambda: model.hvp(X, U)):
+    calls: list[Any] = [lambda: model.hessian(X), lambda: model.hvp(X, U)]
+    for call in calls:
         with pytest.raises(
             cr.ShapeError, match=r"needs a network of one output.*\(3,\)"
         ):

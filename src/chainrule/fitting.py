@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from chainrule import batches, inference, optimizers, training
+from chainrule import batches, optimizers, slopes, training
 from chainrule._interrupt import Interrupt
 from chainrule.callbacks import ProgressBar
 from chainrule.errors import ArgumentError, ArgumentTypeError, DivergenceError
@@ -23,8 +23,9 @@ __all__ = ["check_callbacks", "run", "split"]
 
 def run(
     model: Any,
-    data: inference.Data,
-    check: inference.Data | None,
+    loss: Any,
+    data: Any,
+    check: Any,
     *,
     epochs: int,
     batch_size: int,
@@ -37,7 +38,8 @@ def run(
     Parameters
     ----------
     model : Model
-    data, check : Data
+    loss : Loss or SlopeLoss
+    data, check : Data or SlopeData
         What is trained on, and what is validated on or None.
     epochs, batch_size : int
     shuffle : bool
@@ -46,11 +48,12 @@ def run(
     """
     backend, network = model.backend, model._need()
     copy = backend.copy
-    listening = bool(hooks or check is not None or model.metrics)
+    sloped = isinstance(loss, slopes.SlopeLoss)
+    listening = bool(hooks or check is not None or model.metrics or sloped)
     records = training.epochs(
         backend,
         network,
-        model.loss,
+        loss,
         model.optimizer,
         training.State(
             copy(model._weights[0]),
@@ -98,8 +101,14 @@ def run(
                 if listening:
                     logs = {"loss": model._number(record.loss)}
                     logs |= model._report(data, "", loss=False)
+                    if sloped:
+                        logs |= _slopes(model, loss, data, "")
                     if check is not None:
                         logs |= model._report(check, "val_")
+                    if isinstance(check, slopes.SlopeData):
+                        more = _slopes(model, loss, check, "val_")
+                        logs["val_loss"] += loss.weight * more["val_slope_loss"]
+                        logs |= more
                     history.append(logs)
                 else:
                     pending.append(record.loss)
@@ -133,12 +142,18 @@ def run(
             model._slots = model._fresh_slots(model._weights[0])
         records.close()
         bar.close()
-        for loss in pending:
-            history.append({"loss": model._number(loss)})
+        for value in pending:
+            history.append({"loss": model._number(value)})
         model.history.extend(history)
     for hook in hooks:
         hook.on_train_end(dict(logs))
     return history
+
+
+def _slopes(model: Any, loss: Any, data: Any, prefix: str) -> dict[str, float]:
+    """Return the error of the slopes at the epoch's end."""
+    error = slopes.evaluate(model.backend, model._need(), model._weights, data)
+    return {f"{prefix}slope_loss": error}
 
 
 def _publish(model: Any, record: training.Record) -> None:
@@ -168,7 +183,7 @@ def check_callbacks(given: Any) -> list[Any]:
     return hooks
 
 
-def split(data: inference.Data, share: float) -> tuple[inference.Data, inference.Data]:
+def split(data: Any, share: float) -> tuple[Any, Any]:
     """Cut the last `share` of the samples off, for validation."""
     samples = data.x.shape[0]
     cut = samples - math.ceil(samples * share)
@@ -179,7 +194,7 @@ def split(data: inference.Data, share: float) -> tuple[inference.Data, inference
         )
         raise ArgumentError(msg)
     first, last = (
-        inference.Data(*[None if a is None else a[some, ...] for a in data])
+        type(data)(*[None if a is None else a[some, ...] for a in data])
         for some in (slice(None, cut), slice(cut, None))
     )
     return first, last

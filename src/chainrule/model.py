@@ -31,6 +31,8 @@ from chainrule.errors import (
 from chainrule.history import History
 from chainrule.layers import Layer
 from chainrule.network import Network
+from chainrule.slopes import SlopeData, SlopeLoss
+from chainrule.slopes import check as check_slopes
 from chainrule.training import tree_map
 
 __all__ = ["Model"]
@@ -281,6 +283,8 @@ class Model(Derivatives):
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
         resume: Any = None,
+        slopes: Any = None,
+        slope_weight: float = 1.0,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 
@@ -302,12 +306,22 @@ class Model(Derivatives):
             None: a bar on a terminal or in a notebook.
         resume : None
             Resuming from a checkpoint file is not offered yet: an error if given.
+        slopes : array, shape (n, *output_shape, *sample_shape), optional
+            ∂y/∂x of each sample, to be fitted too; the axes of one output, or of one
+            input, may be left out. Not with Dropout or BatchNorm.
+        slope_weight : float
+            Not negative. With slopes S, what is trained on is
+            loss + slope_weight · Σ wᵢ sᵢ / Σ wᵢ, where sᵢ is the mean over the entries
+            of sample i's Jacobian of (∂z/∂x - S)².
 
         Returns
         -------
         History
             Of this call: "loss" (the mean over samples of what was trained on), the
-            metrics at each epoch's end, and the same with "val_" before.
+            metrics at each epoch's end, and the same with "val_" before. With slopes
+            "loss" is the sum of both terms, and "slope_loss" the mean of sᵢ at each
+            epoch's end; "val_loss" has both terms after validation_split, and that of
+            the values alone with validation_data.
 
         Raises
         ------
@@ -330,6 +344,7 @@ class Model(Derivatives):
             msg = f"shuffle must be True or False; got {shuffle!r}."
             raise ArgumentTypeError(msg)
         hooks = fitting.check_callbacks(callbacks)
+        slope_weight = _checks.real("slope_weight", slope_weight, 0.0)
         if validation_data is not None and validation_split:
             msg = "give validation_data or validation_split, not both."
             raise ArgumentError(msg)
@@ -344,8 +359,12 @@ class Model(Derivatives):
             msg = "the network has nothing to train: every parameter is frozen."
             raise ArgumentError(msg)
         with backend.scope(self.dtype, self.precision):
-            data = self._data(network, backend, x, y, sample_weight, "")
-            check = None
+            data: Any = self._data(network, backend, x, y, sample_weight, "")
+            check: Any = None
+            loss: Any = self.loss
+            if slopes is not None:
+                data = self._with_slopes(network, backend, data, slopes)
+                loss = SlopeLoss(loss, slope_weight)
             if validation_data is not None:
                 if not isinstance(validation_data, (tuple, list)) or not (
                     2 <= len(validation_data) <= 3
@@ -364,6 +383,9 @@ class Model(Derivatives):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
             names = ["loss", *self.metrics]
             names += [f"val_{name}" for name in names] if check is not None else []
+            if slopes is not None:
+                names.append("slope_loss")
+                names += ["val_slope_loss"] if split else []
             for hook in hooks:
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
@@ -371,6 +393,7 @@ class Model(Derivatives):
                 self._build(network, backend)
             return fitting.run(
                 self,
+                loss,
                 data,
                 check,
                 epochs=epochs,
@@ -379,6 +402,19 @@ class Model(Derivatives):
                 hooks=hooks,
                 progress=progress,
             )
+
+    def _with_slopes(
+        self, network: Network, backend: Any, data: inference.Data, slopes: Any
+    ) -> SlopeData:
+        if not isinstance(self.optimizer, optimizers.Optimizer):
+            name = type(self.optimizer).__name__
+            msg = f"slopes need an optimizer that goes by batches, as Adam; got {name}."
+            raise ArgumentError(msg)
+        slopes, origin = inputs.receive("slopes", slopes)
+        slopes = check_slopes(network, slopes, data.x.shape[0], xp=origin.xp)
+        return SlopeData(
+            *data, inputs.place("slopes", slopes, origin, backend, self.dtype)
+        )
 
     def _number(self, value: Any) -> Any:
         host = self.backend.to_numpy(value)
