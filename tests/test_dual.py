@@ -205,7 +205,8 @@ def test_kinks_are_those_of_the_pullbacks() -> None:
         (dx,) = pullback(xp.dual(np.ones((1, 1))))
         np.testing.assert_array_equal(z.tangent, dx.value)
     for value in (-1.0, 1.0):
-        z, _ = rules.hard_tanh(xp.dual(np.full((1, 1), value), np.ones((1, 1))), xp=xp)
+        bound: Any = xp.dual(np.full((1, 1), value), np.ones((1, 1)))
+        z, _ = rules.hard_tanh(bound, xp=xp)
         np.testing.assert_array_equal(z.tangent, [[0.0]])
     assert (zero > -1.0).all()
     assert not (zero != 0.0).any()

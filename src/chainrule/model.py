@@ -500,7 +500,7 @@ class Model(Derivatives):
         x: Any,
         build: Any,
         *key: Any,
-        rows: int = inference.CHUNK,
+        rows: int | None = None,
         **more: tuple[Any, Shape],
     ) -> Any:
         """Apply what ``build(backend, network, *key)`` makes to x, in x's own library.
@@ -540,7 +540,7 @@ class Model(Derivatives):
             return self._returned(given, origin, build, network, self.loss, rows=rows)
 
     def _returned(
-        self, placed: list[Any], origin: Any, build: Any, *key: Any, rows: int
+        self, placed: list[Any], origin: Any, build: Any, *key: Any, rows: int | None
     ) -> Any:
         backend = self.backend
         x, *also = placed
