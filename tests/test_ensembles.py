@@ -614,7 +614,9 @@ def test_members_that_are_not_there() -> None:
     lone = _ensemble(None).build(3)
     with pytest.raises(cr.ArgumentError, match=r"member\(k\) needs an ensemble"):
         lone.member(0)
-    with pytest.raises(cr.ArgumentError, match=r"return_std=True.* needs an ensemble"):
+    with pytest.raises(
+        cr.ArgumentError, match=r"return_std=True.* or make an ensemble"
+    ):
         lone.predict(X, return_std=True)
     with pytest.raises(cr.ArgumentError, match="predict_members needs an ensemble"):
         lone.predict_members(X)

@@ -27,6 +27,7 @@ LEVELS = [
     {"optimizers", "batches"},
     {"inference"},
     {"derivatives"},
+    {"slopes"},
     {"training"},
     {"problem", "second_order", "ensembles"},
     {"uncertainty"},

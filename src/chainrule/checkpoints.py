@@ -39,7 +39,7 @@ def describe(
     """Return (wanted, around): what a resumed fit must, and what it should, agree in.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
-    `how` are the other arguments of the fit: batch_size, shuffle, bootstrap.
+    `how` are the other arguments of the fit: batch_size, shuffle, bootstrap, slope_weight.
 
     Raises
     ------
@@ -49,9 +49,10 @@ def describe(
     for name in ("network", "loss", "optimizer", "_given_metrics"):
         serialization.encode(getattr(model, name), name.removeprefix("_given_"))
     wanted: dict[str, Any] = {**how, "members": model.members, "member": model._member}
-    names = ("x", "y", "sample_weight")
-    for prefix, arrays in (("", data), ("validation ", check or [None] * 3)):
-        for name, a in zip(names, arrays, strict=True):
+    names = ("x", "y", "sample_weight", "slopes")
+    for prefix, arrays in (("", data), ("validation ", check or ())):
+        filled = (*arrays, *[None] * (len(names) - len(arrays)))
+        for name, a in zip(names, filled, strict=True):
             wanted[prefix + name] = None if a is None else _digest(backend, a)
     around = {
         "backend": backend.name,

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import batches, ensembles, inference, optimizers, problem, training
+from chainrule import (
+    batches,
+    ensembles,
+    inference,
+    optimizers,
+    problem,
+    slopes,
+    training,
+)
 from chainrule._interrupt import Interrupt
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import (
@@ -32,8 +40,9 @@ __all__ = ["check_callbacks", "run", "split"]
 
 def run(
     model: Any,
-    data: inference.Data,
-    check: inference.Data | None,
+    loss: Any,
+    data: Any,
+    check: Any,
     *,
     epochs: int,
     batch_size: int,
@@ -49,7 +58,8 @@ def run(
     Parameters
     ----------
     model : Model
-    data, check : Data
+    loss : Loss or SlopeLoss
+    data, check : Data or SlopeData
         What is trained on, and what is validated on or None.
     epochs, batch_size : int
     shuffle, bootstrap : bool
@@ -68,7 +78,9 @@ def run(
     # The others' files are to know the best value, too.
     savers.sort(key=lambda hook: not hook.best_only)
     elementwise = isinstance(model.optimizer, optimizers.Optimizer)
-    listening = bool(hooks or check is not None or model.metrics or not elementwise)
+    sloped = isinstance(loss, slopes.SlopeLoss)
+    listening = bool(hooks or check is not None or model.metrics)
+    listening = listening or sloped or not elementwise
     copy = backend.copy
     start = training.State(
         copy(model._weights[0]),
@@ -85,7 +97,7 @@ def run(
         records = training.epochs(
             backend,
             network,
-            model.loss,
+            loss,
             model.optimizer,
             start,
             seen,
@@ -142,8 +154,14 @@ def run(
                 if listening:
                     logs = {**model._losses("", record.loss), **record.logs}
                     logs |= model._report(data, "", loss=False)
+                    if sloped:
+                        logs |= _slopes(model, loss, data, "")
                     if check is not None:
                         logs |= model._report(check, "val_")
+                    if isinstance(check, slopes.SlopeData):
+                        more = _slopes(model, loss, check, "val_")
+                        logs["val_loss"] += loss.weight * more["val_slope_loss"]
+                        logs |= more
                     history.append(logs)
                 else:
                     pending.append(record.loss)
@@ -184,8 +202,8 @@ def run(
         bar.close()
         for hook in savers:
             hook.write = None
-        for loss in pending:
-            history.append(model._losses("", loss))
+        for value in pending:
+            history.append(model._losses("", value))
         model.history.extend(history)
     for hook in hooks:
         hook.on_train_end(dict(logs))
@@ -223,6 +241,12 @@ def _writer(model: Any, about: Any, hooks: list[Any], first: int, history: Any) 
         return checkpoints.write(path, model, about, hooks, resumed, model.history)
 
     return write
+
+
+def _slopes(model: Any, loss: Any, data: Any, prefix: str) -> dict[str, float]:
+    """Return the error of the slopes at the epoch's end."""
+    error = slopes.evaluate(model.backend, model._need(), model._weights, data)
+    return {f"{prefix}slope_loss": error}
 
 
 def _publish(model: Any, record: training.Record) -> None:
@@ -266,7 +290,7 @@ def check_callbacks(given: Any) -> list[Any]:
     return hooks
 
 
-def split(data: inference.Data, share: float) -> tuple[inference.Data, inference.Data]:
+def split(data: Any, share: float) -> tuple[Any, Any]:
     """Cut the last `share` of the samples off, for validation."""
     samples = data.x.shape[0]
     cut = samples - math.ceil(samples * share)
@@ -277,7 +301,7 @@ def split(data: inference.Data, share: float) -> tuple[inference.Data, inference
         )
         raise ArgumentError(msg)
     first, last = (
-        inference.Data(*[None if a is None else a[some, ...] for a in data])
+        type(data)(*[None if a is None else a[some, ...] for a in data])
         for some in (slice(None, cut), slice(cut, None))
     )
     return first, last

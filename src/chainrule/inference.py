@@ -104,7 +104,7 @@ def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
 
 
 def _padded(
-    backend: Any, a: Any, low: int, size: int = CHUNK, *, fill: bool = True
+    backend: Any, a: Any, low: int, size: int, *, fill: bool = True
 ) -> tuple[Any, int]:
     """Rows low ... low + size of a, and how many they are.
 
@@ -131,7 +131,7 @@ def outputs(
     build: Any,
     *key: Any,
     also: tuple[Any, ...] = (),
-    rows: int = CHUNK,
+    rows: int | None = None,
 ) -> Any:
     """Apply the function that ``build(backend, *key)`` makes to x in chunks; join them.
 
@@ -139,7 +139,7 @@ def outputs(
     are further arrays of the same samples, for the function's next arguments; `rows` is
     how many are worked on at a time.
     """
-    run = backend.compile(build, *key)
+    run, rows = backend.compile(build, *key), rows or CHUNK
     host = backend.pads and isinstance(x, np.ndarray)
     samples, parts, whole = x.shape[0], [], None
     for low in range(0, max(1, samples), rows):
@@ -174,8 +174,10 @@ def evaluate(
     total: Any = None
     mass: Any = None
     for low in range(0, data.x.shape[0], CHUNK):
-        x, t = (_padded(backend, a, low)[0] for a in (data.x, data.t))
-        w, _ = _padded(backend, weight, low, fill=False)  # what is filled up has none
+        x, t = (_padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
+        w, _ = _padded(
+            backend, weight, low, CHUNK, fill=False
+        )  # what is filled up has none
         value, share = run(*weights, x, t, w)
         total = value * share if total is None else total + value * share
         mass = share if mass is None else mass + share

@@ -35,6 +35,8 @@ from chainrule.errors import (
 from chainrule.history import History
 from chainrule.layers import Layer
 from chainrule.network import Network
+from chainrule.slopes import SlopeData, SlopeLoss
+from chainrule.slopes import check as check_slopes
 from chainrule.training import tree_map
 
 __all__ = ["Model"]
@@ -374,6 +376,8 @@ class Model(Derivatives):
         progress: bool | None = None,
         resume: Any = None,
         bootstrap: bool = False,
+        slopes: Any = None,
+        slope_weight: float = 1.0,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 
@@ -402,6 +406,13 @@ class Model(Derivatives):
             Weigh each sample with the number of times that it is in a random sample of
             n with replacement, drawn anew for each member of an ensemble from the seed
             and the member's number; `sample_weight` comes on top.
+        slopes : array, shape (n, *output_shape, *sample_shape), optional
+            ∂y/∂x of each sample, to be fitted too; the axes of one output, or of one
+            input, may be left out. Not with Dropout or BatchNorm, nor for an ensemble.
+        slope_weight : float
+            Not negative. With slopes S, what is trained on is
+            loss + slope_weight · Σ wᵢ sᵢ / Σ wᵢ, where sᵢ is the mean over the entries
+            of sample i's Jacobian of (∂z/∂x - S)².
 
         Returns
         -------
@@ -410,6 +421,9 @@ class Model(Derivatives):
             metrics at each epoch's end, and the same with "val_" before. For an
             ensemble "loss" is the mean over members, "member_loss" has an array
             (members,) for each epoch, and metrics are those of the mean prediction.
+            With slopes "loss" is the sum of both terms, and "slope_loss" the mean of sᵢ
+            at each epoch's end; "val_loss" has both terms after validation_split, and
+            that of the values alone with validation_data.
 
         Raises
         ------
@@ -447,6 +461,7 @@ class Model(Derivatives):
             msg = f"bootstrap must be True or False; got {bootstrap!r}."
             raise ArgumentTypeError(msg)
         hooks = fitting.check_callbacks(callbacks)
+        slope_weight = _checks.real("slope_weight", slope_weight, 0.0)
         if validation_data is not None and validation_split:
             msg = "give validation_data or validation_split, not both."
             raise ArgumentError(msg)
@@ -461,8 +476,12 @@ class Model(Derivatives):
             msg = "the network has nothing to train: every parameter is frozen."
             raise ArgumentError(msg)
         with backend.scope(self.dtype, self.precision):
-            data = self._data(network, backend, x, y, sample_weight, "")
-            check = None
+            data: Any = self._data(network, backend, x, y, sample_weight, "")
+            check: Any = None
+            loss: Any = self.loss
+            if slopes is not None:
+                data = self._with_slopes(network, backend, data, slopes)
+                loss = SlopeLoss(loss, slope_weight)
             if validation_data is not None:
                 if not isinstance(validation_data, (tuple, list)) or not (
                     2 <= len(validation_data) <= 3
@@ -481,6 +500,9 @@ class Model(Derivatives):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
             names = ["loss", *self.metrics]
             names += [f"val_{name}" for name in names] if check is not None else []
+            if slopes is not None:
+                names.append("slope_loss")
+                names += ["val_slope_loss"] if split else []
             for hook in hooks:
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
@@ -500,14 +522,18 @@ class Model(Derivatives):
                     batch_size=batch_size,
                     shuffle=bool(shuffle),
                     bootstrap=bool(bootstrap),
+                    slope_weight=slope_weight if slopes is not None else None,
                 )
             if resume is not None:
                 resumed = checkpoints.read(resume, self, network, backend, about, hooks)
             if self._bound is None:
                 self._build(network, backend)
-            self._seen = data if self.loss.has_residuals else None
+            self._seen = None
+            if self.loss.has_residuals:
+                self._seen = inference.Data(*data[:3])
             return fitting.run(
                 self,
+                loss,
                 data,
                 check,
                 epochs=epochs,
@@ -519,6 +545,25 @@ class Model(Derivatives):
                 about=about,
                 resumed=resumed,
             )
+
+    def _with_slopes(
+        self, network: Network, backend: Any, data: inference.Data, slopes: Any
+    ) -> SlopeData:
+        if not isinstance(self.optimizer, optimizers.Optimizer):
+            name = type(self.optimizer).__name__
+            msg = f"slopes need an optimizer that goes by batches, as Adam; got {name}."
+            raise ArgumentError(msg)
+        if self.members is not None:
+            msg = (
+                f"slopes are fitted by one network; this model has {self.members} "
+                f"members. Fit each model.member(k) with them."
+            )
+            raise ArgumentError(msg)
+        slopes, origin = inputs.receive("slopes", slopes)
+        slopes = check_slopes(network, slopes, data.x.shape[0], xp=origin.xp)
+        return SlopeData(
+            *data, inputs.place("slopes", slopes, origin, backend, self.dtype)
+        )
 
     def _losses(self, prefix: str, value: Any) -> dict[str, Any]:
         """Return the logs of a loss: a scalar of the backend, or one for each member."""
@@ -640,7 +685,7 @@ class Model(Derivatives):
         x: Any,
         build: Any,
         *key: Any,
-        rows: int = inference.CHUNK,
+        rows: int | None = None,
         finish: Any = None,
         weights: tuple[Any, ...] | None = None,
         **more: tuple[Any, Shape],
@@ -695,7 +740,7 @@ class Model(Derivatives):
         origin: Any,
         build: Any,
         *key: Any,
-        rows: int,
+        rows: int | None,
         weights: tuple[Any, ...] | None = None,
     ) -> Any:
         backend, weights = self.backend, weights or self._weights

@@ -18,6 +18,7 @@ from chainrule.context import Context
 from chainrule.errors import DivergenceError
 from chainrule.inference import Data
 from chainrule.network import Network
+from chainrule.slopes import SlopeLoss, build_slope_objective
 
 __all__ = [
     "Objective",
@@ -107,6 +108,9 @@ def build_objective(
     params is the tree of `Network.unflatten`, batch the (x, t, weight) of `Data`, key
     the pass's random keys; the gradient is that of dvalue times the loss.
     """
+    if isinstance(loss, SlopeLoss):
+        with_slopes = build_slope_objective(backend, network, loss)
+        return lambda *args, **options: Objective(*with_slopes(*args, **options))
     xp = backend.xp
 
     def objective(

@@ -29,7 +29,8 @@ def _matmul(a: Any, b: Any, /) -> Any:
 
 
 def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    if x.dtype not in (torch.float32, torch.float64):
+    # torch takes no axis, (), for all axes.
+    if axis == () or x.dtype not in (torch.float32, torch.float64):
         return compat.sum(x, axis=axis, keepdims=keepdims)
     if axis is None:
         axis = tuple(range(x.ndim))
