@@ -35,6 +35,7 @@ LEVELS = [
     {"checkpoints"},
     {"fitting"},
     {"model"},
+    {"sklearn"},
     {"__init__"},
     {"__main__"},
 ]
@@ -44,6 +45,7 @@ MAY_KNOW_BACKENDS = {
     "backends",
     "inputs",
     "model",
+    "sklearn",
     "serialization",
     "__init__",
     "__main__",
@@ -80,7 +82,8 @@ def test_imports_run_one_way(path: Path) -> None:
     for name, top in _imported(path):
         root, *rest = name.split(".")
         if root in LIBRARIES:
-            assert mine == "backends", f"{path} names {root}"
+            home = "sklearn" if root == "sklearn" else "backends"
+            assert mine == home, f"{path} names {root}"
         if root != "chainrule" or not rest or mine == "__init__":
             continue
         theirs = rest[0] if rest[0] in RANK else "__init__"
@@ -114,6 +117,7 @@ def test_import_loads_no_array_library_but_numpy() -> None:
         "callbacks",
         "serialization",
         "backends",
+        "sklearn",
     ],
 )
 def test_the_public_names_are_a_list(module: str) -> None:
