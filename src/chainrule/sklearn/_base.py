@@ -8,18 +8,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from chainrule import backends, inference, losses
 from chainrule.backends import Backend
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentTypeError
 from chainrule.layers import Layer
 from chainrule.optimizers import Optimizer, ProblemOptimizer
-from chainrule.sklearn import _arrays, _lbfgs, _network, _stochastic
-from chainrule.sklearn._listen import Job, Validation
+from chainrule.sklearn import _arrays, _job, _lbfgs, _network, _stochastic
+from chainrule.sklearn._job import Validation
 
 __all__ = ["MultilayerPerceptron", "assign"]
 
@@ -267,25 +266,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if working != dtype:
             backend.check_dtype(working)
         with backend.scope(working):
-            X, t, weight, check = self._split(  # noqa: N806
-                backend,
-                working,
-                network,
-                X,
-                y,
-                t,
-                weight,
-                stochastic and not incremental,
-            )
-            job = Job(
-                backend,
-                working,
-                network,
-                self._loss,
-                self._link(),
-                self._data(backend, working, network, X, t, weight),
-                weight,
-                check,
+            splits = stochastic and not incremental
+            job = _job.assemble(
+                self, backend, working, network, X, y, t, weight, splits=splits
             )
             theta, state = (a.astype(working, copy=False) for a in self._flat())
             if stochastic:
@@ -303,92 +286,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if self._output_layer is not None:
             return None
         return _network.LINKS.get(self.out_activation_)
-
-    def _data(
-        self,
-        backend: Any,
-        dtype: str,
-        network: Any,
-        X: Any,  # noqa: N803
-        t: Any,
-        weight: Any,
-    ) -> inference.Data:
-        """Put validated arrays on the backend, the target checked by the loss."""
-        owner = backends.of(t)
-        t = self._loss.target(t, network.output_shape, xp=owner.xp)
-        return inference.Data(
-            *[None if a is None else _place(a, backend, dtype) for a in (X, t, weight)]
-        )
-
-    def _split(
-        self,
-        backend: Any,
-        dtype: str,
-        network: Any,
-        X: Any,  # noqa: N803
-        y: Any,
-        t: Any,
-        weight: Any,
-        splits: bool,
-    ) -> tuple[Any, Any, Any, Validation | None]:
-        """Return what is trained on, and the validation set or None."""
-        if self.validation_data is not None:
-            return X, t, weight, self._validation(backend, dtype, network)
-        if not (self.early_stopping and splits):
-            return X, t, weight, None
-        numbers = np.arange(X.shape[0])
-        train, held = train_test_split(
-            numbers,
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=self._strata(t),
-        )
-        if len(held) < 2:
-            msg = (
-                "The validation set is too small. Increase 'validation_fraction' or "
-                "the size of your dataset."
-            )
-            raise ValueError(msg)
-        vx, vy, vt = (_rows(a, held) for a in (X, y, t))
-        vw = None if weight is None else weight[held]
-        check = self._check_of(backend, dtype, network, vx, vy, vt, vw)
-        return (
-            _rows(X, train),
-            _rows(t, train),
-            None if weight is None else weight[train],
-            check,
-        )
-
-    def _check_of(
-        self,
-        backend: Any,
-        dtype: str,
-        network: Any,
-        X: Any,  # noqa: N803
-        y: Any,
-        t: Any,
-        weight: Any,
-    ) -> Validation:
-        data = self._data(backend, dtype, network, X, t, weight)
-        host = _arrays.host
-        return Validation(data, host(X), host(y), weight, host(t))
-
-    def _validation(self, backend: Any, dtype: str, network: Any) -> Validation:
-        given = self.validation_data
-        if not 2 <= len(given) <= 3:
-            msg = "validation_data must be (X, y) or (X, y, sample_weight)."
-            raise ArgumentTypeError(msg)
-        X, y, *rest = given  # noqa: N806
-        X, _ = _arrays.receive(self, X, reset=False)  # noqa: N806
-        y = self._known_targets(y)
-        if y.shape[0] != X.shape[0]:
-            msg = (
-                f"validation_data must have as many targets as samples; got "
-                f"{y.shape[0]} and {X.shape[0]}."
-            )
-            raise ArgumentError(msg)
-        weight = self._weights_of(X, y, rest[0] if rest else None)
-        return self._check_of(backend, dtype, network, X, y, self._encode(y), weight)
 
     def _known_targets(self, y: Any) -> Any:
         """Validate targets of a validation set, after the fit's own."""
@@ -446,10 +343,10 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         with backend.scope(dtype):
             theta = _network.pack(network, *self._lists(backend), backend)
             weights = tuple(
-                _place(a, backend, dtype) for a in (theta, self._running(dtype))
+                _job.place(a, backend, dtype) for a in (theta, self._running(dtype))
             )
             if not (backend.pads and origin.name == "numpy"):
-                X = _place(X, backend, dtype)  # noqa: N806
+                X = _job.place(X, backend, dtype)  # noqa: N806
             else:
                 X = np.asarray(X, dtype=dtype)  # noqa: N806
             z = inference.outputs(backend, weights, X, build, network, *key)
@@ -537,21 +434,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags
-
-
-def _place(a: Any, backend: Any, dtype: str) -> Any:
-    """Put an array of any library on the backend."""
-    origin = backends.of(a)
-    if origin.name != "numpy" and origin != backend:
-        a = origin.to_numpy(a)
-    return backend.asarray(a, dtype)
-
-
-def _rows(a: Any, numbers: Any) -> Any:
-    origin = backends.of(a)
-    if origin.name == "numpy":
-        return a[numbers]
-    return origin.take(a, origin.indices(numbers.astype(np.int32)))
 
 
 def _cast(a: Any, dtype: str) -> Any:

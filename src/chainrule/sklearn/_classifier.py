@@ -24,7 +24,8 @@ from sklearn.utils.validation import (
 from chainrule import backends, losses
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
-from chainrule.sklearn._listen import Validation, accuracy
+from chainrule.sklearn._job import Validation
+from chainrule.sklearn._listen import accuracy
 from chainrule.sklearn._losses import LogLoss
 
 __all__ = ["MLPClassifier"]

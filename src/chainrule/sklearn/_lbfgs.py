@@ -11,7 +11,8 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from chainrule import optimizers, training
 from chainrule.problem import Problem
-from chainrule.sklearn._listen import Job, Listener
+from chainrule.sklearn._job import Job
+from chainrule.sklearn._listen import Listener
 
 __all__ = ["run"]
 

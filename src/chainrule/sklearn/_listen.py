@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import check_scoring, r2_score
@@ -11,55 +11,11 @@ from sklearn.metrics import check_scoring, r2_score
 from chainrule import fitting, training
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import ArgumentError
-from chainrule.inference import Data
 from chainrule.model import Model
 from chainrule.progress import ProgressBar
-from chainrule.sklearn import _network
-from chainrule.sklearn._losses import FunctionLoss
+from chainrule.sklearn._job import Job, Validation
 
-__all__ = ["Job", "Listener", "Validation"]
-
-
-class Job(NamedTuple):
-    """A fit, ready to run: where, what, on which samples.
-
-    weight is the samples' weights on the host, or None; `validation` what is looked at
-    after each epoch, or None.
-    """
-
-    backend: Any
-    dtype: str
-    network: Any
-    loss: Any
-    link: Any
-    data: Data
-    weight: Any
-    validation: Validation | None
-
-
-class Validation:
-    """A validation set, on the backend and on the host.
-
-    Parameters
-    ----------
-    data : Data
-        On the backend.
-    X, y, weight : arrays
-        On the host, y as the user has it: what a scorer is given.
-    t : array
-        On the host, as the network is trained on it.
-    """
-
-    def __init__(self, data: Data, X: Any, y: Any, weight: Any, t: Any) -> None:  # noqa: N803
-        self.data, self.X, self.y, self.weight, self.t = data, X, y, weight, t
-
-    def look(self, job: Job, theta: Any, state: Any) -> tuple[Any, Any]:
-        """Return predictions and loss, on the backend: nothing waits for them."""
-        run = job.backend.compile(
-            _network.build_validation, job.network, job.loss, job.link
-        )
-        result: tuple[Any, Any] = run(theta, state, *self.data)
-        return result
+__all__ = ["Listener", "accuracy", "r2"]
 
 
 def accuracy(estimator: Any, z: Any, check: Validation) -> float:
@@ -174,15 +130,13 @@ class Listener:
 
 def _model(estimator: Any, job: Job, weights: Any, optimizer: Any) -> Any:
     """Return a `Model` of the fit: what callbacks read, and what they may change."""
-    loss = job.loss
     model = Model(
         job.network.layer,
-        loss=loss,
+        loss=job.loss,
         optimizer=optimizer,
         backend=job.backend,
         dtype=job.dtype,
     )
     model.build(job.network.input_shape)
     model._weights = training.tree_map(job.backend.copy, weights)
-    assert not isinstance(loss, FunctionLoss) or callable(loss.function)
     return model

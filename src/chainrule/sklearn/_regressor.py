@@ -20,7 +20,8 @@ from chainrule import backends, inputs, losses
 from chainrule.errors import ArgumentError
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
-from chainrule.sklearn._listen import Validation, r2
+from chainrule.sklearn._job import Validation
+from chainrule.sklearn._listen import r2
 from chainrule.sklearn._losses import (
     HalfPoissonDeviance,
     HalfSquaredError,

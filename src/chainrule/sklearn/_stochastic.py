@@ -18,7 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from chainrule import optimizers, problem, training
 from chainrule._interrupt import Interrupt
 from chainrule.problem import Problem
-from chainrule.sklearn._listen import Job, Listener
+from chainrule.sklearn._job import Job
+from chainrule.sklearn._listen import Listener
 
 __all__ = ["OptimizerState", "run"]
 
