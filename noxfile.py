@@ -44,6 +44,14 @@ def tests_numpy(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, env={"CHAINRULE_PROMISED": "numpy"})
 
 
+@nox.session(name="sklearn-tests")
+def sklearn_tests(session: nox.Session) -> None:
+    """Run scikit-learn's own tests of its perceptrons on ours."""
+    session.install(*group("test"))
+    session.install("-e", ".[sklearn]")
+    session.run("python", "tests/sklearn_own_tests.py", *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests and show which lines and branches none of them reached."""

@@ -114,6 +114,8 @@ class Optimizer(Record):
         if self.members is not None:
             each = [self.member(k).rates(first, steps) for k in range(self.members)]
             return np.stack(each) * np.asarray(factor)[..., None]
+        if not callable(self.learning_rate) and not np.ndim(factor):
+            return np.full(steps, self.learning_rate * factor)
         schedule = schedules.get(self.learning_rate)
         rates = np.empty(steps)
         for i in range(steps):

@@ -14,6 +14,7 @@ from chainrule.derivatives import (
     build_parameter_jacobian,
     run,
 )
+from chainrule.errors import ArgumentError
 from chainrule.inference import Data
 from chainrule.network import Network
 from chainrule.optimizers import Iteration
@@ -43,6 +44,9 @@ class Problem:
         Rows that are worked on at a time; bounds memory, changes no result.
     state : array, shape (S,)
         The network's state, which stays as it is.
+    penalty : float
+        Strength of the objective's penalty on weights: in the value and its gradient
+        alone, not in the residuals of a least-squares problem.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class Problem:
         data: Data,
         batch_size: int,
         state: Any,
+        penalty: float = 0.0,
     ) -> None:
         self.backend, self.network, self.loss = backend, network, loss
         self.data, self.batch_size, self.state = data, batch_size, state
+        self.penalty = penalty
 
     def number(self, a: Any) -> float:
         """Return a scalar, of the host or the backend, as a float; this may wait."""
@@ -81,16 +87,24 @@ class Problem:
 
     def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
         """Return the loss over all samples (...) and its gradient, shape of theta."""
-        call = self.backend.compile(build_value_and_gradient, self.network, self.loss)
+        key = (self.network, self.loss, self.penalty > 0.0)
+        call = self.backend.compile(build_value_and_gradient, *key)
         total = self.mass(theta.dtype)
         parts = [
-            call(theta, self.state, part, self._mass(part, theta.dtype) / total)
+            call(
+                theta,
+                self.state,
+                part,
+                self._mass(part, theta.dtype) / total,
+                self.penalty,
+            )
             for part in self._chunks()
         ]
         return tuple(sum(column[1:], column[0]) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def value(self, theta: Any) -> Any:
         """Return the loss of a least-squares problem: the sum of all squared residuals."""
+        self._no_penalty()
         call = self.backend.compile(build_residuals, self.network, self.loss)
         xp, scale = self.backend.xp, self._scale(theta)
         parts = [call(theta, self.state, part, scale) for part in self._chunks()]
@@ -105,6 +119,7 @@ class Problem:
         ArgumentError
             If the loss is not a sum of squares.
         """
+        self._no_penalty()
         call = self.backend.compile(build_linearisation, self.network, self.loss)
         scale = self._scale(theta)
         for part in self._chunks():
@@ -119,6 +134,14 @@ class Problem:
         ]
         return sum(parts[1:], parts[0])
 
+    def _no_penalty(self) -> None:
+        if self.penalty:
+            msg = (
+                "penalty: a least-squares problem takes none on its weights; set it to "
+                "0 (for an estimator: alpha=0), or choose another optimizer."
+            )
+            raise ArgumentError(msg)
+
     def _scale(self, theta: Any) -> Any:
         total = self.mass(theta.dtype)
         if isinstance(total, int):
@@ -126,14 +149,20 @@ class Problem:
         return 1.0 / self.backend.xp.sqrt(total)
 
 
-def build_value_and_gradient(backend: Any, network: Network, loss: Any) -> Any:
-    """Return ``f(theta, state, data, share) -> (share·loss, its gradient)``."""
+def build_value_and_gradient(
+    backend: Any, network: Network, loss: Any, penalised: bool = False
+) -> Any:
+    """Return ``f(theta, state, data, share, penalty=0) -> (share·value, its gradient)``."""
     xp = backend.xp
     objective = build_objective(backend, network, loss, train=False)
 
-    def value_and_gradient(theta: Any, state: Any, data: Any, share: Any) -> Any:
+    def value_and_gradient(
+        theta: Any, state: Any, data: Any, share: Any, penalty: Any = 0.0
+    ) -> Any:
         params = network.unflatten(theta, xp)
-        value, pieces, *_ = objective(params, state, data, dvalue=share)
+        value, pieces, *_ = objective(
+            params, state, data, dvalue=share, penalty=penalty if penalised else None
+        )
         return value * share, network.join(pieces, xp)
 
     return value_and_gradient

@@ -36,6 +36,11 @@ class ProgressBar:
 
             self._bar = tqdm(total=epochs * steps, unit="step", dynamic_ncols=True)
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar to look at."""
+        return self._bar is not None
+
     def show(self, read: Callable[[], dict[str, float]], *, last: bool = False) -> None:
         """Count an epoch; call `read` for the losses only if it is time to draw."""
         if self._bar is None:

@@ -103,18 +103,36 @@ class Objective(NamedTuple):
 def build_objective(
     backend: Any, network: Network, loss: Any, *, train: bool
 ) -> Callable[..., Objective]:
-    """Return ``f(params, state, batch, key=None, dvalue=1.0) -> Objective``.
+    """Return ``f(params, state, batch, key=None, dvalue=1.0, penalty=None)``.
 
-    params is the tree of `Network.unflatten`, batch the (x, t, weight) of `Data`, key
-    the pass's random keys; the gradient is that of dvalue times the loss.
+    It gives an `Objective`. params is the tree of `Network.unflatten`, batch the
+    (x, t, weight) of `Data`, key the pass's random keys. The value is the loss, plus
+    penalty / 2 (a scalar) times the sum of squares of the weights that learn; the
+    gradient is that of dvalue times the value.
     """
     if isinstance(loss, SlopeLoss):
         with_slopes = build_slope_objective(backend, network, loss)
         return lambda *args, **options: Objective(*with_slopes(*args, **options))
     xp = backend.xp
 
+    def penalised(params: Any) -> list[tuple[int, Any, Any]]:
+        """Return the weights that learn: their numbers, they, and they as vectors."""
+        leaves = network.pieces(params)
+        return [
+            (i, w, xp.reshape(w, (*w.shape[: w.ndim - len(e.shape)], e.stop - e.start)))
+            for i, (w, e) in enumerate(zip(leaves, network.entries, strict=True))
+            if e.decay and e.trainable
+        ]
+
+    weights = backend.memoize(penalised)
+
     def objective(
-        params: Any, state: Any, batch: Any, key: Any = None, dvalue: Any = 1.0
+        params: Any,
+        state: Any,
+        batch: Any,
+        key: Any = None,
+        dvalue: Any = 1.0,
+        penalty: Any = None,
     ) -> Objective:
         x, t, weight = batch
         if weight is not None and weight.ndim > 1:
@@ -128,7 +146,12 @@ def build_objective(
         if train and network.state_size:
             state = network.flatten_state(context.kept, xp)
         mass = loss.mass(t, weight, z.dtype, xp=xp)
-        return Objective(value, network.pieces(dparams), state, mass)
+        pieces = network.pieces(dparams)
+        if penalty is not None:
+            for i, w, flat in weights(params):
+                value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
+                pieces[i] = pieces[i] + (dvalue * penalty) * w
+        return Objective(value, pieces, state, mass)
 
     return objective
 
@@ -146,7 +169,8 @@ def build_steps(
     kind : Optimizer
         What `Optimizer.kind` returned: the structure, without the numbers.
     names : tuple of str
-        Names of the columns of the scalars.
+        Names of the columns of the scalars; "penalty" among them is the strength of
+        the objective's penalty, step by step.
 
     Returns
     -------
@@ -159,11 +183,18 @@ def build_steps(
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     objective = build_objective(backend, network, loss, train=True)
     decays = bool(kind.weight_decay)
+    penalised = "penalty" in names
 
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         theta, state, slots = carry
         s: Any = Scalars(*row)
-        value, gradient, state, mass = objective(unflatten(theta), state, batch, key)
+        value, gradient, state, mass = objective(
+            unflatten(theta),
+            state,
+            batch,
+            key,
+            penalty=s.penalty if penalised else None,
+        )
         scale = (
             _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
         )
@@ -275,6 +306,8 @@ def epochs(
     listening: bool,
     cuts: Collection[int] = (),
     resumed: Part | None = None,
+    penalty: Callable[[Any], Any] | None = None,
+    guard: bool = True,
 ) -> Generator[Record | Part, None, None]:
     """Train, yielding a `Record` after each epoch, and a `Part` at each cut.
 
@@ -305,6 +338,11 @@ def epochs(
         bit of what comes out.
     resumed : Part, optional
         How far the first epoch is already; `state` is then that of its beginning.
+    penalty : function, optional
+        ``penalty(part) -> (steps,)``: how strong the objective's penalty is in each
+        step, for a part of what `order` returned.
+    guard : bool
+        Whether training that stops being finite ends; if not, it goes on.
 
     Raises
     ------
@@ -313,6 +351,7 @@ def epochs(
     """
     kind = optimizer.kind()
     names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
+    names += () if penalty is None else ("penalty",)
     key = (network, loss, kind, names)
     run = backend.compile(build_epoch, *key, donate=1)
     carry = (state.theta, state.state, state.slots)
@@ -321,20 +360,25 @@ def epochs(
     pending: deque[tuple[int, Any]] = deque()
     lag = 0 if backend.eager or listening else LAG
     numbers: Any = None
+    hosts: list[Any] = []
     indices: list[Any] = []
     for epoch in range(first, first + epochs):
         last, numbers = numbers, order(epoch)
         if numbers is not last:
-            indices = [backend.indices(part) for part in numbers if part is not None]
+            hosts = [part for part in numbers if part is not None]
+            indices = [backend.indices(part) for part in hosts]
         parts = []
-        for index in indices:
+        for host, index in zip(hosts, indices, strict=True):
             steps = index.shape[0]
             rates = optimizer.rates(step, steps, factor())
-            rows = _rows(optimizer.scalars(step, rates, rate), steps)
+            scalars = optimizer.scalars(step, rates, rate)
+            if penalty is not None:
+                scalars["penalty"] = penalty(host)
+            rows = _rows(scalars, steps)
             keys = None
             if network.draws:
-                host = random.step_keys(seed, step, steps, network.draws)
-                keys = backend.indices(host)
+                drawn = random.step_keys(seed, step, steps, network.draws)
+                keys = backend.indices(drawn)
             parts.append((index, backend.rows(rows, dtype), keys))
             step, rate = step + steps, rates[..., -1]
         if cuts or resumed:
@@ -344,7 +388,8 @@ def epochs(
             resumed = None
         else:
             carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
-        pending.append((epoch - first + 1, finite))
+        if guard:
+            pending.append((epoch - first + 1, finite))
         while len(pending) > lag:
             ask(backend, *pending.popleft())
         theta, running, slots = carry

@@ -1,0 +1,441 @@
+"""What the two estimators share: parameters, fitting, and what a fitted network gives."""
+
+from __future__ import annotations
+
+import types
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from chainrule import backends, inference, losses
+from chainrule.backends import Backend
+from chainrule.errors import ArgumentTypeError
+from chainrule.layers import Layer
+from chainrule.optimizers import Optimizer, ProblemOptimizer
+from chainrule.sklearn import _arrays, _job, _lbfgs, _network, _stochastic
+from chainrule.sklearn._job import Validation
+
+__all__ = ["MultilayerPerceptron", "assign"]
+
+STOCHASTIC = ("sgd", "adam")
+
+
+def assign(estimator: Any, values: dict[str, Any]) -> None:
+    """Set parameters as attributes, untouched: what `clone` relies on."""
+    for name, value in values.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)
+
+
+class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
+    """Base of `MLPRegressor` and `MLPClassifier`."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "activation": [
+            StrOptions(set(_network.ACTIVATIONS)),
+            Layer,
+            list,
+            tuple,
+            callable,
+        ],
+        "solver": [StrOptions({"lbfgs", *STOCHASTIC})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "backend": [str, Backend, types.ModuleType, None],
+        "device": "no_validation",
+        "dtype": "no_validation",
+        "output_activation": [
+            StrOptions(set(_network.ACTIVATIONS)),
+            Layer,
+            callable,
+            None,
+        ],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "optimizer": [str, Optimizer, ProblemOptimizer, None],
+        "validation_data": [tuple, list, None],
+        "callbacks": "no_validation",
+        "scoring": [str, callable, None],
+        "progress": ["boolean", None],
+        "network": [Layer, None],
+    }
+
+    # What a subclass decides.
+
+    _kind: Any = None  # whose arrays the fitted ones are; None stands for NumPy
+    _loss: Any = None  # what `_choose` returned
+    _output_layer: Any = None  # an activation at the network's end, beside the link
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        raise NotImplementedError
+
+    def _encode(self, y: Any) -> Any:
+        """Turn validated targets into the (n, m) that the network is trained on."""
+        raise NotImplementedError
+
+    def _outputs_for(self, t: Any) -> int:
+        """How many outputs the network has for encoded targets."""
+        return int(t.shape[1])
+
+    def _choose(self) -> tuple[losses.Loss, str, Any]:
+        """Return the loss, the name of the output activation, the layer of it or None."""
+        raise NotImplementedError
+
+    # Fitting.
+
+    def _fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        incremental: bool = False,
+    ) -> Self:
+        hidden = self._hidden_sizes()
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y, origin = self._validate_input(X, y, incremental, first)  # noqa: N806
+        weight = self._weights_of(X, y, sample_weight)
+        t = self._encode(y)
+        if incremental and self.early_stopping:
+            if self.validation_data is None:
+                msg = (
+                    "partial_fit does not support early_stopping=True without "
+                    "validation_data: a batch has nothing to spare for validation."
+                )
+                raise ValueError(msg)
+            if not first and getattr(self, "stopped_", False):
+                return self
+        self._loss, name, self._output_layer = self._choose()
+        self.n_outputs_ = self._outputs_for(t)
+        self._random_state = check_random_state(self.random_state)
+        backend = origin
+        if self.backend is not None:
+            backend = backends.get(self.backend, self.device)
+        elif self.device is not None:
+            backend = backends.get(origin.name, self.device)
+        dtype = _arrays.target_dtype(X, self.dtype)
+        if not first:
+            dtype = _arrays.target_dtype(self.coefs_[0], None)
+        backend.check_dtype(dtype)
+        self._kind = None if self.backend is not None else origin
+        if first:
+            self._initialize(X.shape[1], hidden, name, dtype)
+        with backend.scope(dtype):
+            network = self._network()
+            self._solve(network, backend, dtype, X, y, t, weight, incremental)
+        arrays = [*self.coefs_, *self.intercepts_]
+        if not all(np.isfinite(_arrays.host(a)).all() for a in arrays):
+            msg = (
+                "Solver produced non-finite parameter weights. The input data may "
+                "contain large values and need to be preprocessed."
+            )
+            raise ValueError(msg)
+        return self
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(sizes) <= 0):
+            msg = f"hidden_layer_sizes must be > 0, got {sizes}."
+            raise ValueError(msg)
+        return sizes
+
+    def _weights_of(self, X: Any, y: Any, sample_weight: Any) -> Any:  # noqa: N803
+        """Return sample weights on the host, checked, or None."""
+        if sample_weight is None:
+            return None
+        kind = "float32" if str(X.dtype).endswith("float32") else "float64"
+        stand_in = np.empty((X.shape[0], 1), dtype=kind)
+        return _check_sample_weight(_arrays.host(sample_weight), stand_in)
+
+    def _initialize(
+        self, features: int, hidden: list[int], out_activation: str, dtype: str
+    ) -> None:
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.out_activation_ = out_activation
+        self._state = np.zeros(0, dtype=dtype)
+        if self.network is None:
+            units = [features, *hidden, self.n_outputs_]
+            _network.mlp(self, units)  # errors come before anything is drawn
+            self.coefs_, self.intercepts_ = _network.draw(self, units, dtype)
+        else:
+            network = _network.bind(self.network, features, self.n_outputs_)
+            seed = int(self._random_state.randint(np.iinfo(np.int32).max))
+            theta, state = (a.astype(dtype) for a in network.initial(seed))
+            self.coefs_, self.intercepts_ = _network.unpack(network, theta)
+            self._state = state
+        kind = self._kind or backends.get("numpy")
+        self._state = _arrays.like(self._state, kind)
+        self.n_layers_ = len(self.coefs_) + 1
+        self.stopped_ = False
+        self.validation_loss_curve_: list[float] = []
+        if self.solver in STOCHASTIC or self.optimizer is not None:
+            self.loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+            if self.early_stopping:
+                self.validation_scores_: list[float] | None = []
+                self.best_validation_score_: float | None = -np.inf
+                self.best_loss_: float | None = None
+                self._best_weights: Any = self._flat()
+            else:
+                self.best_loss_ = np.inf
+                self.validation_scores_ = None
+                self.best_validation_score_ = None
+
+    def _network(self) -> Any:
+        """Return the bound network of the fitted weights."""
+        layer = self.network
+        if layer is None:
+            units = [self.coefs_[0].shape[0], *(c.shape[1] for c in self.coefs_)]
+            layer = _network.mlp(self, units)
+        return _network.bind(layer, self.n_features_in_, self.n_outputs_)
+
+    def _flat(self) -> tuple[Any, Any]:
+        """Return the weights as host vectors, parameters and state."""
+        numpy = backends.get("numpy")
+        coefs, intercepts = (
+            [_arrays.host(a) for a in group]
+            for group in (self.coefs_, self.intercepts_)
+        )
+        theta = _network.pack(self._network(), coefs, intercepts, numpy)
+        return theta, _arrays.host(self._running(theta.dtype))
+
+    def _running(self, dtype: Any) -> Any:
+        """Return the network's state; a perceptron's own is empty."""
+        return getattr(self, "_state", np.zeros(0, dtype=dtype))
+
+    def _publish(self, network: Any, theta: Any, state: Any, backend: Any) -> None:
+        """Take weights over as `coefs_` and `intercepts_`."""
+        theta, state = (
+            a if isinstance(a, np.ndarray) else backend.to_numpy(a)
+            for a in (theta, state)
+        )
+        kind = self._kind or backends.get("numpy")
+        self.coefs_, self.intercepts_ = (
+            [_arrays.like(a, kind) for a in group]
+            for group in _network.unpack(network, theta)
+        )
+        self._state = _arrays.like(state, kind)
+
+    def _solve(
+        self,
+        network: Any,
+        backend: Any,
+        dtype: str,
+        X: Any,  # noqa: N803
+        y: Any,
+        t: Any,
+        weight: Any,
+        incremental: bool,
+    ) -> None:
+        stochastic = self.optimizer is not None or self.solver in STOCHASTIC
+        # L-BFGS ends when a line search finds nothing: it wants all the digits.
+        working = dtype if stochastic or self.dtype is not None else "float64"
+        if working != dtype:
+            backend.check_dtype(working)
+        with backend.scope(working):
+            splits = stochastic and not incremental
+            job = _job.assemble(
+                self, backend, working, network, X, y, t, weight, splits=splits
+            )
+            theta, state = (a.astype(working, copy=False) for a in self._flat())
+            if stochastic:
+                _stochastic.run(self, job, theta, state, incremental)
+            else:
+                _lbfgs.run(self, job, theta, state)
+        if working != dtype:
+            self.coefs_, self.intercepts_ = (
+                [_cast(a, dtype) for a in group]
+                for group in (self.coefs_, self.intercepts_)
+            )
+            self._state = _cast(self._state, dtype)
+
+    def _link(self) -> Any:
+        if self._output_layer is not None:
+            return None
+        return _network.LINKS.get(self.out_activation_)
+
+    def _known_targets(self, y: Any) -> Any:
+        """Validate targets of a validation set, after the fit's own."""
+        raise NotImplementedError
+
+    def _strata(self, t: Any) -> Any:
+        return None
+
+    def _default_score(self, z: Any, check: Validation) -> float:
+        raise NotImplementedError
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Fit the network to X and y.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame, shape (n_samples, n_features)
+            Sparse matrices become dense at once. Arrays of JAX, CuPy or PyTorch are
+            worked on where they lie.
+        y : array-like, shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like, shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _check_solver(self) -> bool:
+        if self.optimizer is None and self.solver not in STOCHASTIC:
+            msg = (
+                f"partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+            raise AttributeError(msg)
+        return True
+
+    # What a fitted network gives.
+
+    def _apply(self, method: str, X: Any, build: Any, *key: Any) -> Any:  # noqa: N803
+        """Apply what ``build(backend, network, *key)`` makes to X; X's kind comes back.
+
+        `method` is the public one that asks, for errors.
+        """
+        _arrays.check_same_place(self, X, method)
+        X, origin = _arrays.receive(self, X, reset=False)  # noqa: N806
+        backend = origin
+        if self.backend is not None:
+            backend = backends.get(self.backend, self.device)
+        elif self.device is not None:
+            backend = backends.get(origin.name, self.device)
+        network = self._network()
+        dtype = _arrays.target_dtype(self.coefs_[0], None)
+        with backend.scope(dtype):
+            theta = _network.pack(network, *self._lists(backend), backend)
+            weights = tuple(
+                _job.place(a, backend, dtype) for a in (theta, self._running(dtype))
+            )
+            if not (backend.pads and origin.name == "numpy"):
+                X = _job.place(X, backend, dtype)  # noqa: N806
+            else:
+                X = np.asarray(X, dtype=dtype)  # noqa: N806
+            z = inference.outputs(backend, weights, X, build, network, *key)
+            if backend == origin:
+                return z
+            z = z if isinstance(z, np.ndarray) else backend.to_numpy(z)
+        return _arrays.like(z, origin, dtype)
+
+    def _lists(self, backend: Any) -> tuple[list[Any], list[Any]]:
+        """Return both lists of weights, on the host unless all lie on the backend."""
+        arrays = [*self.coefs_, *self.intercepts_]
+        if all(backend.owns(a) for a in arrays):
+            return self.coefs_, self.intercepts_
+        coefs, intercepts = (
+            [_arrays.host(a) for a in group]
+            for group in (self.coefs_, self.intercepts_)
+        )
+        return coefs, intercepts
+
+    def _predictions(self, X: Any, method: str = "predict") -> Any:  # noqa: N803
+        check_is_fitted(self)
+        return self._apply(method, X, _network.build_linked, self._link())
+
+    def hidden_activations(self, X: Any) -> list[Any]:  # noqa: N803
+        """Return what the hidden layers give for X, in inference.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_samples, n_features)
+
+        Returns
+        -------
+        list of arrays, shape (n_samples, units of the layer)
+            One per hidden layer, after its activation.
+        """
+        check_is_fitted(self)
+        widths = _network.hidden_widths(self._network())
+        joined = self._apply("hidden_activations", X, _network.build_hidden)
+        stops = [int(v) for v in np.cumsum(widths)]
+        starts = [0, *stops[:-1]]
+        return [joined[:, a:b] for a, b in zip(starts, stops, strict=True)]
+
+    def _derivative(self, X: Any) -> Any:  # noqa: N803
+        check_is_fitted(self)
+        return self._apply("jacobian", X, _network.build_derivative, self._link())
+
+    def to_sklearn(self) -> Any:
+        """Return a fitted estimator of scikit-learn's own class, with these weights.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPRegressor or MLPClassifier
+            Its predictions are equal to rounding.
+
+        Raises
+        ------
+        ArgumentError
+            If the network is one that scikit-learn does not have.
+        """
+        from chainrule.sklearn import _convert
+
+        return _convert.to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, **params: Any) -> Self:
+        """Take over a fitted scikit-learn perceptron; see `chainrule.sklearn.from_sklearn`.
+
+        Parameters
+        ----------
+        estimator : sklearn.neural_network.MLPRegressor or MLPClassifier
+        **params : object
+            Parameters to set beside its own.
+        """
+        from chainrule.sklearn import _convert
+
+        new = _convert.from_sklearn(estimator, **params)
+        if not isinstance(new, cls):
+            msg = f"{cls.__name__} cannot take over a {type(estimator).__name__}."
+            raise ArgumentTypeError(msg)
+        return new
+
+    def __sklearn_tags__(self) -> Any:
+        """Sparse X is taken, and arrays of other libraries."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+
+def _cast(a: Any, dtype: str) -> Any:
+    origin = backends.of(a)
+    return origin.asarray(a, dtype)

@@ -1,0 +1,142 @@
+"""Who hears of an epoch: callbacks, the progress bar, the validation set."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring, r2_score
+
+from chainrule import fitting, training
+from chainrule.callbacks import Checkpoint
+from chainrule.errors import ArgumentError
+from chainrule.model import Model
+from chainrule.progress import ProgressBar
+from chainrule.sklearn._job import Job, Validation
+
+__all__ = ["Listener", "accuracy", "r2"]
+
+
+def accuracy(estimator: Any, z: Any, check: Validation) -> float:
+    """Accuracy of probabilities against encoded labels: what accuracy_score gives."""
+    right = estimator._encoded(z) == estimator._encoded(check.t)
+    if right.ndim == 2:
+        right = right.all(axis=1)
+    return float(np.average(right, weights=check.weight))
+
+
+def r2(z: Any, check: Validation) -> float:
+    """R² of predictions, NaN where they are not finite."""
+    if not np.isfinite(z).all():
+        return float("nan")
+    return float(r2_score(check.t, z, sample_weight=check.weight))
+
+
+class Listener:
+    """Tells callbacks and the bar of each epoch, and scores the validation set.
+
+    Parameters
+    ----------
+    estimator : estimator
+    job : Job
+    weights : (theta, state) on the backend
+    optimizer : Optimizer
+    steps : int
+        Steps of an epoch, for the bar.
+    """
+
+    def __init__(
+        self, estimator: Any, job: Job, weights: Any, optimizer: Any, steps: int
+    ) -> None:
+        self.estimator, self.job = estimator, job
+        self.hooks = fitting.check_callbacks(estimator.callbacks or ())
+        if any(isinstance(hook, Checkpoint) for hook in self.hooks):
+            msg = (
+                "callbacks: Checkpoint writes the files of a chainrule.Model; an "
+                "estimator is kept with pickle or joblib. Leave it out."
+            )
+            raise ArgumentError(msg)
+        self.bar = ProgressBar(estimator.progress, estimator.max_iter, steps)
+        self.model: Any = None
+        self.scorer: Any = None
+        if estimator.scoring not in (None, "loss"):
+            self.scorer = check_scoring(estimator, estimator.scoring)
+        if self.hooks:
+            self.model = _model(estimator, job, weights, optimizer)
+            names = ["loss"]
+            if job.validation is not None:
+                names += ["val_loss", "val_score"]
+            for hook in self.hooks:
+                if hasattr(hook, "check_logs"):
+                    hook.check_logs(names)
+                hook.model = self.model
+                hook.on_train_begin({})
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody asks for an epoch's numbers before the next one begins."""
+        return not (
+            self.hooks or self.scorer or self.estimator.verbose or self.bar.shown
+        )
+
+    @property
+    def factor(self) -> float:
+        """What callbacks multiply the learning rate with."""
+        return 1.0 if self.model is None else self.model._factor
+
+    def begin(self, epoch: int) -> None:
+        """Before an epoch."""
+        for hook in self.hooks:
+            hook.on_epoch_begin(epoch, {})
+
+    def score(self, z: Any, loss: float, weights: Any) -> float:
+        """Score predictions of the validation set."""
+        estimator, check = self.estimator, self.job.validation
+        assert check is not None
+        if estimator.scoring == "loss":
+            return -loss
+        if self.scorer is None:
+            return float(estimator._default_score(z, check))
+        # A scorer predicts: it gets a copy that stands at this epoch, and that was not
+        # told of feature names, since X has become an array.
+        fitted = copy.copy(estimator)
+        fitted.__dict__.pop("feature_names_in_", None)
+        fitted._publish(self.job.network, *weights, self.job.backend)
+        weight = {} if check.weight is None else {"sample_weight": check.weight}
+        return float(self.scorer(fitted, check.X, check.y, **weight))
+
+    def epoch(self, epoch: int, logs: dict[str, float], record: Any) -> bool:
+        """After an epoch; return whether a callback wants to stop."""
+        if self.model is not None:
+            self.model._weights = record.weights
+            self.model._epoch, self.model._step = record.state.epoch, record.state.step
+            for hook in self.hooks:
+                hook.on_epoch_end(epoch, dict(logs))
+        self.bar.show(lambda: dict(logs))
+        return self.model is not None and self.model.stop_training
+
+    def end(self, logs: dict[str, float], weights: Any) -> Any:
+        """After the last epoch; return the weights, or what callbacks made of them."""
+        self.bar.close()
+        if self.model is None:
+            return weights
+        before = self.model._weights
+        for hook in self.hooks:
+            hook.on_train_end(dict(logs))
+        after = self.model._weights
+        return weights if after is before else after
+
+
+def _model(estimator: Any, job: Job, weights: Any, optimizer: Any) -> Any:
+    """Return a `Model` of the fit: what callbacks read, and what they may change."""
+    model = Model(
+        job.network.layer,
+        loss=job.loss,
+        optimizer=optimizer,
+        backend=job.backend,
+        dtype=job.dtype,
+    )
+    model.build(job.network.input_shape)
+    model._weights = training.tree_map(job.backend.copy, weights)
+    return model

@@ -1,0 +1,361 @@
+"""The solvers "adam" and "sgd", and any optimizer of ours: epochs and when they end.
+
+The epochs are `chainrule.training.epochs`; here are scikit-learn's order of samples, its
+learning rates and its rules for stopping. An engine that runs ahead of Python is let run
+as far ahead as no rule can apply yet, so that nothing is computed in vain.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from chainrule import optimizers, problem, training
+from chainrule._interrupt import Interrupt
+from chainrule.problem import Problem
+from chainrule.sklearn._job import Job
+from chainrule.sklearn._listen import Listener
+
+__all__ = ["OptimizerState", "run"]
+
+TOO_SMALL = 1e-6  # an adaptive learning rate at or below this ends the fit
+
+
+class OptimizerState:
+    """What goes on from one `partial_fit` to the next.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    learning_rate : float
+        Of the next epoch; for Adam, before its bias corrections.
+    slots : tuple of host arrays (P,), or None before the first step
+    step : int
+    last_rate : float
+        Learning rate of the last step.
+    """
+
+    def __init__(self, optimizer: Any, learning_rate: float) -> None:
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.slots: Any = None
+        self.step = 0
+        self.last_rate = learning_rate
+
+
+def solver(estimator: Any) -> OptimizerState:
+    """Return the optimizer that the parameters describe, at its beginning."""
+    rate = float(estimator.learning_rate_init)
+    if estimator.optimizer is not None:
+        return OptimizerState(optimizers.get(estimator.optimizer), rate)
+    if estimator.solver == "adam":
+        adam = optimizers.Adam(
+            rate,
+            estimator.beta_1,
+            estimator.beta_2,
+            estimator.epsilon,
+            epsilon_hat=True,
+        )
+        return OptimizerState(adam, rate)
+    momentum = float(estimator.momentum)
+    sgd = optimizers.SGD(rate, rate_in_velocity=True).replace(
+        momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum)
+    )
+    return OptimizerState(sgd, rate)
+
+
+def sample_order(
+    estimator: Any, samples: int, batch_size: int
+) -> Callable[[int], tuple[Any, Any]]:
+    """Return scikit-learn's order of samples, epoch after epoch.
+
+    Each epoch permutes the last one's order, beginning with the samples' own.
+    """
+    generator = estimator._random_state
+    numbers = np.arange(samples)
+    cut = samples - samples % batch_size
+
+    def parts(numbers: Any) -> tuple[Any, Any]:
+        some = numbers.astype(np.int32)
+        full = some[:cut].reshape(-1, batch_size)
+        return full, (some[cut:][None, :] if cut < samples else None)
+
+    fixed = parts(numbers)
+
+    def order(_: int) -> tuple[Any, Any]:
+        nonlocal numbers
+        if not estimator.shuffle:
+            return fixed
+        permutation = np.arange(samples)
+        generator.shuffle(permutation)
+        numbers = numbers[permutation]
+        return parts(numbers)
+
+    return order
+
+
+def _penalty(alpha: float, weight: Any) -> Callable[[Any], Any]:
+    """Return alpha / Σw of each batch, 0 where nothing weighs."""
+
+    def penalty(part: Any) -> Any:
+        if weight is None:
+            return np.full(part.shape[0], alpha / part.shape[1])
+        total = weight[part].sum(axis=1)
+        return np.where(total != 0, alpha / np.where(total != 0, total, 1.0), 0.0)
+
+    return penalty
+
+
+def _batch_size(estimator: Any, samples: int) -> int:
+    if estimator.batch_size == "auto":
+        return min(200, samples)
+    if estimator.batch_size > samples:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to "
+            "be clipped",
+            stacklevel=6,
+        )
+    return int(np.clip(estimator.batch_size, 1, samples))
+
+
+def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> None:
+    """Train from the host vectors theta and state; leave the fitted attributes.
+
+    The caller has entered the backend's scope.
+    """
+    backend, network = job.backend, job.network
+    if not (incremental and hasattr(estimator, "_optimizer")):
+        estimator._optimizer = solver(estimator)
+    memory: OptimizerState = estimator._optimizer
+    samples = job.data.x.shape[0]
+    batch_size = _batch_size(estimator, samples)
+    seed = 0
+    if network.draws:  # nothing else may draw from scikit-learn's generator
+        seed = int(estimator._random_state.randint(np.iinfo(np.int32).max))
+    weights = tuple(backend.copy(backend.asarray(a, job.dtype)) for a in (theta, state))
+    slots = memory.slots
+    if slots is None:
+        names = getattr(memory.optimizer, "slots", ())
+        slots = tuple(backend.xp.zeros_like(weights[0]) for _ in names)
+    else:
+        slots = training.tree_map(lambda a: backend.copy(_placed(backend, a)), slots)
+    steps = -(-samples // batch_size)
+    listener = Listener(estimator, job, weights, memory.optimizer, steps)
+    start = training.State(
+        weights[0], weights[1], slots, memory.step, 0, memory.last_rate
+    )
+    epochs = 1 if incremental else estimator.max_iter
+    penalty = _penalty(float(estimator.alpha), job.weight)
+    if not hasattr(memory.optimizer, "update"):
+        everything = np.arange(samples)[None, :]
+        whole = Problem(
+            backend,
+            network,
+            job.loss,
+            job.data,
+            batch_size,
+            weights[1],
+            penalty=float(penalty(everything)[0]),
+        )
+        records: Any = problem.epochs(whole, memory.optimizer, start, epochs=epochs)
+    else:
+        scheduled = estimator.optimizer is None
+        init = float(estimator.learning_rate_init)
+        records = training.epochs(
+            backend,
+            network,
+            job.loss,
+            memory.optimizer,
+            start,
+            job.data,
+            epochs=epochs,
+            batch_size=batch_size,
+            order=sample_order(estimator, samples, batch_size),
+            seed=seed,
+            dtype=job.dtype,
+            factor=lambda: (
+                listener.factor * (memory.learning_rate / init if scheduled else 1.0)
+            ),
+            listening=True,
+            penalty=penalty,
+            guard=False,
+        )
+    final = _loop(estimator, job, listener, memory, records, samples, incremental)
+    records.close()
+    # What stays in the estimator stays on the host: it is pickled and copied.
+    memory.slots = training.tree_map(backend.to_numpy, memory.slots)
+    if final is not None:
+        estimator._publish(network, *final, backend)
+    if estimator.early_stopping:
+        estimator._best_weights = tuple(
+            _host(backend, a) for a in estimator._best_weights
+        )
+
+
+def _placed(backend: Any, a: Any) -> Any:
+    return backend.asarray(a, str(a.dtype)) if isinstance(a, np.ndarray) else a
+
+
+def _host(backend: Any, a: Any) -> Any:
+    return a if isinstance(a, np.ndarray) else backend.to_numpy(a)
+
+
+def _loop(
+    estimator: Any,
+    job: Job,
+    listener: Listener,
+    memory: OptimizerState,
+    records: Any,
+    samples: int,
+    incremental: bool,
+) -> Any:
+    """Draw epochs, judge them in order; return the weights that the fit ends with."""
+    backend, check = job.backend, job.validation
+    pending: deque[tuple[Any, Any]] = deque()
+    running, seen = True, estimator.t_
+    logs: dict[str, float] = {}
+    record: Any = None
+    stopped = False
+    estimator.n_iter_ = 0
+    with Interrupt() as interrupt:
+        while not stopped:
+            # No rule can apply before the count of epochs without improvement passes
+            # n_iter_no_change: so many epochs may be under way.
+            ahead = estimator.n_iter_no_change + 1 - estimator._no_improvement_count
+            limit = 1 if backend.eager or not listener.quiet else max(1, min(ahead, 16))
+            while running and len(pending) < limit and not interrupt.asked:
+                listener.begin(estimator.n_iter_ + len(pending))
+                fresh = next(records, None)
+                if fresh is None:
+                    running = False
+                    break
+                record = fresh
+                seen += samples
+                _after(estimator, memory, record, seen)
+                looked = None
+                if check is not None:
+                    looked = check.look(job, record.state.theta, record.state.state)
+                pending.append((record, looked))
+            if not pending:
+                break
+            logs, stopped = _judge(
+                estimator, job, listener, memory, pending.popleft(), samples
+            )
+            if incremental or stopped:
+                break
+            if estimator.n_iter_ == estimator.max_iter:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
+                    f"reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=6,
+                )
+                break
+        if interrupt.asked:
+            warnings.warn("Training interrupted by user.", stacklevel=6)
+    if record is None:
+        return None
+    final = (record.state.theta, record.state.state)
+    final = listener.end(logs, final)
+    estimator.stopped_ = stopped
+    if estimator.early_stopping and (stopped or not incremental):
+        final = estimator._best_weights
+    return final
+
+
+def _after(estimator: Any, memory: OptimizerState, record: Any, seen: int) -> None:
+    """Remember where the optimizer stands; scikit-learn's rate of the next epoch."""
+    memory.slots = record.state.slots
+    memory.step, memory.last_rate = record.state.step, record.state.rate
+    inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+    if estimator.optimizer is None and inverse:
+        rate = float(estimator.learning_rate_init)
+        memory.learning_rate = rate / (seen + 1) ** estimator.power_t
+
+
+def _judge(
+    estimator: Any,
+    job: Job,
+    listener: Listener,
+    memory: OptimizerState,
+    epoch: tuple[Any, Any],
+    samples: int,
+) -> tuple[dict[str, float], bool]:
+    """Take an epoch's numbers down; return them, and whether the fit ends."""
+    record, looked = epoch
+    loss = float(job.backend.to_numpy(record.loss))
+    estimator.n_iter_ += 1
+    estimator.t_ += samples
+    estimator.loss_ = loss
+    estimator.loss_curve_.append(loss)
+    logs = {"loss": loss}
+    if estimator.verbose:
+        print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201
+    if looked is not None:
+        z, value = (job.backend.to_numpy(a) for a in looked)
+        logs["val_loss"] = float(value)
+        estimator.validation_loss_curve_.append(float(value))
+        weights = (record.state.theta, record.state.state)
+        if estimator.early_stopping or listener.hooks:
+            logs["val_score"] = listener.score(z, float(value), weights)
+    _count(estimator, logs, record)
+    wants = listener.epoch(estimator.n_iter_ - 1, logs, record)
+    if estimator._no_improvement_count <= estimator.n_iter_no_change:
+        return logs, wants
+    what = "Training loss"
+    if estimator.early_stopping:
+        what = "Validation score"
+    msg = (
+        f"{what} did not improve more than tol={estimator.tol:f} for "
+        f"{estimator.n_iter_no_change:d} consecutive epochs."
+    )
+    ends = _ends(estimator, memory, msg)
+    if not ends:
+        estimator._no_improvement_count = 0
+    return logs, ends or wants
+
+
+def _count(estimator: Any, logs: dict[str, float], record: Any) -> None:
+    """Count epochs without improvement, of the validation score or of the loss."""
+    if estimator.early_stopping:
+        score = logs["val_score"]
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")  # noqa: T201
+        if score < estimator.best_validation_score_ + estimator.tol:
+            estimator._no_improvement_count += 1
+        else:
+            estimator._no_improvement_count = 0
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            estimator._best_weights = record.weights
+        return
+    loss = logs["loss"]
+    if loss > estimator.best_loss_ - estimator.tol:
+        estimator._no_improvement_count += 1
+    else:
+        estimator._no_improvement_count = 0
+    estimator.best_loss_ = min(estimator.best_loss_, loss)
+
+
+def _ends(estimator: Any, memory: OptimizerState, msg: str) -> bool:
+    """Whether to end; an adaptive learning rate is divided by 5 first."""
+    adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+    if estimator.optimizer is not None or not adaptive:
+        msg += " Stopping."
+    elif memory.learning_rate <= TOO_SMALL:
+        msg += " Learning rate too small. Stopping."
+    else:
+        memory.learning_rate /= 5.0
+        msg += f" Setting learning rate to {memory.learning_rate:f}"
+        if estimator.verbose:
+            print(msg)  # noqa: T201
+        return False
+    if estimator.verbose:
+        print(msg)  # noqa: T201
+    return True
