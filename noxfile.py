@@ -23,7 +23,7 @@ def lowest() -> list[str]:
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
     bounds = [*project["dependencies"], *extras["jax"], *extras["scipy"]]
-    return [bound.replace(">=", "~=") + ".0" for bound in bounds]
+    return [bound.replace(">=", "==") for bound in bounds]
 
 
 @nox.session

@@ -86,6 +86,15 @@ def test_the_lowest_words_are_dropped(
     np.testing.assert_array_equal(lib.host(z) > 0, np.array(kept, dtype=bool))
 
 
+def test_half_is_dropped_by_default() -> None:
+    for z, wanted in zip(
+        (rules.dropout(X, BITS)[0], rules.dropout(X, BITS)[1](X)[0]),
+        (rules.dropout(X, BITS, rate=0.5)[0],) * 2,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(z, wanted)
+
+
 def test_keeps_the_mean() -> None:
     bits = RNG.integers(-(2**31), 2**31, size=100_000).astype(np.int32)
     for rate in (0.1, 0.5, 0.8):
