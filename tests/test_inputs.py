@@ -5,6 +5,7 @@ Whatever is refused leaves the model as it was, down to the next epoch's bits.
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Callable
 from functools import partial
@@ -95,6 +96,16 @@ class Sparse:
     shape = X.shape
 
 
+class Stubborn:
+    """Its conversion fails with whatever it likes."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        msg = "never"
+        raise LookupError(msg)
+
+
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
 SQ, CE, BCE, POISSON = (
     "squared_error",
     "cross_entropy",
@@ -118,7 +129,22 @@ ARRAYS: dict[str, tuple[Any, type[Exception], str]] = {
     "number": (3.0, Shape, "axis of samples; got a single value"),
     "None": (None, Type, "got NoneType"),
     "dict": ({"a": 1}, Type, "got dict"),
-    "generator": ((row for row in X), Type, "got dtype object"),
+    "generator": ((row for row in X), Type, "got generator"),
+    "function": (len, Type, "got builtin_function_or_method"),
+    "class": (np.ndarray, Type, "got type"),
+    "bytearray": (bytearray(b"abc"), Type, "got bytearray"),
+    "frozenset": (frozenset({1}), Type, "got frozenset"),
+    "void": (np.zeros((24, 3), "V8"), Type, r"got dtype \|V8"),
+    "text": (np.full((24, 3), "1", "T"), Type, "got dtype StringDType"),
+    "byte strings": (np.full((24, 3), b"1"), Type, r"got dtype \|S1"),
+    "durations": (np.zeros((24, 3), "m8[s]"), Type, r"got dtype timedelta64\[s\]"),
+    "long complex": (X.astype("G"), Type, "got dtype complex256|clongdouble"),
+    "None inside": ([[1.0, None, 2.0]] * 24, Type, "got dtype object"),
+    "decimals": ([[decimal.Decimal(1)] * 3] * 24, Type, "got dtype object"),
+    "all masked": (np.ma.masked_all((24, 3)), Value, "masked entries"),
+    "NaN masked": (np.ma.masked_invalid([[math.nan] * 3]), Value, "masked entries"),
+    "its own error": (Stubborn(), Type, "got Stubborn.*become an array: never"),
+    "itself inside": (ITSELF, Shape, "must be rectangular"),
     "sparse": (Sparse(), Type, r"sparse matrix; hand in .*\.toarray\(\)"),
     "masked": (MASKED, Value, "masked entries"),
     "huge integers": ([[10**400] * 3] * 24, Type, "got dtype object"),
@@ -601,6 +627,25 @@ def _frozen(a: Any) -> Any:
     return a
 
 
+def _stored(a: Any, folder: Path) -> Path:
+    np.save(folder / f"{a.shape}.npy", a)
+    return folder / f"{a.shape}.npy"
+
+
+def _field(a: Any) -> Any:
+    """Every other stride of a structured array."""
+    rows = np.zeros(a.shape, [("x", "f8"), ("flag", "i1")])
+    rows["x"] = a
+    return rows["x"]
+
+
+def _unaligned(a: Any) -> Any:
+    raw = np.zeros(a.nbytes + 1, np.uint8)
+    odd = raw[1:].view(a.dtype).reshape(a.shape)
+    odd[...] = a
+    return odd
+
+
 FORMS: dict[str, Callable[[Any, Path], Any]] = {
     "lists": lambda a, _: a.tolist(),
     "tuples": lambda a, _: tuple(map(tuple, a.tolist())),
@@ -611,6 +656,11 @@ FORMS: dict[str, Callable[[Any, Path], Any]] = {
     "mapped": _mapped,
     "big-endian": lambda a, _: a.astype(">f8"),
     "nothing masked": lambda a, _: np.ma.masked_array(a),
+    "matrix": lambda a, _: a.view(np.matrix),
+    "memory": lambda a, _: memoryview(np.ascontiguousarray(a)),
+    "mapped read-only": lambda a, f: np.lib.format.open_memmap(_stored(a, f), "r"),
+    "record field": lambda a, _: _field(a),
+    "unaligned": lambda a, _: _unaligned(a),
     "matrix rows": lambda a, _: np.broadcast_to(a[None], (2, *a.shape))[1],
 }
 
@@ -658,6 +708,66 @@ def test_dtypes_and_strides(
     assert FITTED.evaluate(x, Y) == FITTED.evaluate(plain, Y)
 
 
+def _contained(a: Any, container: str, folder: Path) -> Any:
+    if container == "list":
+        return a.tolist()
+    if container == "masked":
+        return np.ma.masked_array(a)
+    if container == "frame":
+        return pytest.importorskip("pandas").DataFrame(a)
+    if container == "file" and a.size and a.dtype != object:
+        return _mapped(a, folder)
+    a = np.asfortranarray(a)
+    a.flags.writeable = False
+    return a
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+@given(
+    shape=st.lists(st.integers(0, 4), max_size=4).map(tuple)
+    | st.tuples(st.integers(0, 4), st.just(3)),
+    kind=st.sampled_from(["?", "i1", ">i8", "u2", "f2", ">f4", "f8", "g"])
+    | st.sampled_from(["c8", "O", "U3", "S2", "M8[s]", "m8[D]", "V4"]),
+    value=st.sampled_from([None, None, math.nan, math.inf, 1e39]),
+    container=st.sampled_from(["array", "list", "masked", "frame", "file"]),
+)
+def test_any_array_is_taken_or_refused(
+    shape: Any, kind: str, value: float | None, container: str, tmp_path: Path
+) -> None:
+    """What fits is used; all else is an error of the family, and changes nothing."""
+    dtype = np.dtype(kind)
+    a: Any = np.zeros(shape, dtype)
+    finite = True
+    if value is not None and a.size and dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            a.flat[0] = value
+        finite = False
+    if container == "frame" and (a.ndim != 2 or dtype.kind == "V"):
+        container = "array"
+    x = _contained(a, container, tmp_path)
+    numeric = dtype.kind in "?biuf" or (
+        container == "list" and (dtype.kind == "O" or not a.size)
+    )
+    good = numeric and finite and len(shape) == 2 and shape[1] == 3
+    before = _snapshot(FITTED)
+    if good:
+        assert FITTED.predict(x).shape == (shape[0], 2)
+    else:
+        with pytest.raises(cr.ChainruleError) as caught:
+            FITTED.predict(x)
+        assert str(caught.value).startswith("x ")
+    with pytest.raises(cr.ChainruleError):  # never so few samples for so many targets
+        FITTED.fit(x, Y)
+    with pytest.raises(cr.ChainruleError):
+        FITTED.evaluate(X, Y, sample_weight=x)
+    assert _snapshot(FITTED) == before
+
+
 def test_data_frames() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list("abc"), index=range(100, 124))
@@ -670,9 +780,58 @@ def test_data_frames() -> None:
     )
     text = frame.assign(a="x")
     _refused(lambda: _outcome(text, Y), Type, "^x must hold numbers.*dtype object")
+    # Columns of several kinds, and pandas' own, as long as nothing is missing.
+    several = frame.assign(a=frame["a"] > 1, b=frame["b"].astype("Int64"))
+    plain = np.column_stack([X[:, 0] > 1, X[:, 1], X[:, 2]])
+    assert _outcome(several, Y) == _outcome(plain, Y)
+    assert _outcome(frame.astype("Int64"), Y) == _outcome(X, Y)
+    assert _outcome(frame.astype("Float64"), Y) == _outcome(X, Y)
+    assert _outcome(frame, series.astype("Int64"), CE) == _outcome(X, LABELS, CE)
+    model = _model()
+    for wrong, error, match in (
+        (frame.astype("Int64").mask(frame > 2), Value, "^x must be finite.*first nan"),
+        (several.assign(b=several["b"].mask(frame["b"] > 2)), Value, "^x must be fin"),
+        ((frame > 1).astype("boolean").mask(frame > 2), Value, "^x must be finite"),
+        (frame.astype(object).mask(frame > 2, None), Type, "^x .*dtype object"),
+        (frame.assign(a=pandas.Timestamp("2020")), Type, "^x must hold numbers"),
+        (frame.assign(a=pandas.Timedelta("1s")), Type, "^x must hold numbers"),
+        (frame.assign(a=pandas.array(["x"] * 24, "string")), Type, "^x must hold"),
+        (frame + 1j, Type, "^x must hold numbers.*complex128"),
+    ):
+        _refused(lambda wrong=wrong: model.fit(wrong, Y), error, match, model)
+    hole = series.astype("Int64").mask(series > 0)
+    _refused(lambda: _outcome(frame, hole, CE), Value, "^y must be finite")
     gap = frame.copy()
     gap.iloc[0, 0] = math.nan
     _refused(lambda: _outcome(gap, Y), Value, "^x must be finite; got 1 values")
+
+
+def test_polars_frames() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(X, schema=list("abc"))
+    assert _outcome(frame, polars.DataFrame(Y)) == _outcome(X, Y)
+    several = frame.with_columns(
+        polars.col("a") > 1, polars.col("b").cast(polars.Int16)
+    )
+    plain = np.column_stack([X[:, 0] > 1, X[:, 1], X[:, 2]])
+    assert _outcome(several, Y) == _outcome(plain, Y)
+    series = polars.Series(LABELS)
+    assert _outcome(frame, series, CE) == _outcome(X, LABELS, CE)
+    model = _model()
+    date = polars.date(2020, 1, 1)
+    column = polars.col("a")
+    empty = polars.when(column > 2).then(None).otherwise(column)
+    for wrong, error, match in (
+        (frame.with_columns(a=empty), Value, "^x must be finite.*first nan"),
+        (frame.with_columns(a=empty.cast(polars.Int32)), Value, "^x must be finite"),
+        (frame.with_columns(a=date), Type, "^x must hold.*a column of dtype Date"),
+        (frame.with_columns(a=polars.lit("x")), Type, "^x must .*dtype String"),
+        (frame.with_columns(a=polars.duration(days=1)), Type, "^x .*dtype Duration"),
+        (frame.lazy(), Type, "^x must be an array of numbers.*got LazyFrame"),
+    ):
+        _refused(lambda wrong=wrong: model.fit(wrong, Y), error, match, model)
+    hole = polars.Series([None, *LABELS[1:].tolist()])
+    _refused(lambda: _outcome(frame, hole, CE), Value, "^y must be finite")
 
 
 @pytest.mark.parametrize(
@@ -729,6 +888,51 @@ def test_tensors_that_torch_cannot_compute_with(where: str) -> None:
     assert _outcome(X, torch.tensor(LABELS).to(torch.uint64), CE) == _outcome(
         X, LABELS, CE
     )
+
+
+@pytest.mark.parametrize("where", ["numpy", "torch"])
+def test_odd_tensors_of_torch(where: str) -> None:
+    here("torch") or pytest.skip("needs torch")
+    import torch
+
+    model = _model(**backend(where))
+    want = model.predict(X)
+    x = torch.tensor(X)
+    negated = torch.complex(torch.zeros(24, 3, dtype=x.dtype), -x).conj().imag
+    assert negated.is_neg()  # a view that NumPy refuses to see
+    for same in (x.T.clone().T, negated, torch.nn.Parameter(x), x.to(torch.int8)):
+        np.testing.assert_array_equal(model.predict(same).numpy(), want)
+    row = x[0].expand(24, 3)
+    np.testing.assert_array_equal(
+        model.predict(row).numpy(), model.predict(row.numpy())
+    )
+    for wrong, error, match in (
+        (x.to(torch.complex64), Type, "^x must hold numbers.*complex64"),
+        (torch.tensor(1.0), Shape, "^x must have an axis of samples"),
+        (torch.tensor(_with(X, math.nan)).half(), Value, "^x must be finite"),
+        (x.float() * 1e38 * 10, Value, "^x must be finite"),
+    ):
+        _refused(lambda wrong=wrong: model.fit(wrong, Y), error, match, model)
+
+
+def test_odd_arrays_of_jax() -> None:
+    here("jax") or pytest.skip("needs jax")
+    import jax
+    import jax.numpy as jnp
+
+    model = _model(backend="jax")
+    gone = jnp.asarray(X, dtype=jnp.float32)
+    gone.delete()
+    for wrong, error, match in (
+        (gone, Value, "^x was deleted, or donated"),
+        (jax.random.key(0), Type, "^x must hold numbers.*key"),
+        (jnp.asarray(X, dtype=jnp.complex64), Type, "^x must hold.*complex64"),
+        (jnp.asarray(1.0), Shape, "^x must have an axis of samples"),
+        (jnp.asarray(X[:, :2], dtype=jnp.bfloat16), Shape, "^x must have the shape"),
+    ):
+        _refused(lambda wrong=wrong: model.fit(wrong, Y), error, match, model)
+    half = jnp.asarray(X, dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(model.predict(half), model.predict(X))
 
 
 def test_numbers_of_other_types() -> None:

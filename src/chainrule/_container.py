@@ -196,6 +196,8 @@ def _json(text: Any, what: str) -> dict[str, Any]:
         raise SerializationError(msg)
 
     try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")  # json would try, and import, other encodings
         found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except SerializationError:
         raise

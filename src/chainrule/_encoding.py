@@ -29,15 +29,16 @@ __all__ = ["decode", "encode", "register"]
 
 T = TypeVar("T")
 
-_FAMILIES = (
-    "layers",
-    "losses",
-    "optimizers",
-    "second_order",
-    "schedules",
-    "initializers",
-    "metrics",
-)
+# Family -> the modules whose public names it has. Files speak of families, so that a
+# class may move to another module.
+_FAMILIES = {
+    "layers": ("layers",),
+    "losses": ("losses",),
+    "optimizers": ("optimizers", "second_order"),
+    "schedules": ("schedules",),
+    "initializers": ("initializers",),
+    "metrics": ("metrics",),
+}
 _BASES = (
     layers.Layer,
     layers.Activation,
@@ -57,8 +58,9 @@ _registered: dict[str, Any] = {}
 def _builtin() -> dict[str, Any]:
     """Name -> class or function, for everything public: "layers.Dense"."""
     found: dict[str, Any] = {}
-    for family in _FAMILIES:
-        module = importlib.import_module(f"chainrule.{family}")
+    modules = ((family, stem) for family, stems in _FAMILIES.items() for stem in stems)
+    for family, stem in modules:
+        module = importlib.import_module(f"chainrule.{stem}")
         for name in module.__all__:
             thing = getattr(module, name)
             record = isinstance(thing, type) and issubclass(thing, Record)

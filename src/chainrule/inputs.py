@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from chainrule import backends
-from chainrule.errors import ArgumentError, ArgumentTypeError, DeviceError, ShapeError
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ChainruleError,
+    DeviceError,
+    ShapeError,
+)
 
 __all__ = ["check_finite", "check_same_place", "place", "receive", "receive_weight"]
 
 _WANTED = "numbers (floating, integer or boolean)"
+_NO_ARRAYS = (str, bytes, bytearray, dict, set, frozenset)
 
 
 def receive(name: str, a: Any) -> tuple[Any, Any]:
@@ -29,8 +37,7 @@ def receive(name: str, a: Any) -> tuple[Any, Any]:
     if origin.name == "numpy":
         a = _host(name, a)
     else:
-        kinds = ("real floating", "integral", "bool")
-        if not origin.xp.isdtype(a.dtype, kinds):
+        if not _numeric(a, origin.xp):
             msg = f"{name} must hold {_WANTED}; got dtype {a.dtype}."
             raise ArgumentTypeError(msg)
         a = origin.usable(name, a)
@@ -49,22 +56,61 @@ def _host(name: str, a: Any) -> Any:
     if type(a).__module__.startswith("scipy.sparse"):
         msg = f"{name} is a sparse matrix; hand in {name}.toarray()."
         raise ArgumentTypeError(msg)
-    if a is None or isinstance(a, (str, bytes, dict, set)):
-        msg = f"{name} must be an array of {_WANTED}; got {type(a).__name__}."
-        raise ArgumentTypeError(msg)
-    if hasattr(a, "to_numpy"):
-        a = a.to_numpy()
+    if a is None or isinstance(a, _NO_ARRAYS):
+        raise ArgumentTypeError(_no_array(name, a))
+    given = a
     try:
-        a = np.asarray(a)
+        a = np.asarray(_frame(name, a) if hasattr(a, "to_numpy") else a)
+    except ChainruleError:
+        raise
     except ValueError as error:
         msg = f"{name} must be rectangular; its rows have different lengths ({error})."
         raise ShapeError(msg) from error
+    except Exception as error:
+        # An object whose own conversion fails, in whatever way.
+        msg = f"{_no_array(name, given)} It does not become an array: {error}"
+        raise ArgumentTypeError(msg) from error
+    if a.dtype == object and a.ndim == 0:  # a generator, a function, a lazy frame
+        raise ArgumentTypeError(_no_array(name, given))
     if a.dtype.kind not in "fiub":
         msg = (
             f"{name} must hold {_WANTED}; got dtype {a.dtype}. Convert it first, for "
             f"example with {name}.astype(float)."
         )
         raise ArgumentTypeError(msg)
+    return a
+
+
+def _no_array(name: str, a: Any) -> str:
+    return f"{name} must be an array of {_WANTED}; got {type(a).__name__}."
+
+
+def _numeric(a: Any, xp: Any) -> bool:
+    try:
+        return bool(xp.isdtype(a.dtype, ("real floating", "integral", "bool")))
+    except TypeError:  # a dtype that the standard does not know: JAX's random keys
+        return False
+
+
+def _frame(name: str, frame: Any) -> Any:
+    """Return the values of a data frame or a series; what is missing is NaN.
+
+    Columns of several numeric types would be one array of objects in pandas, and dates
+    would be numbers in polars.
+    """
+    kinds = getattr(frame, "dtypes", getattr(frame, "dtype", None))
+    kinds = list(kinds) if isinstance(kinds, Iterable) else [kinds]
+    for kind in kinds:
+        if hasattr(kind, "is_numeric") and not (
+            kind.is_numeric() or str(kind) == "Boolean"
+        ):
+            msg = f"{name} must hold {_WANTED}; got a column of dtype {kind}."
+            raise ArgumentTypeError(msg)
+    a = frame.to_numpy()
+    if a.dtype == object and all(
+        getattr(kind, "kind", "O") in "fiub" for kind in kinds
+    ):
+        a = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return a
 
 

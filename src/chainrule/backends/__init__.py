@@ -169,10 +169,11 @@ def of(a: Any) -> Backend:
     if root == "torch" and hasattr(a, "device"):
         return get("torch", a.device)
     if root in ("jax", "jaxlib") and hasattr(a, "devices"):
-        devices = a.devices()
+        # A deleted array lies nowhere; the engine says so.
+        devices = [] if getattr(a, "is_deleted", bool)() else a.devices()
         return get("jax", next(iter(devices)) if len(devices) == 1 else None)
     if root == "cupy" and hasattr(a, "device"):
         return get("cupy", a.device)
-    if hasattr(a, "__array_namespace__"):
+    if hasattr(type(a), "__array_namespace__"):  # of an array, not of a class
         return _from_module(a.__array_namespace__(), getattr(a, "device", None))
     return get("numpy")

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from chainrule.backends.base import Backend, build_decay_mask, processors
-from chainrule.errors import ChainruleWarning, DeviceError
+from chainrule.errors import ArgumentError, ChainruleWarning, DeviceError
 from chainrule.namespace import register
 
 __all__ = ["JaxBackend"]
@@ -121,6 +121,13 @@ class JaxBackend(Backend):
         return jax.device_put(
             jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device
         )
+
+    def usable(self, name: str, a: Any) -> Any:
+        """Refuse an array whose memory was given away."""
+        if a.is_deleted():
+            msg = f"{name} was deleted, or donated to a compiled function."
+            raise ArgumentError(msg)
+        return a
 
     def to_numpy(self, a: Any) -> Any:
         """Return a NumPy copy (a view would keep JAX from reusing donated memory)."""

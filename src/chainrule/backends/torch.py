@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from chainrule.backends.base import Backend, remembering
-from chainrule.errors import ArgumentTypeError, DeviceError
+from chainrule.errors import ArgumentTypeError, DeviceError, ShapeError
 from chainrule.namespace import register
 
 __all__ = ["TorchBackend"]
@@ -128,6 +128,9 @@ class TorchBackend(Backend):
 
     def usable(self, name: str, a: Any) -> Any:
         """Refuse sparse and meta tensors; widen unsigned integers, which lack `<`."""
+        if a.is_nested:
+            msg = f"{name} must be rectangular; it is a nested tensor."
+            raise ShapeError(msg)
         if a.layout is not torch.strided:
             msg = f"{name} is a sparse tensor; hand in {name}.to_dense()."
             raise ArgumentTypeError(msg)
@@ -139,7 +142,7 @@ class TorchBackend(Backend):
 
     def to_numpy(self, a: Any) -> Any:
         """Return a NumPy copy."""
-        a = a.detach().cpu()
+        a = a.detach().cpu().resolve_neg()
         if a.dtype == torch.bfloat16 or (
             a.dtype.itemsize == 1 and a.is_floating_point()
         ):
