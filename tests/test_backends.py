@@ -147,10 +147,10 @@ def test_jax_predict_pads_rows() -> None:
 
     engine = backends.get("jax")
     x = engine.asarray(np.ones((5, 3), dtype=np.float32))
-    part, rows = _padded(engine, x, 0)
+    part, rows = _padded(engine, x, 0, 8192)
     assert (part.shape, rows) == ((8, 3), 5)
     np.testing.assert_array_equal(part[5:, :], np.ones((3, 3)))
-    weight, _ = _padded(engine, x[:, 0], 0, fill=False)
+    weight, _ = _padded(engine, x[:, 0], 0, 8192, fill=False)
     assert float(weight[5:].sum()) == 0.0
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is registered inside a test is forgotten after it."""
     registry: dict[str, Any] = {}
     monkeypatch.setattr(_encoding, "_registered", registry)
@@ -206,7 +206,7 @@ def test_every_public_class_comes_back(name: str) -> None:
         try:
             inspect.signature(thing).bind(*arguments)
         except (TypeError, ValueError):
-            if thing.__init__ is not object.__init__:
+            if vars(thing).get("__init__") is not None:
                 pytest.fail(f"say in NEEDED how to make {name}")
         made = thing(*arguments)
     text = json.dumps(_encoding.encode(made, "it"), allow_nan=False)
@@ -664,7 +664,7 @@ def test_the_disk_fails(
     def fail(*_: Any) -> Any:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(_files.os, call, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(cr.FileError, match="is as it was") as caught:
         model.save(path)
     assert os.strerror(code) in str(caught.value)
@@ -736,7 +736,7 @@ def test_what_is_being_written_is_not_swept(
         seen.append(len(_names(path.parent)))
         fsync(descriptor)
 
-    monkeypatch.setattr(_files.os, "fsync", sweeping)
+    monkeypatch.setattr(os, "fsync", sweeping)
     model.save(path)
     assert seen[0] == 1
     assert cr.load(path).built

@@ -17,7 +17,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
 def _fields(record: Record, where: str) -> dict[str, Any]:
     """Return the arguments with which the constructor makes such a record."""
     fields = {}
-    for name in _parameters(type(record)):
+    for name in _parameters(cast("Any", type(record))):
         try:
             fields[name] = getattr(record, name)
         except AttributeError:
