@@ -81,7 +81,7 @@ def differences(f: Any, x: Any) -> Any:
 @pytest.mark.parametrize(
     "loss",
     ["huber", "absolute_error", cr.losses.Quantile(0.9), cr.losses.Poisson(), quartic],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_losses_of_the_library_and_of_ones_own(loss: Any, backend: str) -> None:
     y = np.abs(np.round(3 * Y)) if isinstance(loss, cr.losses.Poisson) else Y
@@ -217,7 +217,7 @@ def test_class_weight_multiplies_sample_weight() -> None:
         "binary_cross_entropy",
         "squared_error",
     ],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 @pytest.mark.parametrize("data", [(XB, YB), (XC, YC)], ids=["two", "three"])
 def test_losses_of_classifiers(loss: Any, data: Any) -> None:
@@ -364,7 +364,7 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "params",
     [{}, {"solver": "sgd"}, {"solver": "lbfgs"}, {"early_stopping": True}],
-    ids=str,
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_from_and_to_sklearn(params: dict[str, Any], backend: str) -> None:
     for kind, ours, data in (
