@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import (
     backends,
@@ -24,7 +24,6 @@ from chainrule import (
     optimizers,
     rules,
     schedules,
-    serialization,
 )
 from chainrule.callbacks import Checkpoint, EarlyStopping
 from chainrule.errors import (
@@ -86,8 +85,11 @@ from chainrule.optimizers import (
     NAdam,
     RMSprop,
 )
-from chainrule.second_order import LBFGS, LevenbergMarquardt
-from chainrule.serialization import load
+
+if TYPE_CHECKING:
+    from chainrule import serialization, testing
+    from chainrule.second_order import LBFGS, LevenbergMarquardt
+    from chainrule.serialization import load
 
 __version__ = "0.1.0"
 
@@ -164,10 +166,22 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "LBFGS": "second_order",
+    "LevenbergMarquardt": "second_order",
+    "load": "serialization",
+    "serialization": "serialization",
+    "testing": "testing",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: training does not need it.
-    if name == "testing":
-        return importlib.import_module("chainrule.testing")
+    # Loaded when it is asked for: a first fit does not need it.
+    if name in _LATER:
+        module = importlib.import_module(f"chainrule.{_LATER[name]}")
+        value = module if name == _LATER[name] else getattr(module, name)
+        globals()[name] = value
+        return value
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 

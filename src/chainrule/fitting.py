@@ -19,7 +19,6 @@ from chainrule import (
     ensembles,
     inference,
     optimizers,
-    problem,
     slopes,
     training,
 )
@@ -112,6 +111,8 @@ def run(
             resumed=part,
         )
     else:
+        from chainrule import problem
+
         whole_problem = problem.Problem(
             backend, network, model.loss, seen, batch_size, start.state
         )

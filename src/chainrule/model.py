@@ -20,7 +20,6 @@ from chainrule import (
     metrics,
     optimizers,
     schedules,
-    serialization,
     training,
 )
 from chainrule._typing import Shape
@@ -988,6 +987,8 @@ class Model(Derivatives):
         if not isinstance(include_optimizer, bool):
             msg = f"include_optimizer must be True or False; got {include_optimizer!r}."
             raise ArgumentTypeError(msg)
+        from chainrule import serialization
+
         serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
