@@ -1,0 +1,103 @@
+"""The short way of predict for a few rows: the same answers, the same refusals."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import inference
+
+X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+
+
+def model(**options: Any) -> Any:
+    network = cr.Sequential(cr.Dense(4), cr.BatchNorm(), cr.Tanh(), cr.Dense(2))
+    return cr.Model(network, backend="numpy", **options).build(3)
+
+
+def the_long_way(m: Any, x: Any) -> Any:
+    return m._apply(x, inference.build_output)
+
+
+def test_it_is_taken_and_gives_the_same_bits() -> None:
+    m = model()
+    for _ in range(2):
+        short = m._direct(m._weights, X)
+        assert short is not None
+        np.testing.assert_array_equal(short, the_long_way(m, X))
+        np.testing.assert_array_equal(m.predict(X), short)
+        m.fit(X, X[:, :2], epochs=1)  # other weights, other running statistics
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        X.astype(np.float64),
+        X.tolist(),
+        X[0:0],
+        np.concatenate([X] * 20),
+        np.asfortranarray(X),
+        X[::-1],
+    ],
+    ids=["dtype", "list", "no rows", "many rows", "order", "strides"],
+)
+def test_all_else_goes_the_long_way_or_agrees(x: Any) -> None:
+    m = model()
+    np.testing.assert_array_equal(m.predict(x), the_long_way(m, x))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_it_refuses_what_is_not_finite(bad: float) -> None:
+    x = X.copy()
+    x[3, 1] = bad
+    with pytest.raises(cr.ArgumentError, match="x must be finite"):
+        model().predict(x)
+    x[3, 2] = -bad  # the sum of both is NaN, or cancels
+    with pytest.raises(cr.ArgumentError, match="x must be finite"):
+        model().predict(x)
+
+
+def test_a_sum_that_overflows_is_looked_at_again() -> None:
+    x = np.full((2, 3), 2e38, dtype=np.float32)
+    m = model()
+    assert m._direct(m._weights, x) is None
+    assert m.predict(x).shape == (2, 2)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 1)])
+def test_it_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(cr.ShapeError):
+        model().predict(np.ones(shape, dtype=np.float32))
+
+
+def test_it_warns_of_nothing() -> None:
+    network = cr.Sequential(cr.Dense(2), cr.Exp())
+    m = cr.Model(network, backend="numpy").build(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(m.predict(np.full((1, 3), 1e3, dtype=np.float32))).any()
+
+
+def test_copies_of_a_model_have_their_own() -> None:
+    m = model()
+    others = [m.to("numpy"), pickle.loads(pickle.dumps(m))]
+    before = m.predict(X)
+    for other in others:
+        np.testing.assert_array_equal(other.predict(X), before)
+        other.fit(X, X[:, :2], epochs=1)
+        assert (other.predict(X) != before).any()
+    np.testing.assert_array_equal(m.predict(X), before)
+    theta, state = m.get_weights()
+    m.set_weights((theta * 0.0, state))
+    assert not m.predict(X).any()
+
+
+def test_members_have_their_own() -> None:
+    ensemble = cr.Model(cr.MLP((2,)), backend="numpy", members=3).build(3)
+    each = np.stack([ensemble.member(k).predict(X) for k in range(3)])
+    np.testing.assert_allclose(each, ensemble.predict_members(X), rtol=1e-6)
