@@ -552,6 +552,8 @@ def test_headers_that_lie(path: Path, raw: bytes) -> None:
     _refused(path, (2**62).to_bytes(8, "little") + raw[8:], "not a safetensors file")
     big = 9 * 2**20
     _refused(path, big.to_bytes(8, "little") + bytes(big), "at most 8,388,608")
+    wide = raw[8 : 8 + int.from_bytes(raw[:8], "little")].decode().encode("utf-16")
+    _refused(path, len(wide).to_bytes(8, "little") + wide, "not valid JSON")
     config, entries, data = fuzz_load.take_apart(raw)
     _refused(path, fuzz_load.forge(0, entries, data), "must be a JSON object")
     for text, match in {

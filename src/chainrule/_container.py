@@ -163,9 +163,13 @@ def read_file(path: Any) -> Contents:
                 f"there are {size - len(header):,}."
             )
             raise SerializationError(msg)
-        data = file.read(size - len(header))
-        _check_digest(header, data)
-        return Contents(about, _arrays(header + data))
+        file.seek(0)
+        raw = file.read(size)  # the one copy; who writes here meanwhile fails the digest
+        if not raw.startswith(header):
+            msg = "the file changed while it was read."
+            raise SerializationError(msg)
+        _check_digest(header, memoryview(raw)[len(header) :])
+        return Contents(about, _arrays(raw))
 
 
 def _header(file: Any, size: int) -> bytes:
@@ -244,7 +248,7 @@ def _parsed(header: bytes) -> tuple[dict[str, Any], int]:
     return about, max(ends)
 
 
-def _check_digest(header: bytes, data: bytes) -> None:
+def _check_digest(header: bytes, data: memoryview) -> None:
     import hashlib
 
     at = header.find(_MARK) + len(_MARK)
