@@ -164,7 +164,7 @@ def read_file(path: Any) -> Contents:
             )
             raise SerializationError(msg)
         file.seek(0)
-        raw = file.read(size)  # the one copy; who writes here meanwhile fails the digest
+        raw = file.read(size)  # whole, in one copy
         if not raw.startswith(header):
             msg = "the file changed while it was read."
             raise SerializationError(msg)
