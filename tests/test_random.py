@@ -117,7 +117,7 @@ def _neighbours(a: Any, axis: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def test_draws_are_what_they_were() -> None:
     """A seed means the same numbers in every version."""
-    assert (random.WEIGHTS, random.ORDER) == (0, 1)
+    assert (random.WEIGHTS, random.ORDER, random.BOOTSTRAP) == (0, 1, 2)
     weights = random.generator(7, random.WEIGHTS, 0).integers(1000, size=4)
     order = random.generator(7, random.ORDER, 3).integers(1000, size=4)
     assert weights.tolist() == [829, 323, 285, 612]
