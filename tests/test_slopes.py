@@ -71,11 +71,14 @@ def test_the_gradient_of_both_terms(parts: Any, weight: Any, where: Any) -> None
 def test_members_stand_alone() -> None:
     network, engine = network_of(cr.Tanh()), cr.backends.get("numpy")
     theta = np.random.default_rng(1).normal(size=(3, network.size))
-    value, gradient = objective(network, engine, theta, W, dvalue=2.0)
-    for k in range(3):
-        one = objective(network, engine, theta[k], W, dvalue=2.0)
-        np.testing.assert_allclose(value[k], one[0], rtol=1e-12)
-        np.testing.assert_allclose(gradient[k], one[1], rtol=1e-10, atol=1e-12)
+    each = np.stack([W, np.ones(5), W[::-1]])
+    for weights in (W, each.T):  # shared, or a column for each member
+        value, gradient = objective(network, engine, theta, weights, dvalue=2.0)
+        for k in range(3):
+            mine = W if weights is W else each[k]
+            one = objective(network, engine, theta[k], mine, dvalue=2.0)
+            np.testing.assert_allclose(value[k], one[0], rtol=1e-12)
+            np.testing.assert_allclose(gradient[k], one[1], rtol=1e-10, atol=1e-12)
 
 
 def wave(x: Any) -> tuple[Any, Any]:
@@ -172,4 +175,7 @@ def test_bad_input_leaves_the_model_alone() -> None:
         noisy = cr.Model(cr.Sequential(cr.Dense(3), part))
         with pytest.raises(cr.ArgumentError, match="slopes need a network whose"):
             noisy.fit(X, T, slopes=S)
+    crowd = cr.Model(cr.MLP((4, 3), "tanh"), members=2)
+    with pytest.raises(cr.ArgumentError, match="slopes are fitted by one network"):
+        crowd.fit(X, T, slopes=S)
     assert not model.built

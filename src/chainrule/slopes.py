@@ -77,7 +77,9 @@ def check(network: Network, slopes: Any, samples: int, *, xp: Any) -> Any:
 def build_slope_objective(
     backend: Any, network: Network, loss: SlopeLoss
 ) -> Callable[..., tuple[Any, list[Any], Any, Any]]:
-    """Return the objective with slopes: see `chainrule.training.build_objective`.
+    """Return ``f(params, state, batch, dvalue) -> (value, pieces, state, mass)``.
+
+    They are those of `chainrule.training.Objective`, batch is one of `SlopeData`.
 
     Every sample stands in n rows, one for each of its n inputs, and moves along that
     input there. On these rows one forward pass gives z and ż = ∂z/∂x_d. A pullback
@@ -95,9 +97,11 @@ def build_slope_objective(
         return xp.reshape(a, (*lead, n * batch, *sample_shape))
 
     def objective(
-        params: Any, state: Any, batch: Any, key: Any = None, dvalue: Any = 1.0
+        params: Any, state: Any, batch: Any, dvalue: Any
     ) -> tuple[Any, list[Any], Any, Any]:
         x, t, weight, slopes = batch
+        if weight is not None and weight.ndim > 1:
+            weight = weight.mT  # one for each member: a leading axis, like theta's
         size = x.shape[0]
         full = (n, size, *inside)
         u = xp.reshape(xp.eye(n, dtype=x.dtype), (n, 1, *inside))
@@ -114,9 +118,9 @@ def build_slope_objective(
         r = j - xp.moveaxis(xp.reshape(slopes, (size, m, n)), -1, 0)
         share = 1.0 / (size * m * n)
         if weight is not None:
-            total = xp.sum(weight)
-            weight = weight / xp.where(total > 0, total, 1.0)
-            share = (1.0 / (m * n)) * weight[:, None]
+            total = xp.sum(weight, axis=-1, keepdims=True)
+            each = weight / xp.where(total > 0, total, 1.0)
+            share = (1.0 / (m * n)) * each[..., None, :, None]
         error = xp.sum(r * r * share, axis=(-3, -2, -1))
         c = rows(r * share * (2.0 * loss.weight * dvalue), size, (m,))
         # The values stand in the rows of each input; those of the first are asked.
@@ -129,7 +133,7 @@ def build_slope_objective(
         pieces = [
             None if g is None else dual.parts(g)[1] for g in network.pieces(dparams)
         ]
-        mass = loss.loss.mass(t, batch[2], x.dtype, xp=xp)
+        mass = loss.loss.mass(t, weight, x.dtype, xp=xp)
         return value + loss.weight * error, pieces, state, mass
 
     return objective

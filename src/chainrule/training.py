@@ -110,10 +110,9 @@ def build_objective(
     penalty / 2 (a scalar) times the sum of squares of the weights that learn; the
     gradient is that of dvalue times the value.
     """
-    if isinstance(loss, SlopeLoss):
-        with_slopes = build_slope_objective(backend, network, loss)
-        return lambda *args, **options: Objective(*with_slopes(*args, **options))
     xp = backend.xp
+    sloped = isinstance(loss, SlopeLoss)
+    with_slopes = build_slope_objective(backend, network, loss) if sloped else None
 
     def penalised(params: Any) -> list[tuple[int, Any, Any]]:
         """Return the weights that learn: their numbers, they, and they as vectors."""
@@ -134,19 +133,22 @@ def build_objective(
         dvalue: Any = 1.0,
         penalty: Any = None,
     ) -> Objective:
-        x, t, weight = batch
-        if weight is not None and weight.ndim > 1:
-            weight = weight.mT  # one for each member: a leading axis, like theta's
-        kept = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, train=train, state=kept, key=key)
-        z, pullback = network.forward(params, x, context)
-        value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
-        (dz,) = loss_pullback(dvalue)
-        _, dparams = pullback(dz, dx=False)
-        if train and network.state_size:
-            state = network.flatten_state(context.kept, xp)
-        mass = loss.mass(t, weight, z.dtype, xp=xp)
-        pieces = network.pieces(dparams)
+        if with_slopes is not None:
+            value, pieces, state, mass = with_slopes(params, state, batch, dvalue)
+        else:
+            x, t, weight = batch
+            if weight is not None and weight.ndim > 1:
+                weight = weight.mT  # one for each member: a leading axis, like theta's
+            kept = network.unflatten_state(state, xp) if network.state_size else ()
+            context = Context(xp, train=train, state=kept, key=key)
+            z, pullback = network.forward(params, x, context)
+            value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
+            (dz,) = loss_pullback(dvalue)
+            _, dparams = pullback(dz, dx=False)
+            if train and network.state_size:
+                state = network.flatten_state(context.kept, xp)
+            mass = loss.mass(t, weight, z.dtype, xp=xp)
+            pieces = network.pieces(dparams)
         if penalty is not None:
             for i, w, flat in weights(params):
                 value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
