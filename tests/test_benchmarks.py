@@ -14,6 +14,8 @@ import pytest
 
 import chainrule as cr
 
+from support import here
+
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -229,7 +231,8 @@ def _training_step(report: Any, printed: str, out: Path) -> None:
         assert f"chainrule-cupy skipped: {cupy['skipped']}" in printed
     (record,) = [r for r in report["ratios"] if r["ratio"].endswith("numpy-bare")]
     assert record["bar"] == 1.2
-    assert out.with_suffix(".png").stat().st_size > 10_000
+    if here("matplotlib"):
+        assert out.with_suffix(".png").stat().st_size > 10_000
 
 
 def _inference(report: Any, printed: str, out: Path) -> None:
@@ -251,7 +254,8 @@ def _scaling(report: Any, printed: str, out: Path) -> None:
     curve = report["axes"]["depth"]["numpy"]
     assert [point["size"] for point in curve["points"]] == [1, 2]
     assert np.isfinite(curve["slope"]["last"])
-    assert out.with_suffix(".png").stat().st_size > 10_000
+    if here("matplotlib"):
+        assert out.with_suffix(".png").stat().st_size > 10_000
 
 
 def _precision(report: Any, printed: str, out: Path) -> None:
