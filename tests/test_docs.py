@@ -20,6 +20,7 @@ NEEDS = {
     "torch": r"backend=\"torch\"|\"torch\"\)|\bimport torch\b|\bfrom torch\b",
     "cupy": r"backend=\"cupy\"|\"cupy\"\)|\bimport cupy\b|\bfrom cupy\b",
     "matplotlib": r"\bmatplotlib\b|\.plot\(|\bplotting\.",
+    "scipy": r"\bscipy\b|\bLBFGS\(",
     "sklearn": r"\bsklearn\b",
 }
 FENCE = re.compile(
