@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule import _encoding, _files, serialization
+from chainrule import _container, _encoding, _files, serialization
 from chainrule.network import Network
 
 from soak import fuzz_load
@@ -481,10 +481,11 @@ def test_any_json_in_any_place(
 
 
 def test_thousands_of_mutated_files(tmp_path: Path) -> None:
-    done = fuzz_load.fuzz(2000, 1, tmp_path)
-    assert done.files == 2000
-    assert done.refused["SerializationError"] > 1500
-    assert done.loaded > 20  # or nothing but the checksum was tested
+    """A twentieth of the soak."""
+    done = fuzz_load.fuzz(5000, 1, tmp_path)
+    assert done.files == 5000
+    assert done.refused["SerializationError"] > 4000
+    assert done.loaded > 50  # or nothing but the checksum was tested
 
 
 def _forged(raw: bytes, change: Callable[[Any], None], entries: bool = False) -> bytes:
@@ -546,6 +547,35 @@ def test_hostile_headers(
     _refused(path, _forged(raw, change, entries=True), match)
 
 
+@pytest.mark.parametrize(
+    ("given", "include"),
+    [
+        ({"members": 3}, True),
+        ({"members": 3, "optimizer": cr.AdamW(cr.schedules.StepDecay(0.01, 3))}, True),
+        ({"optimizer": cr.LBFGS()}, True),
+        ({"optimizer": cr.LevenbergMarquardt()}, True),
+        ({"optimizer": cr.SGD(cr.schedules.CosineDecay(0.01, 9, warmup_steps=2))}, True),
+        ({"members": 3}, False),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_every_kind_of_training_goes_on(
+    given: dict[str, Any], include: bool, path: Path
+) -> None:
+    model = cr.Model(cr.MLP((4, 2)), backend="numpy", seed=3, **given)
+    model.fit(X, Y, epochs=2)
+    model.save(path, include_optimizer=include)
+    back = cr.load(path)
+    assert back.predict(X).tobytes() == model.predict(X).tobytes()
+    assert (back.members, back.optimizer) == (model.members, model.optimizer)
+    if include:
+        for each in (model, back):
+            each.fit(X, Y, epochs=2)
+        assert [a.tobytes() for a in back.get_weights()] == [
+            a.tobytes() for a in model.get_weights()
+        ]
+
+
 def test_headers_that_lie(path: Path, raw: bytes) -> None:
     _refused(path, b"", "not a safetensors file")
     _refused(path, b"PK\3\4 a zip of something else", "not a safetensors file")
@@ -558,6 +588,7 @@ def test_headers_that_lie(path: Path, raw: bytes) -> None:
     _refused(path, fuzz_load.forge(0, entries, data), "must be a JSON object")
     for text, match in {
         "[" * 10**6: "not valid JSON",
+        '{"a":' * 10**4 + "1" + "}" * 10**4: "not valid JSON",
         '{"a":1,"a":2}': "has a name twice",
         '{"a":NaN}': "the number NaN",
         f'{{"a":{"9" * 5000}}}': "not valid JSON",
@@ -600,7 +631,7 @@ def test_paths(use: Callable[[Any], Any], tmp_path: Path) -> None:
     for wrong in (3, None, b"bytes", ["x"]):
         with pytest.raises(cr.ArgumentTypeError, match=r"^path must be a string"):
             use(wrong)
-    for name in ("", "a\0b"):
+    for name in ("", "a\0b", "a\ud800b"):
         with pytest.raises(cr.ArgumentError, match=r"^path must be the name"):
             use(name)
     with pytest.raises(cr.FileError, match=r"cannot be .*[Dd]irectory") as caught:
@@ -622,6 +653,27 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(cr.FileError, match="pipe cannot be read"):
         cr.load(tmp_path / "pipe")
+
+
+def test_a_device_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("/dev/zero", tmp_path / "link"):
+        with pytest.raises(cr.FileError, match="/dev/zero cannot be read"):
+            cr.load(name)
+
+
+def test_a_file_larger_than_the_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _model().save(path)
+
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(_container, "_check_digest", full)
+    with pytest.raises(cr.FileError, match="cannot be read: .*memory") as caught:
+        cr.load(path)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOMEM, str(path))
 
 
 def test_not_built(path: Path) -> None:

@@ -50,10 +50,18 @@ def check_path(path: Any) -> Path:
         )
         raise ArgumentTypeError(msg)
     name = os.fsdecode(path)
-    if not name or "\0" in name:
+    if not name or "\0" in name or not _encodable(name):
         msg = f"path must be the name of a file; got {name!r}."
         raise ArgumentError(msg)
     return Path(os.path.realpath(name))
+
+
+def _encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -63,6 +71,9 @@ def _family(path: Path, doing: str) -> Iterator[None]:
         yield
     except FileError:
         raise
+    except MemoryError:  # a file that is larger than what there is
+        msg = f"{path} cannot be {doing}: {os.strerror(errno.ENOMEM)}."
+        raise FileError(errno.ENOMEM, msg, str(path)) from None
     except OSError as error:
         kind = MissingFileError if isinstance(error, FileNotFoundError) else FileError
         why = error.strerror or str(error)
