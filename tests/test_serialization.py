@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -614,6 +615,23 @@ def test_sizes_that_are_claimed_are_not_allocated(path: Path, raw: bytes) -> Non
         tracemalloc.stop()
 
 
+def test_long_names_are_not_copied_for_each_entry(path: Path, raw: bytes) -> None:
+    """Where something stands is bounded text: else this takes minutes."""
+    config, entries, data = fuzz_load.take_apart(raw)
+    config["model"]["metrics"] = [{"k" * 10**6: [0] * 10**6}]
+    broken = fuzz_load.forge(config, entries, data)
+    start = time.process_time()
+    _refused(path, broken, "metrics")
+    assert time.process_time() - start < 15.0
+
+
+def test_records_are_counted(path: Path, raw: bytes) -> None:
+    def many(config: Any) -> None:
+        config["model"]["network"]["layers"] = [{"$class": "layers.Tanh"}] * 11_000
+
+    _refused(path, _forged(raw, many), "more than 10000 records")
+
+
 def test_an_array_too_many(path: Path) -> None:
     model = _model()
     config, tensors = serialization.snapshot(model)
@@ -671,7 +689,7 @@ def test_a_file_larger_than_the_memory(
         raise MemoryError
 
     monkeypatch.setattr(_container, "_check_digest", full)
-    with pytest.raises(cr.FileError, match="cannot be read: .*memory") as caught:
+    with pytest.raises(cr.FileError, match=r"cannot be read: .*memory") as caught:
         cr.load(path)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOMEM, str(path))
 

@@ -48,8 +48,9 @@ _BASES = (
 )
 # What a file may ask for. No network of ours comes near; a hostile file would.
 MAX_DEPTH = 100
-MAX_RECORDS = 50_000
+MAX_RECORDS = 10_000
 MAX_BITS = 256  # of an integer: seeds have 128
+MAX_WHERE = 500  # characters of an error that say where
 
 _registered: dict[str, Any] = {}
 
@@ -245,6 +246,11 @@ def decode(value: Any, where: str, tensors: dict[str, Any] | None = None) -> Any
     return _Decoder(tensors).value(value, where, 0, False)
 
 
+def _at(where: str, key: Any) -> str:
+    """Return where an entry stands; hostile names may be long, and are many."""
+    return f"{where[-MAX_WHERE:]}/{str(key)[:80]}"
+
+
 class _Decoder:
     """Counts what is made."""
 
@@ -261,7 +267,7 @@ class _Decoder:
             raise SerializationError(msg)
         if isinstance(value, list):
             items = [
-                self.value(v, f"{where}/{i}", depth + 1, inside)
+                self.value(v, _at(where, i), depth + 1, inside)
                 for i, v in enumerate(value)
             ]
             return tuple(items) if inside else items
@@ -270,7 +276,7 @@ class _Decoder:
         tags = [key for key in value if key.startswith("$")]
         if not tags:
             return {
-                k: self.value(v, f"{where}/{k}", depth + 1, inside)
+                k: self.value(v, _at(where, k), depth + 1, inside)
                 for k, v in value.items()
             }
         tag = tags[0]
@@ -307,7 +313,7 @@ class _Decoder:
             msg = f"{where}: {name!r} is not a class."
             raise SerializationError(msg)
         given = {
-            k: self.value(v, f"{where}/{k}", depth + 1, True)
+            k: self.value(v, _at(where, k), depth + 1, True)
             for k, v in data.items()
             if k != "$class"
         }
