@@ -107,8 +107,8 @@ def build_objective(
 
     It gives an `Objective`. params is the tree of `Network.unflatten`, batch the
     (x, t, weight) of `Data`, key the pass's random keys. The value is the loss, plus
-    penalty / 2 (a scalar) times the sum of squares of the weights that learn; the
-    gradient is that of dvalue times the value.
+    penalty / 2 (a scalar, or one for each member) times the sum of squares of the weights
+    that learn; the gradient is that of dvalue times the value.
     """
     xp = backend.xp
     sloped = isinstance(loss, SlopeLoss)
@@ -150,9 +150,12 @@ def build_objective(
             mass = loss.mass(t, weight, z.dtype, xp=xp)
             pieces = network.pieces(dparams)
         if penalty is not None:
+            each = bool(getattr(penalty, "ndim", 0))
             for i, w, flat in weights(params):
                 value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
-                pieces[i] = pieces[i] + (dvalue * penalty) * w
+                by = dvalue * penalty
+                by = by[(..., *[None] * len(network.entries[i].shape))] if each else by
+                pieces[i] = pieces[i] + by * w
         return Objective(value, pieces, state, mass)
 
     return objective
@@ -190,12 +193,15 @@ def build_steps(
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         theta, state, slots = carry
         s: Any = Scalars(*row)
+        penalty: Any = s.penalty if penalised else None
+        if getattr(penalty, "ndim", 0):
+            penalty = penalty[..., 0]  # (members, 1), as it meets theta, to (members,)
         value, gradient, state, mass = objective(
             unflatten(theta),
             state,
             batch,
             key,
-            penalty=s.penalty if penalised else None,
+            penalty=penalty,
         )
         scale = (
             _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None

@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from chainrule import backends, inference, losses
+from chainrule import backends, ensembles, inference, losses
 from chainrule.backends import Backend
-from chainrule.errors import ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.layers import Layer
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.sklearn import _arrays, _job, _lbfgs, _network, _stochastic
@@ -90,6 +90,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         "scoring": [str, callable, None],
         "progress": ["boolean", None],
         "network": [Layer, None],
+        "members": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     # What a subclass decides.
@@ -136,6 +137,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(msg)
             if not first and getattr(self, "stopped_", False):
                 return self
+        self._check_members(first)
         self._loss, name, self._output_layer = self._choose()
         self.n_outputs_ = self._outputs_for(t)
         self._random_state = check_random_state(self.random_state)
@@ -163,6 +165,31 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             raise ValueError(msg)
         return self
 
+    def _check_members(self, first: bool) -> None:
+        """Refuse what does not train an ensemble, and a number that has changed."""
+        if self.optimizer is not None:
+            ensembles.check_optimizer(self.optimizer, self.members)
+        elif self.members is not None and self.solver not in STOCHASTIC:
+            msg = (
+                f"solver={self.solver!r} trains one network at a time; with members "
+                f"take 'adam' or 'sgd'."
+            )
+            raise ArgumentError(msg)
+        if not first and self._lead != (
+            () if self.members is None else (self.members,)
+        ):
+            was = self._lead[0] if self._lead else None
+            msg = (
+                f"members must be {was}, as in the fit that goes on; got "
+                f"{self.members}. Fit anew, with warm_start=False."
+            )
+            raise ArgumentError(msg)
+
+    @property
+    def _lead(self) -> tuple[int, ...]:
+        """The fitted weights' leading axes: (members,) of an ensemble, else ()."""
+        return tuple(self.coefs_[0].shape[:-2])
+
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
@@ -185,7 +212,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = 0
         self.t_ = 0
         self.out_activation_ = out_activation
-        self._state = np.zeros(0, dtype=dtype)
+        lead = () if self.members is None else (self.members,)
+        self._state = np.zeros((*lead, 0), dtype=dtype)
         if self.network is None:
             units = [features, *hidden, self.n_outputs_]
             _network.mlp(self, units)  # errors come before anything is drawn
@@ -193,7 +221,11 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         else:
             network = _network.bind(self.network, features, self.n_outputs_)
             seed = int(self._random_state.randint(np.iinfo(np.int32).max))
-            theta, state = (a.astype(dtype) for a in network.initial(seed))
+            if self.members is None:
+                drawn = network.initial(seed)
+            else:
+                drawn = ensembles.initial(network, seed, self.members)
+            theta, state = (a.astype(dtype) for a in drawn)
             self.coefs_, self.intercepts_ = _network.unpack(network, theta)
             self._state = state
         kind = self._kind or backends.get("numpy")
@@ -218,7 +250,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         """Return the bound network of the fitted weights."""
         layer = self.network
         if layer is None:
-            units = [self.coefs_[0].shape[0], *(c.shape[1] for c in self.coefs_)]
+            units = [self.coefs_[0].shape[-2], *(c.shape[-1] for c in self.coefs_)]
             layer = _network.mlp(self, units)
         return _network.bind(layer, self.n_features_in_, self.n_outputs_)
 
@@ -326,10 +358,18 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     # What a fitted network gives.
 
-    def _apply(self, method: str, X: Any, build: Any, *key: Any) -> Any:  # noqa: N803
+    def _apply(
+        self,
+        method: str,
+        X: Any,  # noqa: N803
+        build: Any,
+        *key: Any,
+        joint: Any = ensembles.build_mean,
+    ) -> Any:
         """Apply what ``build(backend, network, *key)`` makes to X; X's kind comes back.
 
-        `method` is the public one that asks, for errors.
+        `method` is the public one that asks, for errors. `joint` makes one output of
+        those of an ensemble's members.
         """
         _arrays.check_same_place(self, X, method)
         X, origin = _arrays.receive(self, X, reset=False)  # noqa: N806
@@ -349,6 +389,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 X = _job.place(X, backend, dtype)  # noqa: N806
             else:
                 X = np.asarray(X, dtype=dtype)  # noqa: N806
+            if self._lead:
+                build, key = joint, (build, *key)
             z = inference.outputs(backend, weights, X, build, network, *key)
             if backend == origin:
                 return z
@@ -366,9 +408,15 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         )
         return coefs, intercepts
 
-    def _predictions(self, X: Any, method: str = "predict") -> Any:  # noqa: N803
+    def _predictions(
+        self,
+        X: Any,  # noqa: N803
+        method: str = "predict",
+        joint: Any = ensembles.build_mean,
+    ) -> Any:
         check_is_fitted(self)
-        return self._apply(method, X, _network.build_linked, self._link())
+        link = self._link()
+        return self._apply(method, X, _network.build_linked, link, joint=joint)
 
     def hidden_activations(self, X: Any) -> list[Any]:  # noqa: N803
         """Return what the hidden layers give for X, in inference.
@@ -380,18 +428,30 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         list of arrays, shape (n_samples, units of the layer)
-            One per hidden layer, after its activation.
+            One per hidden layer, after its activation; (n_samples, members, units of the
+            layer) of an ensemble.
         """
         check_is_fitted(self)
         widths = _network.hidden_widths(self._network())
-        joined = self._apply("hidden_activations", X, _network.build_hidden)
+        joined = self._apply(
+            "hidden_activations",
+            X,
+            _network.build_hidden,
+            joint=ensembles.build_members,
+        )
         stops = [int(v) for v in np.cumsum(widths)]
         starts = [0, *stops[:-1]]
-        return [joined[:, a:b] for a, b in zip(starts, stops, strict=True)]
+        return [joined[..., a:b] for a, b in zip(starts, stops, strict=True)]
 
     def _derivative(self, X: Any) -> Any:  # noqa: N803
         check_is_fitted(self)
-        return self._apply("jacobian", X, _network.build_derivative, self._link())
+        return self._apply(
+            "jacobian",
+            X,
+            _network.build_derivative,
+            self._link(),
+            joint=_network.build_mean_of_each,
+        )
 
     def to_sklearn(self) -> Any:
         """Return a fitted estimator of scikit-learn's own class, with these weights.

@@ -54,6 +54,8 @@ optimizer, validation_data, callbacks, progress, network
         label smoothing; every other loss compares probabilities with one-hot targets.
     class_weight : dict, "balanced", list of dicts or None
         Multiplies sample weights, as elsewhere in scikit-learn.
+    members : int, optional
+        As there; probabilities are the mean over members, and so are the decisions.
 
     Attributes
     ----------
@@ -109,6 +111,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_
         network: Any = None,
         loss: Any = "log_loss",
         class_weight: Any = None,
+        members: int | None = None,
     ) -> None:
         assign(self, locals())
 

@@ -56,6 +56,11 @@ def from_sklearn(estimator: Any, **params: Any) -> Any:
         )
         raise ArgumentTypeError(msg)
     check_is_fitted(estimator, "coefs_")
+    if params.get("members") is not None:
+        msg = (
+            "members: a fitted perceptron of scikit-learn is one network; leave it out."
+        )
+        raise ArgumentError(msg)
     new = ours(**{**estimator.get_params(deep=False), **params})
     _share(estimator, new)
     new.coefs_ = [np.array(a) for a in estimator.coefs_]
@@ -137,6 +142,8 @@ def _check_known(estimator: Any) -> None:
         reasons.append(f"loss={estimator.loss!r}")
     if estimator._output_layer is not None:
         reasons.append(f"output_activation={estimator.output_activation!r}")
+    if estimator._lead:
+        reasons.append(f"members={estimator.members}")
     if reasons:
         msg = (
             f"to_sklearn: scikit-learn's perceptron has no {', no '.join(reasons)}. "

@@ -81,9 +81,17 @@ class Listener:
         )
 
     @property
-    def factor(self) -> float:
-        """What callbacks multiply the learning rate with."""
-        return 1.0 if self.model is None else self.model._factor
+    def factor(self) -> Any:
+        """What callbacks multiply the learning rate with; 0 for members that rest."""
+        return 1.0 if self.model is None else self.model._rate_factor()
+
+    def losses(self, prefix: str, value: Any) -> dict[str, Any]:
+        """Return the logs of a loss on the backend: a scalar, or one for each member."""
+        host = self.job.backend.to_numpy(value)
+        logs: dict[str, Any] = {f"{prefix}loss": float(np.mean(host, dtype=np.float64))}
+        if host.ndim:
+            logs[f"{prefix}member_loss"] = host
+        return logs
 
     def begin(self, epoch: int) -> None:
         """Before an epoch."""
@@ -136,6 +144,7 @@ def _model(estimator: Any, job: Job, weights: Any, optimizer: Any) -> Any:
         optimizer=optimizer,
         backend=job.backend,
         dtype=job.dtype,
+        members=estimator.members,
     )
     model.build(job.network.input_shape)
     model._weights = training.tree_map(job.backend.copy, weights)

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from chainrule import losses, rules
 from chainrule._typing import Shape
 from chainrule.errors import ArgumentError, ShapeError
@@ -205,8 +207,9 @@ class MultiQuantile(losses.Loss):
 class FunctionLoss(losses.Loss):
     """A function of the user's own: ``f(z, t, weight=None, *, xp) -> (value, pullback)``.
 
-    As in `chainrule.rules`: z, t (rows, m), weight (rows,) or None; the pullback takes
-    ``dvalue=1.0`` and returns ``(dz,)``.
+    As in `chainrule.rules`: z (..., rows, m), t (rows, m), weight (rows,) or None; the
+    pullback takes ``dvalue=1.0`` and returns ``(dz,)``. The axes before rows are there
+    for an ensemble, whose members have a value each.
     """
 
     function: Callable[..., Any]
@@ -231,4 +234,12 @@ class FunctionLoss(losses.Loss):
                 f"chainrule.rules do; got {type(answer).__name__}."
             )
             raise ArgumentError(msg)
+        found, lead = tuple(np.shape(answer[0])), tuple(z.shape[:-2])
+        if found != lead:
+            what = "one value for each member of the ensemble" if lead else "a scalar"
+            msg = (
+                f"loss: {self.name} must return {what}, of shape {lead}; got {found}. "
+                f"Sum over axis=(-2, -1), samples and outputs, alone."
+            )
+            raise ShapeError(msg)
         return answer

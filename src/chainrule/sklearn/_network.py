@@ -8,6 +8,7 @@ network of the user's own every matrix is one of `coefs_` and everything else on
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "build_derivative",
     "build_hidden",
     "build_linked",
+    "build_mean_of_each",
     "build_validation",
     "custom_loss",
     "draw",
@@ -122,42 +124,66 @@ def bind(layer: Layer, features: int, outputs: int) -> Network:
 
 
 def draw(estimator: Any, units: Sequence[int], dtype: str) -> tuple[list[Any], Any]:
-    """Draw initial weights as scikit-learn does: per layer, weights then intercepts."""
+    """Draw initial weights as scikit-learn does: per layer, weights then intercepts.
+
+    Of an ensemble, member 0 draws what the lone network does and leaves the generator
+    as that does; the others' generators are seeded from a copy of it.
+    """
+    generator, members = estimator._random_state, estimator.members
+    if members is None:
+        return _drawn(estimator, generator, units, dtype)
+    others = copy.deepcopy(generator)
+    seeds = others.randint(np.iinfo(np.int32).max, size=members)[1:]
+    generators = [generator, *(np.random.RandomState(seed) for seed in seeds)]
+    drawn = [_drawn(estimator, each, units, dtype) for each in generators]
+    coefs, intercepts = (
+        [np.stack(group) for group in zip(*lists, strict=True)]
+        for lists in zip(*drawn, strict=True)
+    )
+    return coefs, intercepts
+
+
+def _drawn(
+    estimator: Any, generator: Any, units: Sequence[int], dtype: str
+) -> tuple[list[Any], list[Any]]:
     specs = each("activation", estimator.activation, len(units) - 2)
     specs = [*specs, specs[-1]] if specs else [estimator.activation]
     coefs, intercepts = [], []
     for fan_in, fan_out, spec in zip(units[:-1], units[1:], specs, strict=True):
         factor = 2.0 if spec in ("logistic", "sigmoid") else 6.0
         bound = np.sqrt(factor / (fan_in + fan_out))
-        uniform = estimator._random_state.uniform
+        uniform = generator.uniform
         coefs.append(uniform(-bound, bound, (fan_in, fan_out)).astype(dtype))
         intercepts.append(uniform(-bound, bound, fan_out).astype(dtype))
     return coefs, intercepts
 
 
 def pack(network: Network, coefs: Any, intercepts: Any, backend: Any) -> Any:
-    """Join the lists into one vector (P,): here if all lie here, else on the host."""
+    """Join the lists into one vector (..., P): here if all lie here, else on the host."""
     arrays = [*coefs, *intercepts]
     matrices, rest = iter(coefs), iter(intercepts)
     ordered = [
         next(matrices) if len(e.shape) == 2 else next(rest) for e in network.entries
     ]
-    if all(backend.owns(a) for a in arrays):
-        xp = backend.xp
-        return xp.concat(
-            [xp.reshape(a.mT if a.ndim == 2 else a, (-1,)) for a in ordered]
-        )
-    return np.concatenate([np.ravel(np.asarray(a).T) for a in ordered])
+    here = all(backend.owns(a) for a in arrays)
+    xp = backend.xp if here else np
+    flat = []
+    for a, e in zip(ordered, network.entries, strict=True):
+        rank = len(e.shape)
+        w = a if here else np.asarray(a)
+        lead = tuple(w.shape[: w.ndim - rank])
+        flat.append(xp.reshape(w.mT if rank == 2 else w, (*lead, e.stop - e.start)))
+    return xp.concat(flat, axis=-1)
 
 
 def unpack(network: Network, theta: Any) -> tuple[list[Any], list[Any]]:
-    """Split a host vector into scikit-learn's two lists, copies."""
+    """Split a host vector (..., P) into scikit-learn's two lists, copies."""
     coefs: list[Any] = []
     intercepts: list[Any] = []
     for e in network.entries:
-        a = theta[e.start : e.stop].reshape(e.shape)
+        a = theta[..., e.start : e.stop].reshape(*theta.shape[:-1], *e.shape)
         matrix = len(e.shape) == 2
-        (coefs if matrix else intercepts).append(np.array(a.T if matrix else a))
+        (coefs if matrix else intercepts).append(np.array(a.mT if matrix else a))
     coefs = [np.ascontiguousarray(c) for c in coefs]
     return coefs, intercepts
 
@@ -198,10 +224,27 @@ def build_derivative(backend: Any, network: Network, link: Layer | None) -> Any:
     return derivatives.build_jacobian(backend, linked(network, link))
 
 
+def build_mean_of_each(backend: Any, network: Network, build: Any, *key: Any) -> Any:
+    """Return ``f(theta, state, x)``, the mean over members of a function of one."""
+    one = build(backend, network, *key)
+
+    def mean(theta: Any, state: Any, x: Any) -> Any:
+        members = theta.shape[0]
+        total = one(theta[0, :], state[0, :], x)
+        for k in range(1, members):
+            total = total + one(theta[k, :], state[k, :], x)
+        return total / members
+
+    return mean
+
+
 def build_validation(
     backend: Any, network: Network, loss: Any, link: Layer | None
 ) -> Any:
-    """Return ``f(theta, state, x, t, weight) -> (predictions, loss)`` in inference."""
+    """Return ``f(theta, state, x, t, weight) -> (predictions, loss)`` in inference.
+
+    Of an ensemble: the mean of its members' predictions, and the loss of each.
+    """
     xp = backend.xp
 
     def validation(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
@@ -212,6 +255,8 @@ def build_validation(
         if link is not None:
             bound = link.bind(network.output_shape)
             z, _ = bound.forward((), z, Context(xp))
+        if theta.ndim > 1:
+            z = xp.mean(z, axis=0)
         return z, value
 
     return validation

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from chainrule import backends, inputs, losses
+from chainrule import backends, ensembles, inputs, losses
 from chainrule.errors import ArgumentError
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
@@ -86,6 +86,12 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         activation, dropout and output_activation.
     quantiles : sequence of float, optional
         For loss="quantile"; (0.05, 0.5, 0.95) by default.
+    members : int, optional
+        Train so many networks at once, an ensemble: they differ in their initial
+        weights, and member 0 is the lone network. Predictions are the mean over members,
+        ``predict(X, return_std=True)`` says how far they are apart; losses are means,
+        too. The weights of `coefs_` and `intercepts_` have an axis of members first.
+        Not with solver="lbfgs".
 
     Attributes
     ----------
@@ -144,6 +150,7 @@ n_features_in_, feature_names_in_
         progress: Any = False,
         network: Any = None,
         quantiles: Any = None,
+        members: int | None = None,
     ) -> None:
         assign(self, locals())
 
@@ -230,19 +237,41 @@ n_features_in_, feature_names_in_
         j = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
         return z[:, j * m : (j + 1) * m]
 
-    def predict(self, X: Any) -> Any:  # noqa: N803
+    def predict(self, X: Any, return_std: bool = False) -> Any:  # noqa: N803
         """Predict: the output, or the median where the loss is "quantile".
 
         Parameters
         ----------
         X : array-like, shape (n_samples, n_features)
+        return_std : bool
+            Whether to return the standard deviation over `members`, too.
 
         Returns
         -------
-        array, shape (n_samples,) or (n_samples, n_outputs)
+        mean : array, shape (n_samples,) or (n_samples, n_outputs)
             Of X's kind, on X's device.
+        std : array, of the same shape
+            If `return_std`: sqrt(Σ (zₖ - mean)² / members).
+
+        Raises
+        ------
+        ArgumentError
+            If `return_std` is asked of a single network.
         """
-        z = self._central(self._predictions(X))
+        if not return_std:
+            return self._column(self._predictions(X))
+        check_is_fitted(self)
+        if not self._lead:
+            msg = (
+                "return_std needs an ensemble: fit one with members=8, say; or take "
+                "loss='quantile' and predict_interval(X)."
+            )
+            raise ArgumentError(msg)
+        both = self._predictions(X, joint=ensembles.build_mean_and_std)
+        return self._column(both[:, 0, :]), self._column(both[:, 1, :])
+
+    def _column(self, z: Any) -> Any:
+        z = self._central(z)
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict_quantiles(self, X: Any) -> Any:  # noqa: N803

@@ -288,21 +288,22 @@ def _judge(
 ) -> tuple[dict[str, float], bool]:
     """Take an epoch's numbers down; return them, and whether the fit ends."""
     record, looked = epoch
-    loss = float(job.backend.to_numpy(record.loss))
+    logs = listener.losses("", record.loss)
+    loss = logs["loss"]
     estimator.n_iter_ += 1
     estimator.t_ += samples
     estimator.loss_ = loss
     estimator.loss_curve_.append(loss)
-    logs = {"loss": loss}
     if estimator.verbose:
         print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201
     if looked is not None:
-        z, value = (job.backend.to_numpy(a) for a in looked)
-        logs["val_loss"] = float(value)
-        estimator.validation_loss_curve_.append(float(value))
+        z = job.backend.to_numpy(looked[0])
+        logs |= listener.losses("val_", looked[1])
+        value = logs["val_loss"]
+        estimator.validation_loss_curve_.append(value)
         weights = (record.state.theta, record.state.state)
         if estimator.early_stopping or listener.hooks:
-            logs["val_score"] = listener.score(z, float(value), weights)
+            logs["val_score"] = listener.score(z, value, weights)
     _count(estimator, logs, record)
     wants = listener.epoch(estimator.n_iter_ - 1, logs, record)
     if estimator._no_improvement_count <= estimator.n_iter_no_change:
