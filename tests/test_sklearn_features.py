@@ -266,6 +266,8 @@ def test_prediction_intervals(backend: str) -> None:
     assert e.predict_quantiles(x).shape == (400, 3)
     assert e.predict(x).shape == (400,)
     assert e.jacobian(x).shape == (400, 1, 1)
+    ends = regressor(loss="quantile", quantiles=np.array([0.1, 0.9]), max_iter=2)
+    assert ends.fit(X, Y).predict_quantiles(X).shape == (60, 2)
     many = regressor(loss="quantile", max_iter=2).fit(X, np.c_[Y, -Y])
     assert many.predict(X).shape == (60, 2)
     assert many.predict_interval(X).shape == (60, 2, 2)
@@ -540,6 +542,16 @@ def test_pickle_goes_on_as_the_original(backend: str) -> None:
     for m in (e, copy):
         m.partial_fit(XC, YC)
     np.testing.assert_array_equal(e.coefs_[0], copy.coefs_[0])
+
+
+def test_a_module_as_backend_is_cloned_and_pickled() -> None:
+    import array_api_strict
+
+    e = clone(regressor(backend=array_api_strict)).fit(X, Y)
+    assert e.backend is array_api_strict
+    copy = pickle.loads(pickle.dumps(e))
+    np.testing.assert_array_equal(copy.predict(X), e.predict(X))
+    assert clone(copy).fit(X, Y).n_iter_ == e.n_iter_
 
 
 def test_metadata_routing() -> None:

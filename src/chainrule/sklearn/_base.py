@@ -1,23 +1,25 @@
-"""What the two estimators share: parameters, fitting, and what a fitted network gives."""
+"""What the two estimators share: their parameters, and fitting."""
 
 from __future__ import annotations
 
+import copy
 import types
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _clone_parametrized, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight
 
-from chainrule import backends, ensembles, inference, losses
+from chainrule import backends, ensembles, losses
 from chainrule.backends import Backend
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.sklearn import _arrays, _job, _lbfgs, _network, _stochastic
+from chainrule.sklearn._fitted import FittedPerceptron
 from chainrule.sklearn._job import Validation
 
 __all__ = ["MultilayerPerceptron", "assign"]
@@ -32,7 +34,7 @@ def assign(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
+class MultilayerPerceptron(FittedPerceptron):
     """Base of `MLPRegressor` and `MLPClassifier`."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -95,9 +97,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     # What a subclass decides.
 
-    _kind: Any = None  # whose arrays the fitted ones are; None stands for NumPy
     _loss: Any = None  # what `_choose` returned
-    _output_layer: Any = None  # an activation at the network's end, beside the link
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
         raise NotImplementedError
@@ -113,6 +113,23 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     def _choose(self) -> tuple[losses.Loss, str, Any]:
         """Return the loss, the name of the output activation, the layer of it or None."""
         raise NotImplementedError
+
+    # A module, as backend, can neither be copied nor pickled.
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted estimator with copies of the parameters."""
+        if not isinstance(self.backend, types.ModuleType):
+            return _clone_parametrized(self)  # type: ignore[no-any-return]
+        bare = copy.copy(self)
+        bare.backend = None
+        return _clone_parametrized(bare).set_params(backend=self.backend)  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: in place of a module the backend made of it."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if isinstance(state["backend"], types.ModuleType):
+            state["backend"] = backends.get(state["backend"], self.device)
+        return state
 
     # Fitting.
 
@@ -185,11 +202,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             )
             raise ArgumentError(msg)
 
-    @property
-    def _lead(self) -> tuple[int, ...]:
-        """The fitted weights' leading axes: (members,) of an ensemble, else ()."""
-        return tuple(self.coefs_[0].shape[:-2])
-
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
@@ -246,41 +258,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 self.validation_scores_ = None
                 self.best_validation_score_ = None
 
-    def _network(self) -> Any:
-        """Return the bound network of the fitted weights."""
-        layer = self.network
-        if layer is None:
-            units = [self.coefs_[0].shape[-2], *(c.shape[-1] for c in self.coefs_)]
-            layer = _network.mlp(self, units)
-        return _network.bind(layer, self.n_features_in_, self.n_outputs_)
-
-    def _flat(self) -> tuple[Any, Any]:
-        """Return the weights as host vectors, parameters and state."""
-        numpy = backends.get("numpy")
-        coefs, intercepts = (
-            [_arrays.host(a) for a in group]
-            for group in (self.coefs_, self.intercepts_)
-        )
-        theta = _network.pack(self._network(), coefs, intercepts, numpy)
-        return theta, _arrays.host(self._running(theta.dtype))
-
-    def _running(self, dtype: Any) -> Any:
-        """Return the network's state; a perceptron's own is empty."""
-        return getattr(self, "_state", np.zeros(0, dtype=dtype))
-
-    def _publish(self, network: Any, theta: Any, state: Any, backend: Any) -> None:
-        """Take weights over as `coefs_` and `intercepts_`."""
-        theta, state = (
-            a if isinstance(a, np.ndarray) else backend.to_numpy(a)
-            for a in (theta, state)
-        )
-        kind = self._kind or backends.get("numpy")
-        self.coefs_, self.intercepts_ = (
-            [_arrays.like(a, kind) for a in group]
-            for group in _network.unpack(network, theta)
-        )
-        self._state = _arrays.like(state, kind)
-
     def _solve(
         self,
         network: Any,
@@ -313,11 +290,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 for group in (self.coefs_, self.intercepts_)
             )
             self._state = _cast(self._state, dtype)
-
-    def _link(self) -> Any:
-        if self._output_layer is not None:
-            return None
-        return _network.LINKS.get(self.out_activation_)
 
     def _known_targets(self, y: Any) -> Any:
         """Validate targets of a validation set, after the fit's own."""
@@ -355,145 +327,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             )
             raise AttributeError(msg)
         return True
-
-    # What a fitted network gives.
-
-    def _apply(
-        self,
-        method: str,
-        X: Any,  # noqa: N803
-        build: Any,
-        *key: Any,
-        joint: Any = ensembles.build_mean,
-    ) -> Any:
-        """Apply what ``build(backend, network, *key)`` makes to X; X's kind comes back.
-
-        `method` is the public one that asks, for errors. `joint` makes one output of
-        those of an ensemble's members.
-        """
-        _arrays.check_same_place(self, X, method)
-        X, origin = _arrays.receive(self, X, reset=False)  # noqa: N806
-        backend = origin
-        if self.backend is not None:
-            backend = backends.get(self.backend, self.device)
-        elif self.device is not None:
-            backend = backends.get(origin.name, self.device)
-        network = self._network()
-        dtype = _arrays.target_dtype(self.coefs_[0], None)
-        with backend.scope(dtype):
-            theta = _network.pack(network, *self._lists(backend), backend)
-            weights = tuple(
-                _job.place(a, backend, dtype) for a in (theta, self._running(dtype))
-            )
-            if not (backend.pads and origin.name == "numpy"):
-                X = _job.place(X, backend, dtype)  # noqa: N806
-            else:
-                X = np.asarray(X, dtype=dtype)  # noqa: N806
-            if self._lead:
-                build, key = joint, (build, *key)
-            z = inference.outputs(backend, weights, X, build, network, *key)
-            if backend == origin:
-                return z
-            z = z if isinstance(z, np.ndarray) else backend.to_numpy(z)
-        return _arrays.like(z, origin, dtype)
-
-    def _lists(self, backend: Any) -> tuple[list[Any], list[Any]]:
-        """Return both lists of weights, on the host unless all lie on the backend."""
-        arrays = [*self.coefs_, *self.intercepts_]
-        if all(backend.owns(a) for a in arrays):
-            return self.coefs_, self.intercepts_
-        coefs, intercepts = (
-            [_arrays.host(a) for a in group]
-            for group in (self.coefs_, self.intercepts_)
-        )
-        return coefs, intercepts
-
-    def _predictions(
-        self,
-        X: Any,  # noqa: N803
-        method: str = "predict",
-        joint: Any = ensembles.build_mean,
-    ) -> Any:
-        check_is_fitted(self)
-        link = self._link()
-        return self._apply(method, X, _network.build_linked, link, joint=joint)
-
-    def hidden_activations(self, X: Any) -> list[Any]:  # noqa: N803
-        """Return what the hidden layers give for X, in inference.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_samples, n_features)
-
-        Returns
-        -------
-        list of arrays, shape (n_samples, units of the layer)
-            One per hidden layer, after its activation; (n_samples, members, units of the
-            layer) of an ensemble.
-        """
-        check_is_fitted(self)
-        widths = _network.hidden_widths(self._network())
-        joined = self._apply(
-            "hidden_activations",
-            X,
-            _network.build_hidden,
-            joint=ensembles.build_members,
-        )
-        stops = [int(v) for v in np.cumsum(widths)]
-        starts = [0, *stops[:-1]]
-        return [joined[..., a:b] for a, b in zip(starts, stops, strict=True)]
-
-    def _derivative(self, X: Any) -> Any:  # noqa: N803
-        check_is_fitted(self)
-        return self._apply(
-            "jacobian",
-            X,
-            _network.build_derivative,
-            self._link(),
-            joint=_network.build_mean_of_each,
-        )
-
-    def to_sklearn(self) -> Any:
-        """Return a fitted estimator of scikit-learn's own class, with these weights.
-
-        Returns
-        -------
-        sklearn.neural_network.MLPRegressor or MLPClassifier
-            Its predictions are equal to rounding.
-
-        Raises
-        ------
-        ArgumentError
-            If the network is one that scikit-learn does not have.
-        """
-        from chainrule.sklearn import _convert
-
-        return _convert.to_sklearn(self)
-
-    @classmethod
-    def from_sklearn(cls, estimator: Any, **params: Any) -> Self:
-        """Take over a fitted scikit-learn perceptron; see `chainrule.sklearn.from_sklearn`.
-
-        Parameters
-        ----------
-        estimator : sklearn.neural_network.MLPRegressor or MLPClassifier
-        **params : object
-            Parameters to set beside its own.
-        """
-        from chainrule.sklearn import _convert
-
-        new = _convert.from_sklearn(estimator, **params)
-        if not isinstance(new, cls):
-            msg = f"{cls.__name__} cannot take over a {type(estimator).__name__}."
-            raise ArgumentTypeError(msg)
-        return new
-
-    def __sklearn_tags__(self) -> Any:
-        """Sparse X is taken, and arrays of other libraries."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.array_api_support = True
-        return tags
 
 
 def _cast(a: Any, dtype: str) -> Any:

@@ -196,7 +196,8 @@ n_features_in_, feature_names_in_
         elif self.loss == "poisson":
             loss, link = HalfPoissonDeviance(), "exp"
         elif self.loss == "quantile":
-            loss = MultiQuantile(tuple(self.quantiles or QUANTILES))
+            levels = QUANTILES if self.quantiles is None else self.quantiles
+            loss = MultiQuantile(tuple(levels))
         else:
             loss = _network.custom_loss(self.loss)
             link = "exp" if isinstance(loss, losses.Poisson) else link
