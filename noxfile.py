@@ -114,6 +114,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install(*group("bench", "backends"))
     session.install("-e", ".")
     scripts = ["training_step", "inference", "startup", "scaling", "precision"]
+    scripts += ["estimators"]
     if session.posargs and not session.posargs[0].startswith("-"):
         scripts, options = session.posargs[:1], session.posargs[1:]
     else:

@@ -2,13 +2,15 @@
 
 ``python benchmarks/estimators.py [--rounds 5]``: each round fits everything once, in
 turn, after a first fit that compiles; what is printed are medians, and ratios within a
-round, since clocks drift.
+round, since clocks drift. Who ends at another loss than scikit-learn is flagged, and the
+script returns 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 import warnings
 from typing import Any
@@ -54,11 +56,12 @@ def seconds(estimator: Any, X: Any, y: Any) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print a table."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print a table; return 1 if somebody ended elsewhere."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    rounds = parser.parse_args(arguments).rounds
+    wrong = 0
     warnings.simplefilter("ignore", ConvergenceWarning)
     for name, (kind, X, y, params) in PROBLEMS.items():
         contenders = {
@@ -76,8 +79,13 @@ def main() -> None:
         for who, times in taken.items():
             pairs = zip(times, taken["scikit-learn"], strict=True)
             ratio = statistics.median(a / b for a, b in pairs)
-            print(f"  {who:<13} {1e3 * statistics.median(times):8.1f} ms  {ratio:.3f}")
+            line = f"  {who:<13} {1e3 * statistics.median(times):8.1f} ms  {ratio:.3f}"
+            wanted = contenders["scikit-learn"].loss_
+            if not abs(contenders[who].loss_ - wanted) <= 1e-3 * wanted:
+                line, wrong = line + "  ENDS ELSEWHERE", 1
+            print(line)
+    return wrong
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -271,3 +271,29 @@ CHECKS = {
     "scaling": _scaling,
     "precision": _precision,
 }
+
+
+def test_estimators_end_where_scikit_learn_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    if not here("jax"):
+        pytest.skip("JAX is one of the contenders")
+    script = bench("estimators")
+    rng = np.random.default_rng(0)
+    x, params = rng.normal(size=(40, 2)), {**script.FOREVER, "max_iter": 3}
+    tiny = {
+        "tiny": ("MLPRegressor", x, x[:, 0], {**params, "hidden_layer_sizes": (4,)})
+    }
+    monkeypatch.setattr(script, "PROBLEMS", tiny)
+    assert script.main(["--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" ms ") == 3
+    right = script.ours.MLPRegressor
+
+    def other(**options: Any) -> Any:
+        return right(**{**options, "random_state": 1})
+
+    monkeypatch.setattr(script.ours, "MLPRegressor", other)
+    assert script.main(["--rounds", "1"]) == 1
+    assert capsys.readouterr().out.count("ENDS ELSEWHERE") == 2
