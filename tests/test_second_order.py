@@ -304,3 +304,21 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(ImportError, match=r"pip install 'chainrule\[scipy\]'"):
         model(cr.LBFGS()).fit(X, Y)
+
+
+@pytest.mark.skipif(not here("scipy"), reason="needs SciPy")
+def test_lbfgs_that_finds_no_lower_point_has_an_epoch() -> None:
+    fitted = model(cr.LBFGS()).build(1)
+    start = fitted.theta
+    history = fitted.fit(X, Y, epochs=5, sample_weight=np.zeros(len(X)))
+    assert history["loss"] == [0.0]
+    np.testing.assert_array_equal(fitted.theta, start)
+
+
+@pytest.mark.skipif(not here("scipy"), reason="needs SciPy")
+def test_lbfgs_from_an_infinite_loss_diverges() -> None:
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(cr.DivergenceError, match="in epoch 1"),
+    ):
+        model(cr.LBFGS()).fit(X, 1e200 * Y, epochs=5)

@@ -10,6 +10,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -344,7 +345,9 @@ class LBFGS(ProblemOptimizer):
 
         start = backend.to_numpy(layout.learning(theta)).astype(np.float64)
         options = {"maxcor": self.history_size, "ftol": self.ftol, "gtol": self.gtol}
-        for a in _iterations(value_and_gradient, start, options):
+        points = _iterations(value_and_gradient, start, options)
+        # Where no lower point is found, or nothing is finite, the start is the result.
+        for a in chain([next(points, start)], points):
             at = here(a)
             # A copy: the loss alone, without the penalty.
             value, _ = problem.value_and_gradient(at)
