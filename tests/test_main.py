@@ -26,6 +26,7 @@ def test_it_draws_three_pictures_and_prints_three_lines(
         assert f"{name}: backend numpy, " in out
     assert out.count("steps a second") == 3
     assert out.count("worst error") == 2
+    assert out.count("of the slope") == 1
     assert out.count("in the gap") == 1
 
 
@@ -74,6 +75,28 @@ def test_the_figures_are_good() -> None:
     backend = "jax" if "jax" in LIBRARIES else "numpy"
     for task in (command.parabola(None), command.sphere(None)):
         assert command.train(task, backend, 0).worst < 0.01
+
+
+def test_the_parabola_s_slopes_are_those_of_its_members() -> None:
+    result = command.train(command.parabola(2), "numpy", 0)
+    x, h = np.linspace(-1.0, 1.0, 9), 1e-2
+    high, low = (result.model.predict_members((x + d)[:, None]) for d in (h, -h))
+    slopes = command.slopes(result.model, x)
+    assert slopes.shape == (8, 9)
+    np.testing.assert_allclose(slopes, (high - low)[..., 0] / (2 * h), atol=2e-3)
+    mean = result.model.jacobian(x[:, None])[:, 0, 0]
+    np.testing.assert_allclose(slopes.mean(axis=0), mean, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_parabola_s_band_and_slope_are_honest() -> None:
+    """As the command trains it: most of the truth lies in the band of the fit."""
+    task = command.parabola(None)
+    model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
+    mean, std = model.predict(task.x, return_std=True)
+    assert (np.abs(mean - task.y) < 2 * std).mean() > 0.8
+    slope = model.jacobian(task.x)[:, 0, 0]
+    assert np.abs(slope - 2 * task.x[:, 0]).max() < 0.15
 
 
 @pytest.mark.slow

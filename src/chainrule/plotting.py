@@ -60,26 +60,42 @@ def history(record: Any, ax: Any = None) -> Any:
 
 
 def parabola(
-    x: Any, truth: Any, fit: Any, samples: Any, path: Path, title: str
+    x: Any, values: Any, slopes: Any, samples: Any, path: Path, title: str
 ) -> None:
-    """Write the picture of f(x) = x²: the fit on the truth, and the error below.
+    """Write the picture of f(x) = x²: fit and slope, each with its error and band below.
 
-    x, truth, fit (n,); samples (k, 2) are some of the points that were fitted.
+    x (n,); values and slopes (members, n), those of an ensemble; samples (k, 2) are some
+    of the points that were fitted.
     """
     style, plt = _pyplot()
     with style:
-        figure = plt.figure(figsize=(6.4, 6), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
-        top.plot(x, truth, color=_GREY, lw=6, alpha=0.35, label="f(x) = x²")
-        top.plot(x, fit, color=_BLUE, lw=1.8, label="network")
-        top.plot(*samples.T, "o", ms=4, mfc="white", mec=_ORANGE, label="some samples")
-        top.set(ylabel="f(x)", title=title)
-        top.legend(loc="upper center")
-        error = 1e3 * (fit - truth)
-        bottom.axhline(0.0, color=_GREY, lw=1)
-        bottom.fill_between(x, error, color=_ORANGE, alpha=0.35, lw=0)
-        bottom.plot(x, error, color=_ORANGE, lw=1.2)
-        bottom.set(xlabel="x", ylabel="error × 1000")
+        figure = plt.figure(figsize=(8.8, 5.2), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1.4))
+        left, right = axes[0]
+        for column, members, truth, label, scale in (
+            (axes[:, 0], values, x**2, "f(x) = x²", 1000),
+            (axes[:, 1], slopes, 2.0 * x, "f'(x) = 2x", 100),
+        ):
+            top, bottom = column
+            mean, std = members.mean(axis=0), members.std(axis=0)
+            top.plot(x, truth, color=_GREY, lw=6, alpha=0.35, label=label)
+            low, high = mean - 2.0 * std, mean + 2.0 * std
+            band = {"color": _BLUE, "alpha": 0.18, "lw": 0}
+            top.fill_between(x, low, high, **band)
+            top.plot(x, mean, color=_BLUE, lw=1.8, label="mean of the members")
+            error = scale * (mean - truth)
+            low, high = scale * (low - truth), scale * (high - truth)
+            bottom.fill_between(x, low, high, **band, label="mean ± 2 std")
+            bottom.axhline(0.0, color=_GREY, lw=1)
+            bottom.plot(x, error, color=_BLUE, lw=1.2)
+            bottom.set(xlabel="x", ylabel=f"error × {scale}")
+            bottom.set(xticks=(-1.0, -0.5, 0.0, 0.5, 1.0))
+        left.plot(*samples.T, "o", ms=4, mfc="white", mec=_ORANGE, label="some samples")
+        left.set(ylabel="f(x)", title=title)
+        left.legend(loc="upper center")
+        right.set(ylabel="slope", title="The exact slope of their mean")
+        right.legend(loc="upper left")
+        axes[1, 0].legend(loc="lower center")
         figure.savefig(path, dpi=150)
         plt.close(figure)
 
