@@ -388,7 +388,7 @@ def epochs(
                 drawn = random.step_keys(seed, step, steps, network.draws)
                 keys = backend.indices(drawn)
             parts.append((index, backend.rows(rows, dtype), keys))
-            step, rate = step + steps, rates[..., -1]
+            step, rate = step + steps, rates[..., -1][()]
         if cuts or resumed:
             carry, weights, mean, finite = yield from _cut_epoch(
                 backend, key, carry, weights, data, parts, cuts, resumed

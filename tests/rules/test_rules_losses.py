@@ -371,7 +371,7 @@ def test_class_weights_as_torch_has_them(smoothing: float) -> None:
     options: dict[str, Any] = {"class_weight": c, "label_smoothing": smoothing}
     wanted = f.cross_entropy(
         z,
-        torch.from_numpy(LABELS).long(),
+        torch.from_numpy(np.array(LABELS)).long(),
         weight=torch.tensor(c, dtype=torch.float64),
         label_smoothing=smoothing,
     )
