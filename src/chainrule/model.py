@@ -37,6 +37,7 @@ from chainrule.network import Network
 from chainrule.slopes import SlopeData, SlopeLoss
 from chainrule.slopes import check as check_slopes
 from chainrule.training import tree_map
+from chainrule.uncertainty import Uncertainty
 
 __all__ = ["Model"]
 
@@ -44,7 +45,7 @@ _DTYPES = ("float32", "float64")
 _PRECISIONS = ("highest", "tf32", "bfloat16")
 
 
-class Model(Derivatives):
+class Model(Derivatives, Uncertainty):
     """A neural network with its parameters.
 
     Parameters
@@ -806,82 +807,6 @@ class Model(Derivatives):
             inference.build_output,
             finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
         )
-
-    def parameter_covariance(
-        self, x: Any = None, y: Any = None, *, sample_weight: Any = None
-    ) -> Any:
-        """Return the covariance of the parameters, for a loss of squared_error.
-
-        s² (Σ w JᵀJ)⁺ with J = ∂Z/∂θ at the model's parameters, and s² = Σ w (z - t)² /
-        (N - rank): right where the fit has converged and the network fits the data.
-
-        Parameters
-        ----------
-        x, y, sample_weight : arrays, optional
-            As `fit` takes them; by default those of this model's last fit.
-
-        Returns
-        -------
-        array, shape (P, P)
-            On the model's backend, in its dtype. Frozen parameters have zeros.
-
-        Raises
-        ------
-        ArgumentError
-            If the loss is not squared_error, the model is an ensemble, there are no
-            data (of a model that was loaded or moved, hand them in), or too few.
-        """
-        factor = self._covariance_factor(x, y, sample_weight)
-        with self._scope():
-            return self.backend.asarray(factor @ factor.T, self.dtype)
-
-    def _covariance_factor(
-        self, x: Any = None, y: Any = None, sample_weight: Any = None
-    ) -> Any:
-        """Return C (P, rank) on the host; remembered until the parameters change."""
-        from chainrule import problem, uncertainty
-
-        network = self._need()
-        if self.members is not None:
-            msg = (
-                "method='laplace' is of a lone model; an ensemble has its own spread: "
-                "leave method out, or ask model.member(k)."
-            )
-            raise ArgumentError(msg)
-        self.loss.check_residuals("method='laplace'")
-        given = x is not None
-        if not given and self._factor_of is not None:
-            weights, factor = self._factor_of
-            if weights is self._weights:
-                return factor
-        if not given and self._seen is None:
-            msg = (
-                "method='laplace' needs the data of the fit, which this model does not "
-                "have (it was loaded, moved or not fitted); hand them in once: "
-                "parameter_covariance(x, y)."
-            )
-            raise ArgumentError(msg)
-        backend = self.backend
-        with self._scope():
-            data = self._seen
-            if given:
-                data = self._data(network, backend, x, y, sample_weight, "")
-            theta, state = self._weights
-            whole = problem.Problem(backend, network, self.loss, data, 256, state)
-            factor = uncertainty.covariance_factor(whole, theta)
-        self._factor_of = (self._weights, factor)
-        return factor
-
-    def _band(self, x: Any) -> Any:
-        from chainrule import derivatives, uncertainty
-
-        factor = self._covariance_factor()
-        network = self._need()
-        each = network.size * network.output_size
-        with self._scope():
-            weights = (*self._weights, self.backend.asarray(factor, self.dtype))
-        rows = derivatives.chunk(self.backend, max(1, each), 64)
-        return self._apply(x, uncertainty.build_band, rows=rows, weights=weights)
 
     def predict_members(self, x: Any) -> Any:
         """Return the output of each member of an ensemble.

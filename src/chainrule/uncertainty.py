@@ -8,16 +8,16 @@ Cov(θ) = s² (Σ w JᵀJ)⁺, and the variance of an output is J(x) Cov(θ) J(x
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.derivatives import build_parameter_jacobian
+from chainrule.derivatives import build_parameter_jacobian, chunk
 from chainrule.errors import ArgumentError
 from chainrule.network import Network
 from chainrule.problem import Problem
 
-__all__ = ["build_band", "covariance_factor"]
+__all__ = ["Uncertainty", "build_band", "covariance_factor"]
 
 
 def covariance_factor(problem: Problem, theta: Any) -> Any:
@@ -74,3 +74,93 @@ def build_band(backend: Any, network: Network) -> Any:
         return xp.reshape(std, (x.shape[0], *network.output_shape))
 
     return band
+
+
+class Uncertainty:
+    """What `Model` offers of these."""
+
+    if TYPE_CHECKING:
+        backend: Any
+        dtype: str
+        loss: Any
+        members: int | None
+        _weights: Any
+        _seen: Any
+        _factor_of: Any
+
+        def _need(self) -> Network: ...
+        def _scope(self) -> Any: ...
+        def _data(self, *args: Any, **options: Any) -> Any: ...
+        def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
+
+    def parameter_covariance(
+        self, x: Any = None, y: Any = None, *, sample_weight: Any = None
+    ) -> Any:
+        """Return the covariance of the parameters, for a loss of squared_error.
+
+        s² (Σ w JᵀJ)⁺ with J = ∂Z/∂θ at the model's parameters, and s² = Σ w (z - t)² /
+        (N - rank): right where the fit has converged and the network fits the data.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays, optional
+            As `fit` takes them; by default those of this model's last fit.
+
+        Returns
+        -------
+        array, shape (P, P)
+            On the model's backend, in its dtype. Frozen parameters have zeros.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not squared_error, the model is an ensemble, there are no
+            data (of a model that was loaded or moved, hand them in), or too few.
+        """
+        factor = self._covariance_factor(x, y, sample_weight)
+        with self._scope():
+            return self.backend.asarray(factor @ factor.T, self.dtype)
+
+    def _covariance_factor(
+        self, x: Any = None, y: Any = None, sample_weight: Any = None
+    ) -> Any:
+        """Return C (P, rank) on the host; remembered until the parameters change."""
+        network = self._need()
+        if self.members is not None:
+            msg = (
+                "method='laplace' is of a lone model; an ensemble has its own spread: "
+                "leave method out, or ask model.member(k)."
+            )
+            raise ArgumentError(msg)
+        self.loss.check_residuals("method='laplace'")
+        given = x is not None
+        if not given and self._factor_of is not None:
+            weights, factor = self._factor_of
+            if weights is self._weights:
+                return factor
+        if not given and self._seen is None:
+            msg = (
+                "method='laplace' needs the data of the fit, which this model does not "
+                "have (it was loaded, moved or not fitted); hand them in once: "
+                "parameter_covariance(x, y)."
+            )
+            raise ArgumentError(msg)
+        backend = self.backend
+        with self._scope():
+            data = self._seen
+            if given:
+                data = self._data(network, backend, x, y, sample_weight, "")
+            theta, state = self._weights
+            whole = Problem(backend, network, self.loss, data, 256, state)
+            factor = covariance_factor(whole, theta)
+        self._factor_of = (self._weights, factor)
+        return factor
+
+    def _band(self, x: Any) -> Any:
+        factor = self._covariance_factor()
+        network = self._need()
+        each = network.size * network.output_size
+        with self._scope():
+            weights = (*self._weights, self.backend.asarray(factor, self.dtype))
+        rows = chunk(self.backend, max(1, each), 64)
+        return self._apply(x, build_band, rows=rows, weights=weights)
