@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import MissingLibraryError
 
-__all__ = ["MissingPlotLibraryError", "gap", "history", "parabola", "sphere"]
+__all__ = ["gap", "history", "parabola", "sphere"]
 
 _BLUE, _ORANGE, _GREY = "#2563a8", "#e07b39", "#8a8f98"
-
-
-class MissingPlotLibraryError(ChainruleError, ImportError):
-    """Matplotlib is not installed."""
 
 
 def _pyplot() -> Any:
@@ -27,7 +23,7 @@ def _pyplot() -> Any:
             "pictures need matplotlib, which is not installed. "
             "Install it with: pip install 'chainrule[plot]'"
         )
-        raise MissingPlotLibraryError(msg) from error
+        raise MissingLibraryError(msg) from error
     style = {
         "font.size": 10,
         "axes.spines.top": False,
