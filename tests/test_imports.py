@@ -23,6 +23,7 @@ LEVELS = [
     {"context", "initializers"},
     {"layers", "losses"},
     {"network"},
+    {"plans"},
     {"schedules"},
     {"optimizers", "batches"},
     {"inference"},

@@ -158,7 +158,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 seed=5,
                 dtype="float64",
                 factor=lambda: 1.0,
-                listening=True,
+                ahead=lambda: 1,
             )
             assert isinstance(record, training.Record)
             return [

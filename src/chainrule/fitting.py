@@ -106,7 +106,7 @@ def run(
             seed=model.seed,
             dtype=model.dtype,
             factor=model._rate_factor,
-            listening=listening,
+            ahead=lambda: 1 if listening else training.LAG,
             cuts={hook.every_steps for hook in savers if hook.every_steps},
             resumed=part,
         )
@@ -120,7 +120,8 @@ def run(
     steps = 1
     if elementwise:
         steps = -(-data.x.shape[0] // batch_size)
-    pending: list[Any] = []
+    pending: list[training.Record] = []
+    made: int | None = None  # epochs that count, if not all do
     model.stop_training, model.stopped_members = False, None
     interrupt = Interrupt(sigterm=bool(savers))
     bar = ProgressBar(progress, epochs, steps)
@@ -134,7 +135,8 @@ def run(
             for hook in hooks:
                 hook.model = model
                 hook.on_train_begin({})
-            for number in range(0 if model.stop_training else epochs):
+            done = 0
+            while done < epochs and not model.stop_training:
                 for hook in hooks:
                     hook.on_epoch_begin(model._epoch, {})
                 whole = False
@@ -152,8 +154,10 @@ def run(
                 if record is None:
                     break
                 _publish(model, record)
+                done += record.epochs
                 if listening:
-                    logs = {**model._losses("", record.loss), **record.logs}
+                    (value,) = record.losses(backend)
+                    logs = {**model._losses("", value), **record.logs}
                     logs |= model._report(data, "", loss=False)
                     if sloped:
                         logs |= _slopes(model, loss, data, "")
@@ -165,16 +169,17 @@ def run(
                         logs |= more
                     history.append(logs)
                 else:
-                    pending.append(record.loss)
+                    pending.append(record)
                 for hook in hooks:
                     hook.on_epoch_end(model._epoch - 1, dict(logs))
                 bar.show(
-                    functools.partial(_losses, model, record.loss, logs),
-                    last=number == epochs - 1,
+                    functools.partial(_losses, model, record, logs),
+                    epochs=record.epochs,
+                    last=done == epochs,
                 )
                 stop = model.stop_training or interrupt.asked
                 for hook in savers:
-                    last = stop or number == epochs - 1
+                    last = stop or done == epochs
                     hook.after_epoch(model._epoch - 1, logs, last)
                 if stop or interrupt.asked:
                     history.interrupted = interrupt.asked
@@ -189,7 +194,7 @@ def run(
         model._epoch = epoch + error.epochs
         model._step = step + error.epochs * steps
         model._rate, whole = rate, False
-        pending = pending[: error.epochs]
+        made = error.epochs
         raise
     except ArgumentError:
         whole = True  # a schedule's bad value is found before an epoch begins
@@ -203,7 +208,8 @@ def run(
         bar.close()
         for hook in savers:
             hook.write = None
-        for value in pending:
+        values = [value for record in pending for value in record.losses(backend)]
+        for value in values[:made]:
             history.append(model._losses("", value))
         model.history.extend(history)
     for hook in hooks:
@@ -257,10 +263,10 @@ def _publish(model: Any, record: training.Record) -> None:
     model._step, model._epoch, model._rate = state.step, state.epoch, state.rate
 
 
-def _losses(model: Any, loss: Any, logs: dict[str, Any]) -> dict[str, Any]:
+def _losses(model: Any, record: Any, logs: dict[str, Any]) -> dict[str, Any]:
     """Read what the bar shows; this waits for the device."""
     shown = {k: v for k, v in logs.items() if k == "val_loss"}
-    return {**model._losses("", loss), **shown}
+    return {**model._losses("", record.losses(model.backend)[-1]), **shown}
 
 
 def _bootstrapped(model: Any, data: inference.Data) -> inference.Data:

@@ -565,9 +565,8 @@ class Model(Derivatives, Uncertainty):
             *data, inputs.place("slopes", slopes, origin, backend, self.dtype)
         )
 
-    def _losses(self, prefix: str, value: Any) -> dict[str, Any]:
-        """Return the logs of a loss: a scalar of the backend, or one for each member."""
-        host = self.backend.to_numpy(value)
+    def _losses(self, prefix: str, host: Any) -> dict[str, Any]:
+        """Return the logs of a loss on the host: a scalar, or one for each member."""
         if self.members is None:
             return {f"{prefix}loss": float(host)}
         host = np.broadcast_to(host, (self.members,))
@@ -579,10 +578,8 @@ class Model(Derivatives, Uncertainty):
         backend, network = self.backend, self._need()
         logs: dict[str, Any] = {}
         if loss:
-            logs = self._losses(
-                prefix,
-                inference.evaluate(backend, network, self.loss, self._weights, data),
-            )
+            value = inference.evaluate(backend, network, self.loss, self._weights, data)
+            logs = self._losses(prefix, backend.to_numpy(value))
         if self.metrics:
             build, *key = self._joint(inference.build_output)
             z = inference.outputs(backend, self._weights, data.x, build, network, *key)

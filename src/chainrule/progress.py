@@ -41,8 +41,14 @@ class ProgressBar:
         """Whether there is a bar to look at."""
         return self._bar is not None
 
-    def show(self, read: Callable[[], dict[str, float]], *, last: bool = False) -> None:
-        """Count an epoch; call `read` for the losses only if it is time to draw."""
+    def show(
+        self,
+        read: Callable[[], dict[str, float]],
+        *,
+        epochs: int = 1,
+        last: bool = False,
+    ) -> None:
+        """Count epochs; call `read` for the losses only if it is time to draw."""
         if self._bar is None:
             return
         now = time.monotonic()
@@ -50,7 +56,7 @@ class ProgressBar:
             self._next = now + self.SECONDS
             logs = {k: f"{v:.3g}" for k, v in read().items() if isinstance(v, float)}
             self._bar.set_postfix(logs, refresh=False)
-        self._bar.update(self._steps)
+        self._bar.update(epochs * self._steps)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

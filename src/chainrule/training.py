@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import random
 from chainrule._typing import Shape
 from chainrule.context import Context
 from chainrule.errors import DivergenceError
 from chainrule.inference import Data
 from chainrule.network import Network
+from chainrule.plans import Planner
 from chainrule.slopes import SlopeLoss, build_slope_objective
 
 __all__ = [
@@ -32,8 +32,11 @@ __all__ = [
     "tree_map",
 ]
 
-# Epochs that may be under way before their finiteness is asked for, if nobody listens.
-LAG = 8
+# Epochs that may be under way before anybody looks at them.
+LAG = 16
+# Products of numbers (two for each parameter and sample, three times) that one call of
+# several epochs may make: some 20 ms, so that progress shows and Ctrl-C is heard.
+BUDGET = 1_000_000_000
 
 
 class State(NamedTuple):
@@ -53,17 +56,29 @@ class State(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What one epoch leaves: its loss, the state to go on with, and a safe copy.
+    """What an epoch leaves: its loss, the state to go on with, and a safe copy.
 
-    `loss` is a scalar of the backend (one value per member, for an ensemble), which
-    costs a synchronisation to read. `weights` is ``(theta, state)`` as they last were
-    finite, in memory that nobody overwrites; `logs` holds further numbers of the epoch.
+    `loss` is a scalar of the backend (one value per member, for an ensemble); that of a
+    `stretch` of several epochs has a first axis of at least as many. `weights` is
+    ``(theta, state)`` as they last were finite, in memory that nobody overwrites; `logs`
+    holds further numbers of the epoch.
     """
 
     loss: Any
     weights: tuple[Any, Any]
     state: State
     logs: Mapping[str, float] = {}
+    stretch: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it tells of."""
+        return self.stretch or 1
+
+    def losses(self, backend: Any) -> list[Any]:
+        """Return each epoch's loss on the host; this waits for the device."""
+        host = backend.to_numpy(self.loss)
+        return [host] if self.stretch is None else list(host[: self.stretch])
 
 
 class Part(NamedTuple):
@@ -253,6 +268,28 @@ def build_epoch(
     return epoch
 
 
+def build_stretch(
+    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+) -> Any:
+    """Return several epochs as one function, for a backend whose calls are dear.
+
+    ``stretch(carry, weights, data, parts, count) -> (carry, weights, losses, finite)``:
+    as an epoch, but parts, losses and finite have a first axis of epochs, of which the
+    first `count` are made.
+    """
+    epoch = build_epoch(backend, network, loss, kind, names)
+
+    def stretch(carry: Any, weights: Any, data: Any, parts: Any, count: Any) -> Any:
+        def one(before: Any, parts: Any) -> Any:
+            *after, mean, finite = epoch(*before, data, parts)
+            return tuple(after), (mean, finite)
+
+        after, told = backend.repeat(one, (carry, weights), parts, count)
+        return *after, *told
+
+    return stretch
+
+
 def _close(
     backend: Any, network: Network, carry: Any, weights: Any, tallies: Any, shapes: Any
 ) -> Any:
@@ -311,13 +348,13 @@ def epochs(
     seed: int,
     dtype: str,
     factor: Callable[[], Any],
-    listening: bool,
+    ahead: Callable[[], int],
     cuts: Collection[int] = (),
     resumed: Part | None = None,
     penalty: Callable[[Any], Any] | None = None,
     guard: bool = True,
 ) -> Generator[Record | Part, None, None]:
-    """Train, yielding a `Record` after each epoch, and a `Part` at each cut.
+    """Train, yielding a `Record` after each epoch or stretch, a `Part` at each cut.
 
     Parameters
     ----------
@@ -330,25 +367,20 @@ def epochs(
         Given away by the caller.
     data : Data
     epochs, batch_size : int
-    order : function
-        ``order(epoch)`` returns the epoch's sample numbers as `batches.order` does; the
-        same object again means the same order.
-    seed : int
-        Of the dropout masks.
-    dtype : str
+    order, seed, dtype, penalty
+        See `Planner`.
     factor : function
         Returns what the learning rates are multiplied with, a float or an array
-        (members,), asked at each epoch.
-    listening : bool
-        Whether somebody reads each loss; if not, nothing waits for the device.
+        (members,), asked before each record.
+    ahead : function
+        Returns how many epochs may be begun before somebody looks at them, asked before
+        each record. At 1 each epoch has a record of its own, whose loss is known to be
+        finite; beyond, nothing waits for the device, and a record may tell of as many.
     cuts : collection of int
         Numbers n: an epoch is cut after each n whole batches of it. This changes no
         bit of what comes out.
     resumed : Part, optional
         How far the first epoch is already; `state` is then that of its beginning.
-    penalty : function, optional
-        ``penalty(part) -> (steps,)``: how strong the objective's penalty is in each
-        step, for a part of what `order` returned.
     guard : bool
         Whether training that stops being finite ends; if not, it goes on.
 
@@ -357,53 +389,52 @@ def epochs(
     DivergenceError
         When the loss or the parameters stop being finite.
     """
-    kind = optimizer.kind()
-    names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
-    names += () if penalty is None else ("penalty",)
-    key = (network, loss, kind, names)
+    planner = Planner(backend, network, optimizer, order, seed, dtype, penalty)
+    key = (network, loss, optimizer.kind(), planner.names)
     run = backend.compile(build_epoch, *key, donate=1)
+    room = _room(backend, network, data)
     carry = (state.theta, state.state, state.slots)
     weights = (backend.copy(state.theta), backend.copy(state.state))
-    step, first, rate = state.step, state.epoch, state.rate
-    pending: deque[tuple[int, Any]] = deque()
-    lag = 0 if backend.eager or listening else LAG
-    numbers: Any = None
-    hosts: list[Any] = []
-    indices: list[Any] = []
-    for epoch in range(first, first + epochs):
-        last, numbers = numbers, order(epoch)
-        if numbers is not last:
-            hosts = [part for part in numbers if part is not None]
-            indices = [backend.indices(part) for part in hosts]
-        parts = []
-        for host, index in zip(hosts, indices, strict=True):
-            steps = index.shape[0]
-            rates = optimizer.rates(step, steps, factor())
-            scalars = optimizer.scalars(step, rates, rate)
-            if penalty is not None:
-                scalars["penalty"] = penalty(host)
-            rows = _rows(scalars, steps)
-            keys = None
-            if network.draws:
-                drawn = random.step_keys(seed, step, steps, network.draws)
-                keys = backend.indices(drawn)
-            parts.append((index, backend.rows(rows, dtype), keys))
-            step, rate = step + steps, rates[..., -1][()]
+    step, epoch, rate = state.step, state.epoch, state.rate
+    last = epoch + epochs
+    pending: deque[tuple[int, Any, int | None]] = deque()
+    while epoch < last:
+        free = ahead()
+        count: int | None = None
+        start = epoch, step, rate, factor()
         if cuts or resumed:
+            parts, steps, rate = planner.epoch(*start)
             carry, weights, mean, finite = yield from _cut_epoch(
                 backend, key, carry, weights, data, parts, cuts, resumed
             )
             resumed = None
+        elif min(free, room) > 1:
+            count = min(free, room, last - epoch)
+            parts, steps, rate = planner.stretch(*start, count, room)
+            stretch = backend.compile(build_stretch, *key, donate=1)
+            carry, weights, mean, finite = stretch(carry, weights, data, parts, count)
         else:
-            carry, weights, mean, finite = run(carry, weights, data, tuple(parts))
+            parts, steps, rate = planner.epoch(*start)
+            carry, weights, mean, finite = run(carry, weights, data, parts)
         if guard:
-            pending.append((epoch - first + 1, finite))
-        while len(pending) > lag:
+            pending.append((epoch - state.epoch + 1, finite, count))
+        made = count or 1
+        step, epoch = step + made * steps, epoch + made
+        lag = LAG if free > 1 and not backend.eager else 0
+        while pending and epoch - state.epoch - pending[0][0] >= lag:
             ask(backend, *pending.popleft())
         theta, running, slots = carry
-        yield Record(mean, weights, State(theta, running, slots, step, epoch + 1, rate))
-    for number, flag in pending:
-        ask(backend, number, flag)
+        after = State(theta, running, slots, step, epoch, rate)
+        yield Record(mean, weights, after, stretch=count)
+    while pending:
+        ask(backend, *pending.popleft())
+
+
+def _room(backend: Any, network: Network, data: Data) -> int:
+    """How many epochs one call may make: fewer, the longer they are."""
+    work = (6 * network.size + 512) * data.x.shape[0]
+    room: int = max(1, min(backend.stretch, BUDGET // work))
+    return room
 
 
 def _cut_epoch(
@@ -452,9 +483,17 @@ def _joined(xp: Any, *tallies: Any) -> Any:
     return tuple(None if c[0] is None else xp.concat(c, axis=0) for c in columns)
 
 
-def ask(backend: Any, number: int, finite: Any) -> None:
-    """Wait for an epoch's flag; raise a `DivergenceError` if it is not finite."""
+def ask(backend: Any, number: int, finite: Any, count: int | None = None) -> None:
+    """Wait for an epoch's flag; raise a `DivergenceError` if it is not finite.
+
+    With a count, `finite` has the flags of so many epochs, or more; `number` is the
+    first one's.
+    """
     host = backend.to_numpy(finite)
+    if count is not None:
+        each = host[:count].reshape(count, -1).all(axis=1)
+        first = int(np.argmin(each))
+        number, host = number + first, host[first]
     if host.all():
         return
     members = tuple(np.flatnonzero(~host).tolist()) if host.ndim else ()
@@ -469,15 +508,6 @@ def ask(backend: Any, number: int, finite: Any) -> None:
         f"or scale x and y."
     )
     raise DivergenceError(msg, epochs=number - 1, members=members)
-
-
-def _rows(scalars: dict[str, Any], steps: int) -> Any:
-    """Stack scalars into a float64 matrix (steps, k), or (steps, k, members, 1)."""
-    lead = np.broadcast_shapes(*[np.shape(value)[:-1] for value in scalars.values()])
-    rows = np.empty((*lead, steps, len(scalars)))
-    for k, value in enumerate(scalars.values()):
-        rows[..., k] = value
-    return np.moveaxis(rows, 0, -1)[..., None] if lead else rows
 
 
 def sample_shape(x: Any) -> Shape:

@@ -110,6 +110,9 @@ class Backend:
         cut into pieces: what memory, or a cache, can hold.
     eager : bool
         Whether values are there as soon as an operation returns.
+    stretch : int
+        How many short epochs had better be one call, by `repeat`: 1 where a call costs
+        little.
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
     """
@@ -118,6 +121,7 @@ class Backend:
     pads = False
     block = 1 << 23
     eager = True
+    stretch = 1
     direct = False
 
     def __init__(

@@ -93,6 +93,7 @@ class JaxBackend(Backend):
 
     pads = True
     eager = False
+    stretch = 16
 
     def __init__(self, device: Any = None) -> None:
         where = _device(device or jax.config.jax_default_device)
@@ -198,3 +199,22 @@ class JaxBackend(Backend):
             return step(carry, *xs)
 
         return lax.scan(body, carry, (batches, rows, keys))
+
+    def repeat(self, body: Callable[..., Any], carry: Any, xs: Any, count: Any) -> Any:
+        """Run ``body(carry, x) -> (carry, y)`` over the first `count` of xs.
+
+        As `lax.scan`, but a new count compiles nothing; the ys beyond are zeros.
+        """
+
+        def at(i: Any) -> Any:
+            return jax.tree.map(lambda a: a[i], xs)
+
+        def one(i: Any, both: Any) -> Any:
+            carry, ys = both
+            carry, y = body(carry, at(i))
+            return carry, jax.tree.map(lambda whole, a: whole.at[i].set(a), ys, y)
+
+        room = jax.tree.leaves(xs)[0].shape[0]
+        shapes = jax.eval_shape(body, carry, at(0))[1]
+        ys = jax.tree.map(lambda a: jnp.zeros((room, *a.shape), a.dtype), shapes)
+        return lax.fori_loop(0, count, one, (carry, ys))

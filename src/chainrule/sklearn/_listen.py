@@ -85,9 +85,8 @@ class Listener:
         """What callbacks multiply the learning rate with; 0 for members that rest."""
         return 1.0 if self.model is None else self.model._rate_factor()
 
-    def losses(self, prefix: str, value: Any) -> dict[str, Any]:
-        """Return the logs of a loss on the backend: a scalar, or one for each member."""
-        host = self.job.backend.to_numpy(value)
+    def losses(self, prefix: str, host: Any) -> dict[str, Any]:
+        """Return the logs of a loss on the host: a scalar, or one for each member."""
         logs: dict[str, Any] = {f"{prefix}loss": float(np.mean(host, dtype=np.float64))}
         if host.ndim:
             logs[f"{prefix}member_loss"] = host

@@ -69,6 +69,36 @@ def solver(estimator: Any) -> OptimizerState:
     return OptimizerState(sgd, rate)
 
 
+class Pace:
+    """How many epochs may be begun before one of them is judged.
+
+    No rule can apply before the count of epochs without improvement passes
+    n_iter_no_change: so many may be under way, where the engine runs ahead of Python and
+    nobody asks for an epoch's numbers.
+
+    Attributes
+    ----------
+    under_way : int
+        Epochs that were begun and not judged.
+    """
+
+    def __init__(
+        self, estimator: Any, eager: bool, quiet: bool, validated: bool
+    ) -> None:
+        self.estimator, self.under_way = estimator, 0
+        self.most = 1 if eager or not quiet else 2 * training.LAG
+        inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+        # Each epoch is looked at by itself, or has a learning rate of its own.
+        self.single = validated or (estimator.optimizer is None and inverse)
+
+    def free(self) -> int:
+        """How many may be begun now, all of them in one call."""
+        count = self.estimator._no_improvement_count
+        ahead = max(1, self.estimator.n_iter_no_change + 1 - count)
+        free = int(min(ahead, self.most)) - self.under_way
+        return min(free, 1) if self.single else free
+
+
 def sample_order(
     estimator: Any, samples: int, batch_size: int
 ) -> Callable[[int], tuple[Any, Any]]:
@@ -146,6 +176,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         slots = training.tree_map(lambda a: backend.copy(_placed(backend, a)), slots)
     steps = -(-samples // batch_size)
     listener = Listener(estimator, job, weights, memory.optimizer, steps)
+    pace = Pace(estimator, backend.eager, listener.quiet, job.validation is not None)
     start = training.State(
         weights[0], weights[1], slots, memory.step, 0, memory.last_rate
     )
@@ -181,11 +212,11 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
             factor=lambda: (
                 listener.factor * (memory.learning_rate / init if scheduled else 1.0)
             ),
-            listening=True,
+            ahead=pace.free,
             penalty=penalty,
             guard=False,
         )
-    final = _loop(estimator, job, listener, memory, records, samples, incremental)
+    final = _loop(estimator, job, listener, memory, records, samples, pace, incremental)
     records.close()
     # What stays in the estimator stays on the host: it is pickled and copied.
     memory.slots = training.tree_map(backend.to_numpy, memory.slots)
@@ -212,6 +243,7 @@ def _loop(
     memory: OptimizerState,
     records: Any,
     samples: int,
+    pace: Pace,
     incremental: bool,
 ) -> Any:
     """Draw epochs, judge them in order; return the weights that the fit ends with."""
@@ -224,18 +256,15 @@ def _loop(
     estimator.n_iter_ = 0
     with Interrupt() as interrupt:
         while not stopped:
-            # No rule can apply before the count of epochs without improvement passes
-            # n_iter_no_change: so many epochs may be under way.
-            ahead = estimator.n_iter_no_change + 1 - estimator._no_improvement_count
-            limit = 1 if backend.eager or not listener.quiet else max(1, min(ahead, 16))
-            while running and len(pending) < limit and not interrupt.asked:
-                listener.begin(estimator.n_iter_ + len(pending))
+            while running and pace.free() > 0 and not interrupt.asked:
+                listener.begin(estimator.n_iter_ + pace.under_way)
                 fresh = next(records, None)
                 if fresh is None:
                     running = False
                     break
                 record = fresh
-                seen += samples
+                pace.under_way += record.epochs
+                seen += record.epochs * samples
                 _after(estimator, memory, record, seen)
                 looked = None
                 if check is not None:
@@ -243,9 +272,12 @@ def _loop(
                 pending.append((record, looked))
             if not pending:
                 break
-            logs, stopped = _judge(
-                estimator, job, listener, memory, pending.popleft(), samples
-            )
+            oldest, looked = pending.popleft()
+            for loss in oldest.losses(backend):
+                pace.under_way -= 1
+                logs, stopped = _judge(
+                    estimator, job, listener, memory, oldest, loss, looked, samples
+                )
             if incremental or stopped:
                 break
             if estimator.n_iter_ == estimator.max_iter:
@@ -283,12 +315,13 @@ def _judge(
     job: Job,
     listener: Listener,
     memory: OptimizerState,
-    epoch: tuple[Any, Any],
+    record: Any,
+    loss: Any,
+    looked: Any,
     samples: int,
 ) -> tuple[dict[str, float], bool]:
     """Take an epoch's numbers down; return them, and whether the fit ends."""
-    record, looked = epoch
-    logs = listener.losses("", record.loss)
+    logs = listener.losses("", loss)
     loss = logs["loss"]
     estimator.n_iter_ += 1
     estimator.t_ += samples
@@ -298,7 +331,7 @@ def _judge(
         print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201
     if looked is not None:
         z = job.backend.to_numpy(looked[0])
-        logs |= listener.losses("val_", looked[1])
+        logs |= listener.losses("val_", job.backend.to_numpy(looked[1]))
         value = logs["val_loss"]
         estimator.validation_loss_curve_.append(value)
         weights = (record.state.theta, record.state.state)
