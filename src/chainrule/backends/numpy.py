@@ -20,13 +20,27 @@ BLOCK = 16384
 FOLD = 64
 # Bytes of data up to which a whole epoch is gathered at once; beyond, batch by batch.
 GATHER = 1 << 23
+# Rows up to which their sum is a product with ones.
+ROWS = 2048
 
 
 _add_reduce: Any = np.add.reduce
 _maximum_reduce: Any = np.maximum.reduce
 
 
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Any:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
 def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    # Over the rows of a matrix: BLAS makes the product with ones two to four times as
+    # fast as NumPy the sum.
+    if axis == -2 and x.ndim == 2 and len(x) <= ROWS and x.dtype.char in "fd":
+        total = np.dot(_ones(len(x), x.dtype), x)
+        return total[None, :] if keepdims else total
     # What np.sum does in the end, without the dispatch: half its cost on small arrays.
     return _add_reduce(x, axis=axis, keepdims=keepdims)
 
@@ -42,7 +56,8 @@ def _matmul(a: Any, b: Any, /) -> Any:
     if a.ndim > 2 and b.ndim == 2 and a.shape[-2] < FOLD and a.size:
         rows = np.matmul(a.reshape(-1, a.shape[-1]), b)
         return rows.reshape(*a.shape[:-1], b.shape[-1])
-    return np.matmul(a, b)
+    # The same product of two matrices, for half a microsecond less.
+    return np.dot(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
 
 
 def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
