@@ -475,6 +475,8 @@ def test_sparse() -> None:
 
 @pytest.mark.skipif("jax" not in BACKENDS, reason="counts JAX's compilations")
 def test_a_grid_search_compiles_only_for_new_shapes() -> None:
+    import jax
+
     from chainrule.backends import jax as engine
 
     grid = {
@@ -485,12 +487,26 @@ def test_a_grid_search_compiles_only_for_new_shapes() -> None:
     }  # 24 candidates
     e = classifier(backend="jax", hidden_layer_sizes=(9,), max_iter=3)
     before = engine._compiled.cache_info().misses
-    search = GridSearchCV(e, grid, cv=5, refit=False).fit(XC, YC)
-    assert len(search.cv_results_["params"]) == 24
-    # One epoch and one prediction, each for one shape: folds have 48 and 12 samples.
+    some = slice(0, 58)  # folds of 46 and 12 samples, and of 47 and 11
+    one = {name: values[:1] for name, values in grid.items()}
+    GridSearchCV(e, one, cv=5, refit=False).fit(XC[some], YC[some])
+    # One stretch of epochs and one prediction, each for its shapes.
     assert engine._compiled.cache_info().misses - before == 2
-    jitted = engine._compiled
-    assert jitted.cache_info().currsize <= 256
+    compiled: list[str] = []
+
+    def note(event: str, duration: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        jax.jit(lambda x: 3.0 * x)(np.ones(17))
+        assert len(compiled) == 1, "the listener hears of compilations"
+        search = GridSearchCV(e, grid, cv=5, refit=False).fit(XC[some], YC[some])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(search.cv_results_["params"]) == 24
+    assert len(compiled) == 1
 
 
 # Arrays of other libraries.

@@ -391,8 +391,9 @@ def epochs(
     """
     planner = Planner(backend, network, optimizer, order, seed, dtype, penalty)
     key = (network, loss, optimizer.kind(), planner.names)
-    run = backend.compile(build_epoch, *key, donate=1)
     room = _room(backend, network, data)
+    run: Any = None
+    stretch: Any = None
     carry = (state.theta, state.state, state.slots)
     weights = (backend.copy(state.theta), backend.copy(state.state))
     step, epoch, rate = state.step, state.epoch, state.rate
@@ -408,12 +409,14 @@ def epochs(
                 backend, key, carry, weights, data, parts, cuts, resumed
             )
             resumed = None
-        elif min(free, room) > 1:
+        elif room > 1 and (free > 1 or stretch is not None):
+            # Of a single epoch, too, where the stretch is there already.
             count = min(free, room, last - epoch)
             parts, steps, rate = planner.stretch(*start, count, room)
-            stretch = backend.compile(build_stretch, *key, donate=1)
+            stretch = stretch or backend.compile(build_stretch, *key, donate=1)
             carry, weights, mean, finite = stretch(carry, weights, data, parts, count)
         else:
+            run = run or backend.compile(build_epoch, *key, donate=1)
             parts, steps, rate = planner.epoch(*start)
             carry, weights, mean, finite = run(carry, weights, data, parts)
         if guard:
