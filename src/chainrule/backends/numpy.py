@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,11 @@ register(
 )
 
 
+def _taken(a: Any, order: Any) -> Any:
+    """Return batches (steps, batch, ...) of samples, or None again and again."""
+    return repeat(None) if a is None else np.take(a, order, axis=0)
+
+
 def _write(old: Any, new: Any) -> None:
     """Make an update's answer stick where it was not made in place."""
     for a, b in zip(old, new, strict=True):
@@ -137,24 +143,18 @@ class NumPyBackend(Backend):
         keys: Any,
     ) -> Any:
         """Run `step` over batches, gathering small data once for the whole epoch."""
-        gather = sum(0 if a is None else a.nbytes for a in data) <= GATHER
-        size = order.shape[1]
-        if gather:
-            flat = order.ravel()
-            data = tuple(None if a is None else np.take(a, flat, axis=0) for a in data)
-        losses, masses = [], []
-        for i, row in enumerate(rows):
-            if gather:
-                some = slice(i * size, (i + 1) * size)
-                batch = tuple([None if a is None else a[some] for a in data])
-            else:
-                index = order[i]
-                batch = tuple(
-                    [None if a is None else np.take(a, index, axis=0) for a in data]
-                )
-            carry, (loss, mass) = step(
-                carry, batch, row, None if keys is None else keys[i]
+        batches: Any
+        if sum(0 if a is None else a.nbytes for a in data) <= GATHER:
+            batches = zip(*[_taken(a, order) for a in data], strict=False)
+        else:
+            batches = (
+                [None if a is None else np.take(a, index, axis=0) for a in data]
+                for index in order
             )
+        losses, masses = [], []
+        each = repeat(None) if keys is None else keys
+        for batch, row, key in zip(batches, rows, each, strict=False):
+            carry, (loss, mass) = step(carry, batch, row, key)
             losses.append(loss)
             masses.append(mass)
         return carry, self._stacked(losses, masses)
