@@ -44,6 +44,15 @@ def tests_numpy(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, env={"CHAINRULE_PROMISED": "numpy"})
 
 
+@nox.session(name="tests-kernels")
+def tests_kernels(session: nox.Session) -> None:
+    """Check the kernels that CuPy writes, on a machine without a GPU."""
+    cuda = [f"nvidia-cuda-{part}-cu12" for part in ("nvrtc", "runtime")]
+    session.install(*group("test-numpy"), "cupy-cuda12x>=14", *cuda)
+    session.install("-e", ".")
+    session.run("pytest", "tests/test_cupy_kernels.py", *session.posargs)
+
+
 @nox.session(name="sklearn-tests")
 def sklearn_tests(session: nox.Session) -> None:
     """Run scikit-learn's own tests of its perceptrons on ours."""
@@ -114,7 +123,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install(*group("bench", "backends"))
     session.install("-e", ".")
     scripts = ["training_step", "inference", "startup", "scaling", "precision"]
-    scripts += ["estimators"]
+    scripts += ["estimators", "launches"]
     if session.posargs and not session.posargs[0].startswith("-"):
         scripts, options = session.posargs[:1], session.posargs[1:]
     else:

@@ -25,7 +25,7 @@ class Chainrule(Contender):
     """chainrule on one of its backends, NumPy in."""
 
     def __init__(
-        self, problem: Problem, *, backend: str, precision: str = "highest"
+        self, problem: Problem, *, backend: Any, precision: str = "highest"
     ) -> None:
         super().__init__(problem)
         self.options = {"backend": backend, "precision": precision}

@@ -4,7 +4,11 @@ It is **not** CuPy: no number here was computed on a GPU, and nothing that passe
 is said to have been tested on CuPy. It lets the CuPy engine's own code run where there
 is no GPU, and notices what CuPy would raise: arrays that turn into NumPy's by
 themselves, operands or indices that are NumPy arrays, arrays of another device than the
-current one, devices taken as keys of a dictionary.
+current one, devices taken as keys of a dictionary. Its `fuse` traces, as CuPy's does:
+the function sees variables without values, once for each combination of types, and
+what it closes over becomes constant. `LAUNCHES` counts the kernels that CuPy would
+launch, as far as its source tells: one for each operation that makes or changes an
+array, none for a view, one for each of up to eight arrays that are concatenated.
 
 >>> with installed() as cupy:
 ...     cupy.asarray([1.0]).device
@@ -13,6 +17,7 @@ current one, devices taken as keys of a dictionary.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib
 import importlib.machinery
@@ -26,6 +31,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 DEVICES = 2
+# Arrays of which each is copied by a launch of its own where they are joined.
+COPIES = 8
+# Operators whose functions have other names.
+NAMES = {
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "true_divide",
+    "neg": "negative",
+}
+# Kernels launched, by name.
+LAUNCHES: collections.Counter[str] = collections.Counter()
 # Modules that are, or that have imported, what is put in CuPy's place.
 TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy")
 
@@ -148,6 +164,25 @@ def _operator(name: str) -> None:
         setattr(ndarray, f"__i{plain}__", in_place)
 
 
+def _traced_operator(name: str) -> None:
+    function = getattr(np, NAMES.get(name, name))
+
+    def forward(self: _Variable, *others: Any) -> Any:
+        return self.trace.add(function, (self, *others), None)
+
+    def reflected(self: _Variable, other: Any) -> Any:
+        return self.trace.add(function, (other, self), None)
+
+    def in_place(self: _Variable, other: Any) -> Any:
+        out = self if self.is_array else None
+        return self.trace.add(function, (self, other), out)
+
+    setattr(_Variable, f"__{name}__", forward)
+    if name != "neg":
+        setattr(_Variable, f"__r{name}__", reflected)
+        setattr(_Variable, f"__i{name}__", in_place)
+
+
 for _name in (
     *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
     *("and", "or", "xor", "lshift", "rshift", "neg", "pos", "invert", "abs"),
@@ -181,8 +216,148 @@ def _outside(a: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    kwargs = {name: _inside(value) for name, value in kwargs.items()}
-    return _outside(function(*map(_inside, args), **kwargs))
+    if any(isinstance(a, _Variable) for a in args):
+        return _trace(function, args, kwargs)
+    inside = [_inside(a) for a in args]
+    result = function(*inside, **{n: _inside(value) for n, value in kwargs.items()})
+    _count(function, inside, result)
+    return _outside(result)
+
+
+def _count(function: Callable[..., Any], args: list[Any], result: Any) -> None:
+    """Count the launches of a call: none for a view, or for what is no array."""
+    name = getattr(function, "__name__", "method")
+    if name in ("concatenate", "stack"):
+        LAUNCHES[name] += len(args[0]) if len(args[0]) <= COPIES else 1
+        return
+    results = result if isinstance(result, (tuple, list)) else [result]
+    arrays = [a for a in args if isinstance(a, np.ndarray)]
+    if name == "empty":
+        return
+    in_place = name == "setitem" or name.startswith("__i") or name[:1] == "i"
+    made = [
+        r
+        for r in results
+        if isinstance(r, (np.ndarray, np.generic))
+        and not any(np.may_share_memory(r, a) for a in arrays)
+    ]
+    if in_place or made:
+        LAUNCHES[name] += 1
+
+
+# Fusion.
+
+
+class _Variable:
+    """What a function that is fused sees of an argument: no shape, no value."""
+
+    def __init__(self, trace: _Trace, *, is_array: bool) -> None:
+        self.trace, self.is_array = trace, is_array
+        self.number = trace.count
+        trace.count += 1
+
+    def __bool__(self) -> bool:
+        msg = "Cannot convert to Python scalar in cupy.fuse"
+        raise TypeError(msg)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if key is not Ellipsis:
+            msg = "The fusion supports `[...]` or `[:]`."
+            raise ValueError(msg)
+        self.trace.add(np.positive, (value,), self)
+
+    __float__ = __int__ = __bool__
+
+
+class _Trace:
+    """The operations of a function on variables, to be repeated on values."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.operations: list[tuple[Any, list[Any], int, bool]] = []
+
+    def add(self, function: Any, args: Any, out: _Variable | None) -> _Variable:
+        for a in args:
+            if not isinstance(a, (_Variable, int, float)):
+                msg = f"Unsupported type {type(a)}"
+                raise TypeError(msg)
+        arrays = any(isinstance(a, _Variable) and a.is_array for a in args)
+        to = out if out is not None else _Variable(self, is_array=arrays)
+        self.operations.append((function, list(args), to.number, out is not None))
+        return to
+
+    def run(self, values: list[Any]) -> None:
+        values += [None] * (self.count - len(values))
+        for function, args, to, in_place in self.operations:
+            inputs = [values[a.number] if isinstance(a, _Variable) else a for a in args]
+            if in_place:
+                function(*inputs, out=values[to], casting="same_kind")
+            else:
+                values[to] = function(*inputs)
+
+
+def _trace(function: Any, args: Any, kwargs: Any) -> _Variable:
+    """Note an operation on variables, if it is one that can be fused."""
+    plain = getattr(np, NAMES.get(function.__name__, function.__name__), None)
+    if kwargs or not (isinstance(plain, np.ufunc) or plain is np.where):
+        msg = f"{function.__name__} cannot be fused"
+        raise TypeError(msg)
+    variables = [a for a in args if isinstance(a, _Variable)]
+    return variables[0].trace.add(plain, args, None)
+
+
+class _Fusion:
+    """A function that is fused: one kernel for each combination of types."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self.traces: dict[Any, _Trace] = {}
+
+    def __call__(self, *args: Any) -> None:
+        inside = [_inside(a) for a in args]
+        # By dtype and rank of an array, by type of a scalar; never by value.
+        kinds = tuple(
+            (a.dtype, a.ndim) if isinstance(a, np.ndarray) else type(a) for a in inside
+        )
+        given = [a for a in inside if a is not None]
+        if kinds not in self.traces:
+            trace = _Trace()
+            variables = [
+                None
+                if a is None
+                else _Variable(trace, is_array=isinstance(a, np.ndarray))
+                for a in inside
+            ]
+            if self.function(*variables) is not None:
+                msg = "the stand-in fuses what works in place"
+                raise NotImplementedError(msg)
+            self.traces[kinds] = trace
+        self.traces[kinds].run(list(given))
+        LAUNCHES[self.name] += 1
+
+
+def _fuse(*, kernel_name: str) -> Callable[..., _Fusion]:
+    return lambda function: _Fusion(function, kernel_name)
+
+
+class _ElementwiseKernel:
+    """The engine's one kernel of its own, done by NumPy."""
+
+    def __init__(self, params: str, out: str, operation: str, name: str) -> None:
+        if name != "chainrule_join":
+            msg = f"the stand-in cannot run the kernel {name}"
+            raise NotImplementedError(msg)
+        self.count = params.count("raw T ")
+        self.name = name
+
+    def __call__(self, *args: Any) -> None:
+        arrays = [_inside(a) for a in args[: self.count]]
+        *stops, width, out = args[self.count :]
+        inside, rows = _inside(out), out.size // width
+        parts = [a.reshape(rows, -1) for a in arrays]
+        assert [int(n) for n in np.cumsum([p.shape[1] for p in parts])] == stops
+        inside[...] = np.concatenate(parts, axis=1).reshape(inside.shape)
+        LAUNCHES[self.name] += 1
 
 
 def _on_device(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -213,6 +388,8 @@ def _module() -> types.ModuleType:
     cuda.Device, cuda.device = Device, types.ModuleType("cupy.cuda.device")
     cuda.device.Device = Device
     cuda.is_available = lambda: True
+    out_of_memory = type("OutOfMemoryError", (MemoryError,), {})
+    cuda.memory = types.SimpleNamespace(OutOfMemoryError=out_of_memory)
     cuda.runtime = types.SimpleNamespace(getDeviceCount=lambda: DEVICES)
     unwrapped = ("isdtype", "result_type", "can_cast", "issubdtype")
     own = {
@@ -223,6 +400,8 @@ def _module() -> types.ModuleType:
         "ndarray": ndarray,
         "__version__": "14 (a stand-in on NumPy, not CuPy)",
         "cuda": cuda,
+        "fuse": _fuse,
+        "ElementwiseKernel": _ElementwiseKernel,
     }
     for name, value in own.items():
         setattr(cupy, name, value)
@@ -235,6 +414,10 @@ def _module() -> types.ModuleType:
             setattr(part, function, _on_device(getattr(numpys, function)))
         setattr(cupy, name, part)
     return cupy
+
+
+for _name in ("add", "sub", "mul", "truediv", "neg"):
+    _traced_operator(_name)
 
 
 @contextlib.contextmanager

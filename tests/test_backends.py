@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import pickle
+from collections import namedtuple
 from typing import Any
 
 import array_api_strict
@@ -178,3 +179,34 @@ def test_gpu_trains_as_numpy_does(name: str) -> None:
     )
     given = engine.asarray(X, "float64")
     assert type(models[0].predict(given)) is type(given)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Lion"])
+def test_gpu_fuses_as_it_computes(name: str) -> None:
+    """On a GPU: CuPy's one kernel gives what its many give, to rounding."""
+    try:
+        engine = backends.get("cupy", "cuda:0")
+    except cr.ChainruleError as error:
+        pytest.skip(str(error))
+    from chainrule.backends import cupy as module
+
+    optimizer = getattr(cr, name)(0.01, weight_decay=0.1)
+    kind, row = optimizer.kind(), optimizer.scalars(3, np.array([0.05]), 0.05)
+    numbers = [float(np.ravel(value)[0]) for value in row.values()]
+    scalars: Any = namedtuple("Scalars", row)  # type: ignore[misc]  # noqa: PYI024
+    s = scalars(*numbers)
+    rng = np.random.default_rng(0)
+    host = np.abs(rng.normal(size=(3 + len(kind.slots), 1000)))
+    host[:2] *= np.sign(rng.normal(size=(2, 1000)))
+    host[2] = rng.random(1000) < 0.5  # decays
+    with engine.scope("float32"):
+        g, theta, decay, *slots = (engine.asarray(a, "float32") for a in host)
+        one, many = ([engine.copy(a) for a in (theta, *slots)] for _ in range(2))
+        fused = module._fused(kind, engine.xp, s._fields)
+        fused(g, decay, *one, *s)
+        kind.update(engine.xp, s, g, decay, *many)
+        for a, b in zip(one, many, strict=True):
+            np.testing.assert_allclose(
+                engine.to_numpy(a), engine.to_numpy(b), rtol=1e-5, atol=1e-7
+            )

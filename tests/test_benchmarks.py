@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,65 @@ def test_inference_is_held_to_a_reference(task: str) -> None:
         np.testing.assert_allclose(inference.jacobian(x, layers), model.jacobian(x))
 
 
+def test_launches_of_a_step_leave_out_what_a_fit_has_once() -> None:
+    launches, problem = bench("launches"), tiny("squared_error")
+
+    def count(epochs: int) -> dict[str, int]:
+        return {"kernels": 100 + epochs * (problem.steps * 30 + 8), "copies": 7}
+
+    found = launches.per_step(count, problem)
+    assert found == {"kernels": 32.0, "copies": 0.0, "fills": 0.0}
+
+
+@pytest.mark.gpu
+def test_launches_on_a_gpu() -> None:
+    """On a GPU: as few launches as were counted by reading."""
+    launches, problem = bench("launches"), bench("problems").PROBLEMS["1-32-32-1"]
+    try:
+        found = launches.prepare(problem._replace(epochs=1), "chainrule-cupy")()
+    except bench("common").Missing as reason:
+        pytest.skip(str(reason))
+    # 30 operations (`test_cupy_stand_in` counts them), of which 8 products and 4 sums may
+    # each take two kernels, and the epoch's own. Where nothing is fused or gathered they
+    # are 48.
+    assert found["kernels"] <= 30 + 8 + 4 + 1
+
+
+def test_launches_are_what_cupti_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = types.SimpleNamespace(CONCURRENT_KERNEL=10, MEMCPY=1, MEMSET=2)
+    enabled: set[int] = set()
+    waiting: list[int] = []
+    notes: list[Any] = []
+
+    def flush(flag: int) -> None:
+        notes[0]([types.SimpleNamespace(kind=kind) for kind in waiting])
+        waiting.clear()
+
+    def launch(kind: int) -> None:
+        waiting.extend([kind] if kind in enabled else [])
+
+    cupti = types.SimpleNamespace(
+        ActivityKind=kinds,
+        activity_register_callbacks=lambda _, note: notes.append(note),
+        activity_enable=enabled.add,
+        activity_disable=enabled.remove,
+        activity_flush_all=flush,
+    )
+    package: Any = types.ModuleType("cupti")
+    package.cupti = cupti
+    package.__spec__ = importlib.machinery.ModuleSpec("cupti", None)
+    monkeypatch.setitem(sys.modules, "cupti", package)
+    trace = bench("launches").Trace()
+    launch(10)
+    trace.start()
+    for kind in (10, 10, 1, 2, 10):
+        launch(kind)
+    assert trace.stop() == {"kernels": 3, "copies": 1, "fills": 1}
+    launch(10)
+    trace.start()
+    assert trace.stop() == {}
+
+
 def test_slopes() -> None:
     sizes = [1, 10, 100]
     slopes = bench("scaling").slopes(sizes, [3.0, 30.0, 3000.0])
@@ -195,6 +256,7 @@ RUNS = {
         *("--contenders", "numpy", "chainrule", "chainrule-numpy"),
     ],
     "scaling": ["--axes", "depth", "--backends", "numpy", "--points", "2"],
+    "launches": ["--problems", "1-32-32-1"],
     "precision": [
         *("--problem", "1-32-32-1", "--epochs", "1"),
         *("--contenders", "chainrule-numpy-tf32"),
@@ -258,6 +320,14 @@ def _scaling(report: Any, printed: str, out: Path) -> None:
         assert out.with_suffix(".png").stat().st_size > 10_000
 
 
+def _launches(report: Any, printed: str, out: Path) -> None:
+    for name, found in report["problems"]["1-32-32-1"]["contenders"].items():
+        if "skipped" in found:  # no GPU, or no CUPTI
+            assert f"{name} skipped: {found['skipped']}" in printed
+        else:
+            assert found["kernels"]["median"] > 0
+
+
 def _precision(report: Any, printed: str, out: Path) -> None:
     reason = report["contenders"]["chainrule-numpy-tf32"]["skipped"]
     assert "precision" in reason
@@ -269,6 +339,7 @@ CHECKS = {
     "inference": _inference,
     "startup": _startup,
     "scaling": _scaling,
+    "launches": _launches,
     "precision": _precision,
 }
 

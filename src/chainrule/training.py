@@ -203,6 +203,7 @@ def build_steps(
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     objective = build_objective(backend, network, loss, train=True)
     decays = bool(kind.weight_decay)
+    optimize = backend.fuse(kind)
     penalised = "penalty" in names
 
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
@@ -225,7 +226,7 @@ def build_steps(
         def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
             if scale is not None:
                 g = g * scale[..., None]
-            return kind.update(xp, s, g, decay, theta, *slots)
+            return optimize(xp, s, g, decay, theta, *slots)
 
         theta, *slots = backend.elementwise(
             update, (theta, *slots), gradient, network, decays

@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,9 @@ class Backend:
         little.
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
+    gather : int
+        Bytes of data up to which a whole epoch is gathered at once; beyond, batch by
+        batch. 0 where batches are always gathered one by one.
     """
 
     precisions: tuple[str, ...] = ("highest",)
@@ -123,6 +127,7 @@ class Backend:
     eager = True
     stretch = 1
     direct = False
+    gather = 0
 
     def __init__(
         self, module: Any, device: Any = None, name: str | None = None
@@ -196,6 +201,11 @@ class Backend:
         # Generic namespaces may be NumPy underneath: see the NumPy engine.
         return np.errstate(all="ignore")
 
+    def fuse(self, kind: Any) -> Callable[..., Any]:
+        """Return ``kind.update``, an optimizer's, in as few calls as the library can."""
+        update: Callable[..., Any] = kind.update
+        return update
+
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return ``build(self, *key)``, a pure function, compiled if the library can.
 
@@ -246,6 +256,8 @@ class Backend:
     ) -> Any:
         """Run `step` over batches; an epoch, or its remainder.
 
+        Data of at most `gather` bytes are gathered once for all of them.
+
         Parameters
         ----------
         step : function
@@ -264,15 +276,27 @@ class Backend:
         carry, (losses, masses)
             Stacked along a first axis of steps; masses may be None.
         """
+        batches: Any
+        if self.gather and self._bytes(data) <= self.gather:
+            columns = [repeat(None) if a is None else self.take(a, order) for a in data]
+            batches = zip(*columns, strict=False)
+        else:
+            indices = (order[i, :] for i in range(order.shape[0]))
+            batches = (
+                [None if a is None else self.take(a, index) for a in data]
+                for index in indices
+            )
         losses, masses = [], []
-        for i in range(order.shape[0]):
-            index = order[i, :]
-            batch = tuple(None if a is None else self.take(a, index) for a in data)
+        for i, batch in enumerate(batches):
             key = None if keys is None else keys[i, :, :]
             carry, (loss, mass) = step(carry, batch, rows[i], key)
             losses.append(loss)
             masses.append(mass)
         return carry, self._stacked(losses, masses)
+
+    @staticmethod
+    def _bytes(data: Sequence[Any]) -> int:
+        return sum(0 if a is None else int(a.nbytes) for a in data)
 
     def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
         stack = self.xp.stack

@@ -1,26 +1,97 @@
-"""The CuPy engine: the generic loop on an NVIDIA or AMD GPU."""
+"""The CuPy engine: the generic loop on an NVIDIA or AMD GPU, in few launches.
+
+On a GPU a small operation costs its launch, some microseconds of the host, whatever it
+computes. So the optimizer is one kernel of `cupy.fuse`, the gradient is joined by one
+kernel of our own, and small data are gathered once for a whole epoch.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_compat.cupy as compat
 import cupy
 import numpy as np
 
-from chainrule.backends.base import Backend
+from chainrule.backends.base import Backend, remembering
 from chainrule.errors import ArgumentError, BackendError, DeviceError
 from chainrule.namespace import register
 
 __all__ = ["CuPyBackend"]
 
+# Arrays that one kernel joins. Its arguments may have 4 kB; an array is 24 bytes of them,
+# and 16 more for each of its axes.
+JOIN = 32
+
 with contextlib.suppress(ImportError):
     from cupyx.scipy.special import erf
 
     register("array_api_compat.cupy", erf=erf)
+
+# CuPy's own carries nan along since 14; the wrapper puts it there by a mask, which costs
+# launches and cannot be fused.
+register("array_api_compat.cupy", sign=cupy.sign)
+
+
+@functools.lru_cache(maxsize=64)
+def _fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
+    """Return an optimizer's update as one kernel: ``f(g, decay, *arrays, *scalars)``.
+
+    The scalars are the kernel's arguments, by type: new values compile nothing. It
+    writes into the arrays, (theta, *slots), and returns None.
+    """
+    count = 1 + len(kind.slots)
+    Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
+
+    def update(g: Any, decay: Any, *rest: Any) -> None:
+        arrays, scalars = rest[:count], rest[count:]
+        new = kind.update(xp, Scalars(*scalars), g, decay, *arrays)
+        for a, b in zip(arrays, new, strict=True):
+            if a is not b:
+                a[...] = b
+
+    return cupy.fuse(kernel_name=f"chainrule_{type(kind).__name__}")(update)
+
+
+# What tracing raises at an update that has more than elementwise functions, or looks at
+# a scalar's value: somebody's own. Nothing is computed by then.
+_UNTRACEABLE = (AttributeError, NotImplementedError, TypeError, ValueError)
+
+
+@functools.lru_cache(maxsize=JOIN)
+def _join(count: int) -> Any:
+    """Return a kernel that joins arrays: ``f(*arrays, *stops, width, out)``.
+
+    `cupy.concatenate` launches a copy for each of up to eight arrays, and sends a table
+    of more than eight to the GPU. All have the leading axes of `out`; what follows them
+    in the k-th array fills the columns from stops[k - 1] to stops[k] of `width` columns.
+    """
+
+    def choose(low: int, high: int) -> str:
+        if high - low == 1:
+            before = f"s{low - 1}" if low else "0"
+            return f"p{low}[row * (s{low} - {before}) + column - {before}]"
+        middle = (low + high) // 2
+        first, second = choose(low, middle), choose(middle, high)
+        return f"(column < s{middle - 1} ? {first} : {second})"
+
+    arrays = [f"raw T p{k}" for k in range(count)]
+    numbers = [f"int64 s{k}" for k in range(count)]
+    return cupy.ElementwiseKernel(
+        ", ".join([*arrays, *numbers, "int64 width"]),
+        "T y",
+        f"""
+        const ptrdiff_t row = i / width;
+        const ptrdiff_t column = i - row * width;
+        y = {choose(0, count)};
+        """,
+        "chainrule_join",
+    )
 
 
 def _device(device: Any) -> Any:
@@ -57,6 +128,7 @@ class CuPyBackend(Backend):
 
     precisions = ("highest", "tf32")
     eager = False
+    gather = 1 << 26
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "cupy")
@@ -86,6 +158,61 @@ class CuPyBackend(Backend):
         """Return a real copy."""
         with self.device:
             return a.copy()
+
+    def fuse(self, kind: Any) -> Callable[..., Any]:
+        """Return an optimizer's update as one launch, in place."""
+        fuses = True
+
+        def update(xp: Any, s: Any, g: Any, decay: Any, *arrays: Any) -> Any:
+            nonlocal fuses
+            if fuses:
+                try:
+                    _fused(kind, xp, s._fields)(g, decay, *arrays, *s)
+                except _UNTRACEABLE:
+                    fuses = False
+                else:
+                    return arrays
+            return kind.update(xp, s, g, decay, *arrays)
+
+        return update
+
+    def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Remember the last answer: views of a vector that is updated in place."""
+        return remembering(f)
+
+    def elementwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+    ) -> tuple[Any, ...]:
+        """Update in place; of a network that is frozen in part, run by run."""
+        left = list(pieces)
+        for run in network.runs:
+            mine, left = left[: len(run.entries)], left[len(run.entries) :]
+            if not run.trainable:
+                continue
+            g = self._joined(mine, run.entries)
+            decay = self._decay(run, g.dtype) if decays else None
+            views = arrays
+            if len(network.runs) > 1:
+                views = tuple(a[..., run.start : run.stop] for a in arrays)
+            for a, b in zip(views, update(g, decay, *views), strict=True):
+                if a is not b:
+                    a[...] = b
+        return arrays
+
+    def _joined(self, pieces: list[Any], entries: Any) -> Any:
+        if not 1 < len(pieces) <= JOIN:
+            return super()._joined(pieces, entries)
+        first, entry = pieces[0], entries[0]
+        lead = first.shape[: first.ndim - len(entry.shape)]
+        stops = [e.stop - entry.start for e in entries]
+        out = cupy.empty((*lead, stops[-1]), dtype=first.dtype)
+        _join(len(pieces))(*pieces, *stops, stops[-1], out)
+        return out
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is CuPy's own."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,11 +79,6 @@ register(
 )
 
 
-def _taken(a: Any, order: Any) -> Any:
-    """Return batches (steps, batch, ...) of samples, or None again and again."""
-    return repeat(None) if a is None else np.take(a, order, axis=0)
-
-
 def _write(old: Any, new: Any) -> None:
     """Make an update's answer stick where it was not made in place."""
     for a, b in zip(old, new, strict=True):
@@ -98,6 +92,7 @@ class NumPyBackend(Backend):
     # 256 kB in float64: stays in the cache, and on the heap, whose pages are there.
     block = 1 << 15
     direct = True
+    gather = GATHER
 
     def __init__(self, device: Any = None) -> None:
         if device not in (None, "cpu"):
@@ -132,32 +127,6 @@ class NumPyBackend(Backend):
     def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Remember the last answer: views of a vector that is updated in place."""
         return remembering(f)
-
-    def scan(
-        self,
-        step: Callable[..., Any],
-        carry: Any,
-        data: Sequence[Any],
-        order: Any,
-        rows: Any,
-        keys: Any,
-    ) -> Any:
-        """Run `step` over batches, gathering small data once for the whole epoch."""
-        batches: Any
-        if sum(0 if a is None else a.nbytes for a in data) <= GATHER:
-            batches = zip(*[_taken(a, order) for a in data], strict=False)
-        else:
-            batches = (
-                [None if a is None else np.take(a, index, axis=0) for a in data]
-                for index in order
-            )
-        losses, masses = [], []
-        each = repeat(None) if keys is None else keys
-        for batch, row, key in zip(batches, rows, each, strict=False):
-            carry, (loss, mass) = step(carry, batch, row, key)
-            losses.append(loss)
-            masses.append(mass)
-        return carry, self._stacked(losses, masses)
 
     def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
         return np.array(losses), (None if masses[0] is None else np.array(masses))
