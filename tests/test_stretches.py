@@ -86,11 +86,11 @@ def test_the_same_as_epoch_by_epoch(options: dict[str, Any]) -> None:
 
 
 def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call for each LAG epochs, one compilation whatever the number of epochs."""
+    """A call for many epochs, one compilation whatever the number of epochs."""
     model = _model(optimizer=cr.Adam(0.011, 0.91))
     counts = _calls(monkeypatch)
     _fit(model)
-    assert counts == {"build_stretch": 3}
+    assert counts == {"build_stretch": -(-EPOCHS // model.backend.stretch)}
     monkeypatch.undo()
     network, kind = model._need(), model.optimizer.kind()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
@@ -102,10 +102,13 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run._cache_size() == before
 
 
-def test_long_epochs_are_calls_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model().build(3)
+@pytest.mark.parametrize("members", [None, 3])
+def test_long_epochs_are_calls_of_their_own(
+    members: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _model(members=members).build(3)
     size = model._need().size
-    monkeypatch.setattr(training, "BUDGET", len(X) * (6 * size + 512))
+    monkeypatch.setattr(training, "BUDGET", len(X) * (6 * size * (members or 1) + 512))
     counts = _calls(monkeypatch)
     _fit(model, 3)
     assert counts == {"build_epoch": 3}
@@ -144,3 +147,98 @@ def test_the_bar_counts_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     _fit(_model(), progress=True)
     assert sum(made) == 3 * EPOCHS
     assert len(made) == 3
+
+
+def test_a_bad_value_of_a_schedule_lies_beyond_the_good_epochs() -> None:
+    """The epochs before it are trained, as where each epoch is a call."""
+    told = []
+    rates = cr.SGD(lambda step: 0.01 if step < 13 else float("nan"))
+    for backend in ("jax", "numpy"):
+        model = _model(optimizer=rates, backend=backend)
+        with pytest.raises(cr.ArgumentError, match="in steps 12 to 14") as caught:
+            _fit(model, 10)
+        told.append((str(caught.value), model._epoch, model.history.epochs))
+    assert told[0] == told[1]
+    assert told[0][1:] == (4, 4)
+
+
+@pytest.mark.parametrize("name", sorted(cr.backends.available()))
+def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
+    """While nobody listens, each epoch's loss is kept, and nothing else of it."""
+    import gc
+    import weakref
+
+    from chainrule import fitting
+
+    if name not in ("numpy", "jax", "torch"):
+        pytest.skip("weak references to its arrays are not to be had")
+    alive: list[int] = []
+    seen: list[Any] = []
+    publish = fitting._publish
+
+    def watched(model: Any, record: Any) -> None:
+        publish(model, record)
+        seen.append(weakref.ref(record.weights[0]))
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in seen))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "_publish", watched)
+        _fit(_model(backend=name), 8 * training.LAG)
+    assert len(alive) >= 8
+    assert max(alive) <= 2
+
+
+def _estimator(**options: Any) -> Any:
+    neural = pytest.importorskip("chainrule.sklearn")
+    given = {"hidden_layer_sizes": (5,), "random_state": 0, "tol": 1e-3, **options}
+    return neural.MLPRegressor(**given)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_iter": 70, "n_iter_no_change": 100},
+        {"max_iter": 300, "learning_rate_init": 0.03},
+        {
+            "max_iter": 200,
+            "solver": "sgd",
+            "learning_rate": "adaptive",
+            "learning_rate_init": 0.2,
+            "n_iter_no_change": 2,
+        },
+    ],
+    ids=["to the end", "stops early", "adaptive"],
+)
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_estimators_run_as_far_ahead_as_no_rule_applies(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer calls than epochs, and the epochs that NumPy makes one by one."""
+    one, other = _estimator(**options), _estimator(backend="jax", **options)
+    one.fit(X, Y)
+    counts = _calls(monkeypatch)
+    other.fit(X, Y)
+    calls = counts.pop("build_stretch")
+    assert not [name for name in counts if name in ("build_epoch", "build_steps")]
+    assert calls < one.n_iter_ / 1.5
+    assert other.n_iter_ == one.n_iter_ == len(other.loss_curve_)
+    assert other.t_ == one.t_
+    np.testing.assert_allclose(other.loss_curve_, one.loss_curve_, rtol=1e-9)
+    for a, b in zip(other.coefs_, one.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"early_stopping": True}, {"solver": "sgd", "learning_rate": "invscaling"}],
+    ids=["validated", "invscaling"],
+)
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_estimators_that_need_each_epoch(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = _calls(monkeypatch)
+    _estimator(backend="jax", max_iter=12, **options).fit(X, Y)
+    assert "build_stretch" not in counts
+    assert counts["build_epoch"] == 12

@@ -120,7 +120,7 @@ def run(
     steps = 1
     if elementwise:
         steps = -(-data.x.shape[0] // batch_size)
-    pending: list[training.Record] = []
+    pending: list[tuple[Any, Any]] = []
     made: int | None = None  # epochs that count, if not all do
     model.stop_training, model.stopped_members = False, None
     interrupt = Interrupt(sigterm=bool(savers))
@@ -169,7 +169,7 @@ def run(
                         logs |= more
                     history.append(logs)
                 else:
-                    pending.append(record)
+                    pending.append((record.loss, record.stretch))
                 for hook in hooks:
                     hook.on_epoch_end(model._epoch - 1, dict(logs))
                 bar.show(
@@ -208,7 +208,7 @@ def run(
         bar.close()
         for hook in savers:
             hook.write = None
-        values = [value for record in pending for value in record.losses(backend)]
+        values = [loss for told in pending for loss in training.read(backend, *told)]
         for value in values[:made]:
             history.append(model._losses("", value))
         model.history.extend(history)

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A stretch of neighbouring entries that all learn, or are all frozen."""
+    """A run of neighbouring entries that all learn, or are all frozen."""
 
     start: int
     stop: int

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import random
+from chainrule.errors import ArgumentError
 
 __all__ = ["Planner"]
 
@@ -23,6 +24,8 @@ class Planner:
     order : function
         ``order(epoch)`` returns the epoch's sample numbers as `batches.order` does; the
         same object again means the same order.
+    steps : int
+        Of one epoch.
     seed : int
         Of the dropout masks.
     dtype : str
@@ -42,6 +45,7 @@ class Planner:
         network: Any,
         optimizer: Any,
         order: Callable[[int], tuple[Any, Any]],
+        steps: int,
         seed: int,
         dtype: str,
         penalty: Callable[[Any], Any] | None = None,
@@ -49,6 +53,7 @@ class Planner:
         self._backend, self._network = backend, network
         self._optimizer, self._order = optimizer, order
         self._seed, self._dtype, self._penalty = seed, dtype, penalty
+        self._steps = steps
         self._last: tuple[Any, list[Any]] = (None, [])
         self.names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
         self.names += () if penalty is None else ("penalty",)
@@ -60,23 +65,22 @@ class Planner:
         -------
         parts : tuple of (order, rows, keys)
             What `Backend.scan` takes: the whole batches, then the remainder.
-        steps : int
         rate : float or array (members,)
             The last step's learning rate.
         """
+        rates = self._optimizer.rates(step, self._steps, factor)
         numbers = self._order(epoch)
         hosts = [part for part in numbers if part is not None]
         if numbers is not self._last[0]:
             self._last = numbers, [self._backend.indices(part) for part in hosts]
-        steps = sum(part.shape[0] for part in hosts)
-        rows, keys, rate = self._numbers(hosts, step, steps, rate, factor)
+        rows, keys = self._numbers(hosts, step, rates, rate)
         parts, start = [], 0
         for index in self._last[1]:
             some = slice(start, start + index.shape[0])
             drawn = None if keys is None else self._backend.indices(keys[some])
             parts.append((index, self._backend.rows(rows[some], self._dtype), drawn))
             start = some.stop
-        return tuple(parts), steps, rate
+        return tuple(parts), rates[..., -1][()]
 
     def stretch(
         self, epoch: int, step: int, rate: Any, factor: Any, count: int, room: int
@@ -87,16 +91,22 @@ class Planner:
         -------
         parts : tuple of (order, rows, keys)
             As `epoch` returns, with a first axis of `room` epochs.
-        steps : int
-            Of one epoch.
+        count : int
+            1 where a schedule has a bad value later on: epochs before it count.
         rate : float or array (members,)
         """
+        steps = self._steps
+        try:
+            rates = self._optimizer.rates(step, count * steps, factor)
+        except ArgumentError:
+            if count == 1:
+                raise
+            return self.stretch(epoch, step, rate, factor, 1, room)
         numbers = [self._order(epoch + i) for i in range(count)]
         columns = [c for c in zip(*numbers, strict=True) if c[0] is not None]
         sizes = [column[0].shape[0] for column in columns]
-        steps = sum(sizes)
         hosts = [part for one in numbers for part in one if part is not None]
-        rows, keys, rate = self._numbers(hosts, step, count * steps, rate, factor)
+        rows, keys = self._numbers(hosts, step, rates, rate)
 
         def spread(a: Any) -> Any:
             """Cut the steps into epochs, and fill up with epochs that nobody makes."""
@@ -115,13 +125,13 @@ class Planner:
             drawn = None if keys is None else keys[:, some]
             parts.append((index, rows[:, some], drawn))
             start = some.stop
-        return tuple(parts), steps, rate
+        return tuple(parts), count, rates[..., -1][()]
 
     def _numbers(
-        self, hosts: list[Any], step: int, steps: int, rate: Any, factor: Any
-    ) -> tuple[Any, Any, Any]:
-        """Return the scalars and keys of all steps, and the last learning rate."""
-        rates = self._optimizer.rates(step, steps, factor)
+        self, hosts: list[Any], step: int, rates: Any, rate: Any
+    ) -> tuple[Any, Any]:
+        """Return the scalars and keys of all steps."""
+        steps = rates.shape[-1]
         scalars = self._optimizer.scalars(step, rates, rate)
         if self._penalty is not None:
             each = [self._penalty(part) for part in hosts]
@@ -129,7 +139,7 @@ class Planner:
         keys = None
         if self._network.draws:
             keys = random.step_keys(self._seed, step, steps, self._network.draws)
-        return _rows(scalars, steps), keys, rates[..., -1][()]
+        return _rows(scalars, steps), keys
 
 
 def _rows(scalars: dict[str, Any], steps: int) -> Any:

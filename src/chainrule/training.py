@@ -6,6 +6,7 @@ Everything here is a function of what it is given. Whoever calls `epochs` hands 
 
 from __future__ import annotations
 
+import math
 from collections import deque, namedtuple
 from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "ask",
     "build_objective",
     "epochs",
+    "read",
     "sample_shape",
     "tree_map",
 ]
@@ -77,8 +79,13 @@ class Record(NamedTuple):
 
     def losses(self, backend: Any) -> list[Any]:
         """Return each epoch's loss on the host; this waits for the device."""
-        host = backend.to_numpy(self.loss)
-        return [host] if self.stretch is None else list(host[: self.stretch])
+        return read(backend, self.loss, self.stretch)
+
+
+def read(backend: Any, loss: Any, stretch: int | None) -> list[Any]:
+    """Return what `Record.losses` does, of its loss and stretch alone."""
+    host = backend.to_numpy(loss)
+    return [host] if stretch is None else list(host[:stretch])
 
 
 class Part(NamedTuple):
@@ -179,7 +186,7 @@ def build_objective(
 def build_steps(
     backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
 ) -> Any:
-    """Return a stretch of an epoch as a pure function, ready for `Backend.compile`.
+    """Return some steps of an epoch as a pure function, ready for `Backend.compile`.
 
     Parameters
     ----------
@@ -369,7 +376,7 @@ def epochs(
     data : Data
     epochs, batch_size : int
     order, seed, dtype, penalty
-        See `Planner`.
+        See `Planner`; it asks for the order of each epoch once.
     factor : function
         Returns what the learning rates are multiplied with, a float or an array
         (members,), asked before each record.
@@ -390,9 +397,10 @@ def epochs(
     DivergenceError
         When the loss or the parameters stop being finite.
     """
-    planner = Planner(backend, network, optimizer, order, seed, dtype, penalty)
+    steps = -(-data.x.shape[0] // batch_size)
+    planner = Planner(backend, network, optimizer, order, steps, seed, dtype, penalty)
     key = (network, loss, optimizer.kind(), planner.names)
-    room = _room(backend, network, data)
+    room = _room(backend, state.theta, data.x)
     run: Any = None
     stretch: Any = None
     carry = (state.theta, state.state, state.slots)
@@ -405,7 +413,7 @@ def epochs(
         count: int | None = None
         start = epoch, step, rate, factor()
         if cuts or resumed:
-            parts, steps, rate = planner.epoch(*start)
+            parts, rate = planner.epoch(*start)
             carry, weights, mean, finite = yield from _cut_epoch(
                 backend, key, carry, weights, data, parts, cuts, resumed
             )
@@ -413,12 +421,12 @@ def epochs(
         elif room > 1 and (free > 1 or stretch is not None):
             # Of a single epoch, too, where the stretch is there already.
             count = min(free, room, last - epoch)
-            parts, steps, rate = planner.stretch(*start, count, room)
+            parts, count, rate = planner.stretch(*start, count, room)
             stretch = stretch or backend.compile(build_stretch, *key, donate=1)
             carry, weights, mean, finite = stretch(carry, weights, data, parts, count)
         else:
             run = run or backend.compile(build_epoch, *key, donate=1)
-            parts, steps, rate = planner.epoch(*start)
+            parts, rate = planner.epoch(*start)
             carry, weights, mean, finite = run(carry, weights, data, parts)
         if guard:
             pending.append((epoch - state.epoch + 1, finite, count))
@@ -434,9 +442,9 @@ def epochs(
         ask(backend, *pending.popleft())
 
 
-def _room(backend: Any, network: Network, data: Data) -> int:
+def _room(backend: Any, theta: Any, x: Any) -> int:
     """How many epochs one call may make: fewer, the longer they are."""
-    work = (6 * network.size + 512) * data.x.shape[0]
+    work = (6 * math.prod(theta.shape) + 512) * math.prod(x.shape[:-1])
     room: int = max(1, min(backend.stretch, BUDGET // work))
     return room
 
@@ -451,14 +459,14 @@ def _cut_epoch(
     cuts: Collection[int],
     resumed: Part | None,
 ) -> Generator[Part, None, Any]:
-    """Make an epoch in stretches, yielding between them; return what `epoch` does."""
+    """Make an epoch piece by piece, yielding between them; return what `epoch` does."""
     run = backend.compile(build_steps, *key, donate=1)
     (order, rows, keys), *rest = parts
     total, done = order.shape[0], 0
     tally: Any = None
     if resumed is not None:
         carry, done, *tally = resumed
-    # No stretch has but one step: XLA compiles a loop of one as none, to other bits.
+    # No piece has but one step: XLA compiles a loop of one as none, to other bits.
     stops = {k for n in cuts for k in range(n, total - 1, n)}
     if rest and any(total % n == 0 for n in cuts):
         stops.add(total)

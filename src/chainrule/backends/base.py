@@ -112,8 +112,8 @@ class Backend:
     eager : bool
         Whether values are there as soon as an operation returns.
     stretch : int
-        How many short epochs had better be one call, by `repeat`: 1 where a call costs
-        little.
+        How many short epochs had better be one call: 1 where a call costs little. A
+        backend with more has a `repeat`; see JAX's.
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
     gather : int

@@ -86,10 +86,11 @@ class Pace:
         self, estimator: Any, eager: bool, quiet: bool, validated: bool
     ) -> None:
         self.estimator, self.under_way = estimator, 0
-        self.most = 1 if eager or not quiet else 2 * training.LAG
-        inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
         # Each epoch is looked at by itself, or has a learning rate of its own.
-        self.single = validated or (estimator.optimizer is None and inverse)
+        self.single = validated or _invscaling(estimator)
+        self.most = training.LAG if self.single else 2 * training.LAG
+        if eager or not quiet:
+            self.most = 1
 
     def free(self) -> int:
         """How many may be begun now, all of them in one call."""
@@ -300,12 +301,17 @@ def _loop(
     return final
 
 
+def _invscaling(estimator: Any) -> bool:
+    """Whether the learning rate falls epoch by epoch."""
+    inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+    return bool(inverse and estimator.optimizer is None)
+
+
 def _after(estimator: Any, memory: OptimizerState, record: Any, seen: int) -> None:
     """Remember where the optimizer stands; scikit-learn's rate of the next epoch."""
     memory.slots = record.state.slots
     memory.step, memory.last_rate = record.state.step, record.state.rate
-    inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
-    if estimator.optimizer is None and inverse:
+    if _invscaling(estimator):
         rate = float(estimator.learning_rate_init)
         memory.learning_rate = rate / (seen + 1) ** estimator.power_t
 
