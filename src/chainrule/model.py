@@ -67,6 +67,14 @@ class Model(Derivatives, Uncertainty):
         the product, too); parameters and all else stay float32. "tf32" rounds to 11
         bits, on a GPU that has it (JAX, PyTorch, CuPy). Where a library has none of it,
         an error says so; backends then agree to that precision only.
+    jit_compile : bool, optional
+        Whether steps of training are compiled. None: the library's own way (JAX compiles,
+        the others do not). True: PyTorch, too, compiles the step of each new structure
+        and batch size, which takes seconds; where it cannot, for want of a C++ compiler,
+        say, a warning tells why and the fit goes on. It is for optimizers that go by
+        batches; results differ by rounding. NumPy and CuPy refuse True, JAX False. It
+        says how this model trains, not what it is: files leave it out, and `to` drops
+        it where the other backend has no such choice.
     seed : int
         Decides weights, order of batches and dropout masks, the same on every backend.
     members : int, optional
@@ -97,6 +105,7 @@ class Model(Derivatives, Uncertainty):
         device: Any = None,
         dtype: str = "float32",
         precision: str = "highest",
+        jit_compile: bool | None = None,
         seed: int = 0,
         members: int | None = None,
     ) -> None:
@@ -117,6 +126,13 @@ class Model(Derivatives, Uncertainty):
         self.metrics = _metrics(self._given_metrics)
         self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
         self.precision = precision
+        if jit_compile is not None and not isinstance(jit_compile, bool):
+            msg = (
+                f"jit_compile must be True, False or None; got {jit_compile!r} "
+                f"({type(jit_compile).__name__})."
+            )
+            raise ArgumentTypeError(msg)
+        self.jit_compile = jit_compile
         self.seed = _checks.integer("seed", seed, 0)
         self.backend: Any = None
         _checks.choice("precision", precision, _PRECISIONS)
@@ -145,6 +161,7 @@ class Model(Derivatives, Uncertainty):
     def _checked(self, backend: Any) -> Any:
         backend.check_dtype(self.dtype)
         backend.check_precision(self.precision, self.dtype)
+        backend.check_jit_compile(self.jit_compile)
         return backend
 
     def _scope(self) -> Any:
@@ -475,7 +492,8 @@ class Model(Derivatives, Uncertainty):
         if not any(run.trainable for run in network.runs):
             msg = "the network has nothing to train: every parameter is frozen."
             raise ArgumentError(msg)
-        with backend.scope(self.dtype, self.precision):
+        scope = backend.scope(self.dtype, self.precision)
+        with scope, backend.compiling(self.jit_compile):
             data: Any = self._data(network, backend, x, y, sample_weight, "")
             check: Any = None
             loss: Any = self.loss
@@ -523,6 +541,10 @@ class Model(Derivatives, Uncertainty):
                     shuffle=bool(shuffle),
                     bootstrap=bool(bootstrap),
                     slope_weight=slope_weight if slopes is not None else None,
+                    # Of the engines that have the choice; its results are others.
+                    jit_compile=(self.jit_compile or None)
+                    if {True, False} <= {*backend.jit_compiles}
+                    else None,
                 )
             if resume is not None:
                 resumed = checkpoints.read(resume, self, network, backend, about, hooks)
@@ -863,6 +885,8 @@ class Model(Derivatives, Uncertainty):
         target = backends.get(backend, device)
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
+        if new.jit_compile not in target.jit_compiles:
+            new.jit_compile = None
         new.backend = new._checked(target)
         new.history = History(self.history)
         if self._bound is not None:

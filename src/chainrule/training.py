@@ -226,9 +226,12 @@ def build_steps(
             key,
             penalty=penalty,
         )
-        scale = (
-            _clipping(gradient, network, s.clip_norm, xp) if kind.clip_norm else None
-        )
+        limit: Any = s.clip_norm if kind.clip_norm else None
+        if getattr(limit, "ndim", 0):
+            limit = limit[..., 0]  # likewise
+        scale = None
+        if limit is not None:
+            scale = _clipping(gradient, network, limit, xp)
 
         def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
             if scale is not None:

@@ -6,6 +6,7 @@ without any library's tricks.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -103,6 +104,8 @@ class Backend:
     xp : Namespace
     precisions : tuple of str
         What ``precision=`` may be.
+    jit_compiles : tuple
+        What ``jit_compile=`` may be.
     pads : bool
         Whether every new number of rows costs a compilation, so that callers had better
         round it up.
@@ -122,6 +125,7 @@ class Backend:
     """
 
     precisions: tuple[str, ...] = ("highest",)
+    jit_compiles: tuple[bool | None, ...] = (None, False)
     pads = False
     block = 1 << 23
     eager = True
@@ -205,6 +209,13 @@ class Backend:
         """Return ``kind.update``, an optimizer's, in as few calls as the library can."""
         update: Callable[..., Any] = kind.update
         return update
+
+    def compiling(self, wanted: bool | None) -> Any:
+        """Return a context, that of a fit, inside which steps are compiled if wanted.
+
+        By default all goes the library's own way.
+        """
+        return contextlib.nullcontext()
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return ``build(self, *key)``, a pure function, compiled if the library can.
@@ -401,6 +412,19 @@ class Backend:
                 f"{dtype!r}. Leave precision out, or use float32."
             )
             raise ArgumentError(msg)
+
+    def check_jit_compile(self, jit_compile: bool | None) -> None:
+        """Raise an error if the library has no choice but another one."""
+        if jit_compile in self.jit_compiles:
+            return
+        does = "cannot compile" if jit_compile else "always compiles"
+        other = "'torch' or 'jax'" if jit_compile else "'torch' or 'numpy'"
+        msg = (
+            f"jit_compile must be one of {', '.join(map(str, self.jit_compiles))} with "
+            f"the {self.name} backend, which {does} its steps; got {jit_compile}. "
+            f"Leave it out, or use backend {other}."
+        )
+        raise ArgumentError(msg)
 
     def check_dtype(self, dtype: str) -> None:
         """Raise an error if the device cannot hold this dtype."""

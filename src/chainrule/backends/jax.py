@@ -91,6 +91,7 @@ def _compiled(build: Any, backend: JaxBackend, key: Any, donate: int) -> Any:
 class JaxBackend(Backend):
     """JAX, compiled by XLA."""
 
+    jit_compiles = (None, True)
     pads = True
     eager = False
     stretch = 16

@@ -1,23 +1,30 @@
-"""The PyTorch engine: the generic loop, without autograd."""
+"""The PyTorch engine: the generic loop, without autograd; steps compiled if asked."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import array_api_compat.torch as compat
 import numpy as np
 import torch
 
-from chainrule.backends.base import Backend, remembering
-from chainrule.errors import ArgumentTypeError, DeviceError, ShapeError
+from chainrule.backends.base import Backend, build_decay_mask, remembering
+from chainrule.errors import (
+    ArgumentTypeError,
+    ChainruleWarning,
+    DeviceError,
+    ShapeError,
+)
 from chainrule.namespace import register
 
 __all__ = ["TorchBackend"]
 
-# Whether this thread is inside the scope of a model of precision "bfloat16".
+# half: whether this thread is inside the scope of a model of precision "bfloat16".
+# told: inside a fit whose steps are compiled, what it was told; else None.
 _THREAD = threading.local()
 
 
@@ -108,6 +115,7 @@ class TorchBackend(Backend):
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "torch")
+        self.jit_compiles = (None, True, False)
         self.precisions = ("highest", "bfloat16")
         if self.device.type == "cuda":
             self.precisions = ("highest", "tf32", "bfloat16")
@@ -175,6 +183,28 @@ class TorchBackend(Backend):
             isinstance(error, RuntimeError) and any(w in str(error) for w in words)
         )
 
+    def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
+        """Return what `build` makes, with steps that are compiled where they shall."""
+        if getattr(_THREAD, "told", None) is None:
+            return build(self, *key)
+        return build(_Compiling(self.device, key), *key)
+
+    def rows(self, matrix: Any, dtype: str) -> Any:
+        """Keep the host array where steps are compiled: numbers would be constants."""
+        if getattr(_THREAD, "told", None) is None:
+            return super().rows(matrix, dtype)
+        return matrix
+
+    @contextlib.contextmanager
+    def compiling(self, wanted: bool | None) -> Iterator[None]:
+        """Compile the steps of this thread, if wanted."""
+        before = getattr(_THREAD, "told", None)
+        _THREAD.told = set() if wanted else None
+        try:
+            yield
+        finally:
+            _THREAD.told = before
+
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
         """No autograd, and products as precise as asked (TF32 off by default)."""
@@ -186,3 +216,60 @@ class TorchBackend(Backend):
                 yield
             finally:
                 _THREAD.half = before
+
+
+class _Compiling(TorchBackend):
+    """The engine of one compiled step: `key` says all that the step depends on."""
+
+    def __init__(self, device: Any, key: Any) -> None:
+        super().__init__(device)
+        self.key = key
+
+    def _decay(self, run: Any, dtype: Any) -> Any:
+        # Made inside the compiled function, where nothing may be remembered.
+        return build_decay_mask(self, run, dtype)
+
+    def scan(
+        self,
+        step: Callable[..., Any],
+        carry: Any,
+        data: Sequence[Any],
+        order: Any,
+        rows: Any,
+        keys: Any,
+    ) -> Any:
+        """Run the compiled step, in place; uncompiled, if it cannot be had."""
+        from chainrule.backends.torch_steps import compiled, gathered
+
+        dtype = str(carry[0].dtype).removeprefix("torch.")
+        scalars = self.asarray(rows, dtype).unbind(0)
+        draws = [None] * len(scalars) if keys is None else keys.unbind(0)
+        key = (str(self.device), *self.key, getattr(_THREAD, "half", False))
+        run: Any = None
+        losses, masses = [], []
+        for batch, row, draw in zip(gathered(data, order), scalars, draws, strict=True):
+            if run is None:
+                run = compiled(step, key, carry, batch, row, draw)
+                if isinstance(run, Exception):
+                    # First the step: an error of its own comes out as it is.
+                    plain = super().rows(rows, dtype)
+                    done = Backend.scan(self, step, carry, data, order, plain, keys)
+                    _warn(run)
+                    return done
+            loss, mass = run(carry, batch, row, draw)
+            losses.append(loss)
+            masses.append(mass)
+        return carry, self._stacked(losses, masses)
+
+
+def _warn(error: Exception) -> None:
+    """Say why a fit's steps run uncompiled; once in a fit."""
+    cause = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    if cause not in _THREAD.told:
+        _THREAD.told.add(cause)
+        msg = (
+            f"jit_compile=True: PyTorch could not compile the training step "
+            f"({cause[:300]}); this fit's steps run uncompiled. On a CPU it needs a C++ "
+            f"compiler, whose name may be in the variable CXX."
+        )
+        warnings.warn(msg, ChainruleWarning, stacklevel=8)

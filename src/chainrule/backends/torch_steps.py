@@ -1,0 +1,167 @@
+"""A training step of PyTorch as one compiled function, kept for every later fit.
+
+The step is traced with fake tensors (`make_fx`), which compute nothing, and the graph is
+handed to TorchInductor. Against `torch.compile` around the step, which sees the same
+operations, nothing is left that Dynamo would check before each call: what the function
+depends on is its key here.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import torch
+
+__all__ = ["compiled", "gathered"]
+
+# Numbers of the samples that are gathered for several steps at once.
+_GATHERED = 1 << 20
+
+# Tracing and compiling change settings of the process.
+_LOCK = threading.Lock()
+
+
+@functools.lru_cache(maxsize=256)
+def _made(key: Hashable) -> dict[Any, Any]:
+    """What was made of the step of a key: sorts of its arguments -> function, error."""
+    return {}
+
+
+def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
+    """Return a step compiled for arguments like these, or the error that forbids it.
+
+    Parameters
+    ----------
+    step : function
+        ``step(carry, batch, row, key) -> (carry, (loss, mass))``
+    key : hashable
+        All that the step depends on beside its arguments.
+    carry, batch, row, key
+        The arguments; of `row`, a vector (scalars,) or an array (scalars, members, 1).
+
+    Returns
+    -------
+    function or Exception
+        ``f(carry, batch, row, key) -> (loss, mass)``, which writes the new carry into
+        the old; it is the same one for an equal key and arguments of equal sorts.
+    """
+    leaves = list(_leaves(arguments))
+    sorts = tuple((tuple(a.shape), a.stride(), a.dtype, a.device) for a in leaves)
+    # What compiled code has in it of the process's settings.
+    settings = (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+    found = _made(key)
+    sort = (_shape(arguments), sorts, settings)
+    with _LOCK:
+        if sort not in found:
+            try:
+                found[sort] = _compile(step, arguments, leaves)
+            except Exception as error:  # noqa: BLE001 - whatever forbids it
+                found[sort] = error.with_traceback(None)
+        return found[sort]
+
+
+def _compile(step: Callable[..., Any], arguments: Any, leaves: list[Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about PyTorch
+        from torch._inductor import compile as inductor
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+    def in_place(*leaves: Any) -> tuple[Any, ...]:
+        carry, batch, row, key = _filled(arguments, iter(leaves))
+        new, (loss, mass) = step(carry, batch, row.unbind(0), key)
+        for a, b in zip(_leaves(carry), _leaves(new), strict=True):
+            if a is not b:
+                a.copy_(b)
+        return (loss,) if mass is None else (loss, mass)
+
+    graph = make_fx(in_place, tracing_mode="fake")(*leaves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = inductor(graph, leaves)
+    if leaves[0].device.type == "cuda":
+        run = _recorded(run, leaves)
+
+    def call(*arguments: Any) -> tuple[Any, Any]:
+        loss, *mass = run(*_leaves(arguments))
+        return loss, mass[0] if mass else None
+
+    return call
+
+
+def _recorded(run: Callable[..., Any], leaves: list[Any]) -> Callable[..., Any]:
+    """Return `run`, which writes into its arguments, as the replay of a CUDA graph.
+
+    A graph works at fixed places: arguments are copied there and, since any may have
+    been written into, back.
+    """
+    places = [a.clone() for a in leaves]
+    lock = threading.Lock()  # the places are everybody's
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(leaves[0].device):
+        # Libraries set themselves up in a first call, which must not be recorded.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            run(*places)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(graph):
+            outputs = run(*places)
+
+    def replay(*leaves: Any) -> tuple[Any, ...]:
+        with lock, torch.cuda.device(leaves[0].device):
+            torch._foreach_copy_(places, leaves)
+            graph.replay()
+            torch._foreach_copy_(leaves, places)
+            return tuple(a.clone() for a in outputs)
+
+    return replay
+
+
+# Trees of tensors and None, in tuples.
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, tuple):
+        for branch in tree:
+            yield from _leaves(branch)
+    elif tree is not None:
+        yield tree
+
+
+def _filled(tree: Any, leaves: Iterator[Any]) -> Any:
+    """Return a tree of this form with other leaves."""
+    if isinstance(tree, tuple):
+        return tuple(_filled(branch, leaves) for branch in tree)
+    return None if tree is None else next(leaves)
+
+
+def _shape(tree: Any) -> Any:
+    if isinstance(tree, tuple):
+        return tuple(_shape(branch) for branch in tree)
+    return tree is not None
+
+
+def gathered(data: Any, order: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches of an order (steps, batch): some steps' samples at a time."""
+    steps, size = order.shape
+    row = sum(a.shape[1:].numel() for a in data if a is not None)
+    some = max(1, _GATHERED // max(1, row * size))
+    for first in range(0, steps, some):
+        index = order[first : first + some, :]
+        columns = [
+            [None] * len(index)
+            if a is None
+            else torch.index_select(a, 0, index.reshape(-1))
+            .unflatten(0, tuple(index.shape))
+            .unbind(0)
+            for a in data
+        ]
+        yield from zip(*columns, strict=True)
