@@ -25,10 +25,10 @@ class Chainrule(Contender):
     """chainrule on one of its backends, NumPy in."""
 
     def __init__(
-        self, problem: Problem, *, backend: Any, precision: str = "highest"
+        self, problem: Problem, *, backend: Any, precision: str = "highest", **more: Any
     ) -> None:
         super().__init__(problem)
-        self.options = {"backend": backend, "precision": precision}
+        self.options = {"backend": backend, "precision": precision, **more}
         self.reset()
 
     def reset(self) -> None:
@@ -51,10 +51,18 @@ class Chainrule(Contender):
         self.model.set_weights((theta, np.zeros(0, np.float32)))
 
     def fit(self) -> Any:
+        import chainrule as cr
+
         p = self.problem
-        return self.model.fit(
-            self.x, self.y, epochs=p.epochs, batch_size=p.batch, progress=False
-        )
+        with warnings.catch_warnings():
+            # A fit that should have been compiled, and is not, is not to be timed.
+            warnings.simplefilter("error", cr.ChainruleWarning)
+            try:
+                return self.model.fit(
+                    self.x, self.y, epochs=p.epochs, batch_size=p.batch, progress=False
+                )
+            except cr.ChainruleWarning as warning:
+                raise Missing(str(warning)) from None
 
     def layers(self) -> list[tuple[Any, Any]]:
         theta = self.model.get_weights()[0]
@@ -427,6 +435,9 @@ CONTENDERS: dict[str, Callable[[Problem], Contender]] = {
     "chainrule-numpy": functools.partial(Chainrule, backend="numpy"),
     "chainrule-jax": functools.partial(Chainrule, backend="jax"),
     "chainrule-torch": functools.partial(Chainrule, backend="torch"),
+    "chainrule-torch-compiled": functools.partial(
+        Chainrule, backend="torch", jit_compile=True
+    ),
     "chainrule-cupy": functools.partial(Chainrule, backend="cupy"),
     "scikit-learn": ScikitLearn,
     "torch-eager": Torch,

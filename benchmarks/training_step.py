@@ -35,11 +35,13 @@ BARS = {
     ("chainrule-jax", "optax-scan"): (0.62, 0.88, 0.85, 1.0, 1.0),
     ("chainrule-jax", "torch-eager"): (0.035, 0.16, 0.15, 1.0, 1.1),
     ("chainrule-torch", "torch-eager"): (0.45, 0.60, 0.65, 1.0, 1.0),
+    ("chainrule-torch-compiled", "torch-eager"): (0.45, 0.60, 0.65, 1.0, 1.0),
     ("chainrule-numpy", LIMIT): (None, None, None, None, 1.3),
     # Without a bar, for those who would choose between them.
     ("chainrule-jax", "optax-loop"): (None,) * 5,
     ("chainrule-jax", "keras-jax"): (None,) * 5,
     ("chainrule-torch", "torch-compile"): (None,) * 5,
+    ("chainrule-torch-compiled", "torch-compile"): (None,) * 5,
     ("chainrule-cupy", "torch-eager"): (None,) * 5,
 }
 

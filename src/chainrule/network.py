@@ -8,7 +8,7 @@ second flat vector with its own layout.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,10 +94,13 @@ class Network:
         )
 
     def unflatten(self, theta: Any, xp: Any) -> Params:
-        """Return the tree of parameters: reshaped views of slices of theta."""
-        return self.tree(self.views(theta, xp))
+        """Return the tree of parameters: reshaped views of slices of theta.
 
-    def tree(self, leaves: list[Any]) -> Params:
+        An engine may hand in the views themselves, in a tuple.
+        """
+        return self.tree(theta if isinstance(theta, tuple) else self.views(theta, xp))
+
+    def tree(self, leaves: Sequence[Any]) -> Params:
         """Return the tree of parameters made of arrays in layout order."""
         return _grow(self._tree, leaves)
 
@@ -211,7 +214,7 @@ def _numbered(tree: Any, numbers: Iterator[int]) -> Any:
     return tuple(_numbered(branch, numbers) for branch in tree)
 
 
-def _grow(tree: Any, leaves: list[Any]) -> Any:
+def _grow(tree: Any, leaves: Sequence[Any]) -> Any:
     if isinstance(tree, int):
         return leaves[tree]
     return tuple(_grow(branch, leaves) for branch in tree)

@@ -12,7 +12,7 @@ import array_api_compat.torch as compat
 import numpy as np
 import torch
 
-from chainrule.backends.base import Backend, build_decay_mask, remembering
+from chainrule.backends.base import Backend, remembering
 from chainrule.errors import (
     ArgumentTypeError,
     ChainruleWarning,
@@ -225,9 +225,26 @@ class _Compiling(TorchBackend):
         super().__init__(device)
         self.key = key
 
-    def _decay(self, run: Any, dtype: Any) -> Any:
-        # Made inside the compiled function, where nothing may be remembered.
-        return build_decay_mask(self, run, dtype)
+    def elementwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+    ) -> tuple[Any, ...]:
+        """Update the pieces of the arrays, in place and one by one, never joined."""
+        for k, (g, e) in enumerate(zip(pieces, network.entries, strict=True)):
+            if not e.trainable:
+                continue
+            flat = (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start)
+            views = [a[k].reshape(flat) for a in arrays]
+            decay = (1.0 if e.decay else 0.0) if decays else None
+            new = update(g.reshape(flat), decay, *views)
+            for old, a in zip(views, new, strict=True):
+                if a is not old:
+                    old.copy_(a)
+        return arrays
 
     def scan(
         self,
@@ -238,9 +255,17 @@ class _Compiling(TorchBackend):
         rows: Any,
         keys: Any,
     ) -> Any:
-        """Run the compiled step, in place; uncompiled, if it cannot be had."""
+        """Run the compiled step, in place; uncompiled, if it cannot be had.
+
+        The step gets the vectors as tuples of their pieces, arguments of their own:
+        that the gradient need not be joined saves a tenth of a large network's step.
+        """
         from chainrule.backends.torch_steps import compiled, gathered
 
+        theta, state, slots = carry
+        network = self.key[0]
+        split = tuple(tuple(network.views(a, self.xp)) for a in (theta, *slots))
+        inside = (split[0], state, split[1:])
         dtype = str(carry[0].dtype).removeprefix("torch.")
         scalars = self.asarray(rows, dtype).unbind(0)
         draws = [None] * len(scalars) if keys is None else keys.unbind(0)
@@ -249,14 +274,14 @@ class _Compiling(TorchBackend):
         losses, masses = [], []
         for batch, row, draw in zip(gathered(data, order), scalars, draws, strict=True):
             if run is None:
-                run = compiled(step, key, carry, batch, row, draw)
+                run = compiled(step, key, inside, batch, row, draw)
                 if isinstance(run, Exception):
                     # First the step: an error of its own comes out as it is.
                     plain = super().rows(rows, dtype)
                     done = Backend.scan(self, step, carry, data, order, plain, keys)
                     _warn(run)
                     return done
-            loss, mass = run(carry, batch, row, draw)
+            loss, mass = run(inside, batch, row, draw)
             losses.append(loss)
             masses.append(mass)
         return carry, self._stacked(losses, masses)

@@ -21,6 +21,10 @@ __all__ = ["compiled", "gathered"]
 # Numbers of the samples that are gathered for several steps at once.
 _GATHERED = 1 << 20
 
+# An array that is used more than once is not computed anew from so many operations.
+# By default it is 30: the random words of a dropout mask then compile for 15 s, not 2.
+_OPTIONS = {"realize_opcount_threshold": 10}
+
 # Tracing and compiling change settings of the process.
 _LOCK = threading.Lock()
 
@@ -85,7 +89,7 @@ def _compile(step: Callable[..., Any], arguments: Any, leaves: list[Any]) -> Any
     graph = make_fx(in_place, tracing_mode="fake")(*leaves)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = inductor(graph, leaves)
+        run = inductor(graph, leaves, options=_OPTIONS)
     if leaves[0].device.type == "cuda":
         run = _recorded(run, leaves)
 
