@@ -275,7 +275,7 @@ class _Compiling(TorchBackend):
         for batch, row, draw in zip(gathered(data, order), scalars, draws, strict=True):
             if run is None:
                 run = compiled(step, key, inside, batch, row, draw)
-                if isinstance(run, Exception):
+                if isinstance(run, str):
                     # First the step: an error of its own comes out as it is.
                     plain = super().rows(rows, dtype)
                     done = Backend.scan(self, step, carry, data, order, plain, keys)
@@ -287,14 +287,13 @@ class _Compiling(TorchBackend):
         return carry, self._stacked(losses, masses)
 
 
-def _warn(error: Exception) -> None:
+def _warn(cause: str) -> None:
     """Say why a fit's steps run uncompiled; once in a fit."""
-    cause = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
     if cause not in _THREAD.told:
         _THREAD.told.add(cause)
         msg = (
-            f"jit_compile=True: PyTorch could not compile the training step "
-            f"({cause[:300]}); this fit's steps run uncompiled. On a CPU it needs a C++ "
-            f"compiler, whose name may be in the variable CXX."
+            f"jit_compile=True: PyTorch could not compile the training step ({cause}); "
+            f"it runs uncompiled. On a CPU PyTorch needs a C++ compiler, by the name "
+            f"that the variable CXX has."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=8)
+        warnings.warn(msg, ChainruleWarning, stacklevel=9)

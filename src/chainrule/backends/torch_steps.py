@@ -31,12 +31,12 @@ _LOCK = threading.Lock()
 
 @functools.lru_cache(maxsize=256)
 def _made(key: Hashable) -> dict[Any, Any]:
-    """What was made of the step of a key: sorts of its arguments -> function, error."""
+    """What was made of the step of a key: sorts of its arguments -> function, or cause."""
     return {}
 
 
 def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
-    """Return a step compiled for arguments like these, or the error that forbids it.
+    """Return a step compiled for arguments like these, or in words why it cannot be.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
 
     Returns
     -------
-    function or Exception
+    function or str
         ``f(carry, batch, row, key) -> (loss, mass)``, which writes the new carry into
         the old; it is the same one for an equal key and arguments of equal sorts.
     """
@@ -67,8 +67,9 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         if sort not in found:
             try:
                 found[sort] = _compile(step, arguments, leaves)
-            except Exception as error:  # noqa: BLE001 - whatever forbids it
-                found[sort] = error.with_traceback(None)
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}".strip()
+                found[sort] = cause.partition("\n")[0][:300]
         return found[sort]
 
 
