@@ -90,9 +90,11 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": cr.AdamW(1e-3, clip_norm=0.05),
         "loss": "huber",
     },
-    "a sweep of rates, Nesterov": {
+    "a sweep of rates, Nesterov clipped": {
         "network": cr.MLP((8, 2), "silu"),
-        "optimizer": cr.SGD([1e-2, 3e-2, 1e-3], momentum=0.9, nesterov=True),
+        "optimizer": cr.SGD(
+            [1e-2, 3e-2, 1e-3], momentum=0.9, nesterov=True, clip_norm=0.5
+        ),
     },
     "a sweep of schedules, bootstrap, cross entropy": {
         "network": cr.MLP((8, 2), "gelu"),

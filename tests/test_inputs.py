@@ -448,6 +448,12 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dtype None": (_train(dtype=None), Type, "^dtype must be one of .*None"),
     "precision": (_train(backend="numpy", precision="low"), Value, "precision.*'low'"),
     "precision 3": (_train(precision=3), Type, "^precision must be .*got 3"),
+    "jit_compile": (
+        _train(backend="numpy", jit_compile=True),
+        Value,
+        "^jit_compile must be one of None, False with the numpy backend.*got True",
+    ),
+    "jit_compile 'yes'": (_train(jit_compile="yes"), Type, "^jit_compile .*got 'yes'"),
     **{
         f"seed {seed!r}": (_train(seed=seed), error, f"^seed must be .*got {seed!r}")
         for seed, error in ((-1, Value), (1.5, Type), (True, Type), (None, Type))

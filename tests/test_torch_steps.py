@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -35,8 +36,8 @@ def plain() -> cr.Model:
 
 
 def model(network: Any, **options: Any) -> cr.Model:
-    given = {"backend": "torch", "jit_compile": True, "dtype": "float64"}
-    return cr.Model(network, **(given | options))
+    given: dict[str, Any] = {"backend": "torch", "jit_compile": True}
+    return cr.Model(network, **(given | {"dtype": "float64"} | options))
 
 
 def fit(m: cr.Model, y: Any = Y, epochs: int = 2, **more: Any) -> Any:
@@ -144,7 +145,6 @@ def test_compiled_once_cut_and_resumed_to_the_same_bits(
 
 
 @needs_torch
-@pytest.mark.slow
 def test_without_a_compiler_a_warning_and_the_same_fit(tmp_path: Path) -> None:
     code = """
 import warnings, numpy as np, chainrule as cr
@@ -172,9 +172,8 @@ print((found[0] == found[1]).all())
         check=True,
     )
     first, second, same = done.stdout.splitlines()
-    assert first.startswith("['jit_compile=True: PyTorch could not compile the")
-    assert "ompiler" in first
-    assert "it runs uncompiled" in first
+    assert re.search(r"could not compile the training step \(.*C\+\+ compiler", first)
+    assert "steps run uncompiled" in first
     # Of each cause one, though there are two epochs and two sizes of batches.
     assert first.count("jit_compile=True") == 1
     assert second == "[]"
@@ -235,7 +234,7 @@ class Looking(cr.losses.SquaredError):
 @needs_torch
 def test_errors_of_ones_own_come_out(made: Any) -> None:
     m = model(cr.MLP((2,)), loss=Broken())
-    with pytest.raises(LookupError, match="^'?mine'?$"):
+    with pytest.raises(LookupError, match="mine"):
         fit(m)
     assert not made
 

@@ -234,6 +234,8 @@ class _Compiling(TorchBackend):
         decays: bool,
     ) -> tuple[Any, ...]:
         """Update the pieces of the arrays, in place and one by one, never joined."""
+        if not isinstance(arrays[0], tuple):  # the step runs uncompiled
+            return super().elementwise(update, arrays, pieces, network, decays)
         for k, (g, e) in enumerate(zip(pieces, network.entries, strict=True)):
             if not e.trainable:
                 continue
@@ -293,7 +295,7 @@ def _warn(cause: str) -> None:
         _THREAD.told.add(cause)
         msg = (
             f"jit_compile=True: PyTorch could not compile the training step ({cause}); "
-            f"it runs uncompiled. On a CPU PyTorch needs a C++ compiler, by the name "
-            f"that the variable CXX has."
+            f"steps run uncompiled. On a CPU it needs a C++ compiler: g++ (on macOS "
+            f"clang++), or what the variable CXX names."
         )
         warnings.warn(msg, ChainruleWarning, stacklevel=9)

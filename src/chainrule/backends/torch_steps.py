@@ -31,7 +31,7 @@ _LOCK = threading.Lock()
 
 @functools.lru_cache(maxsize=256)
 def _made(key: Hashable) -> dict[Any, Any]:
-    """What was made of the step of a key: sorts of its arguments -> function, or cause."""
+    """Return where a step's functions are kept: sorts of arguments -> it, or a cause."""
     return {}
 
 
