@@ -68,7 +68,9 @@ def test_contenders_end_where_chainrule_does(name: str, loss: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["torch-compile", "chainrule-torch-compiled", "keras-jax"])
+@pytest.mark.parametrize(
+    "name", ["torch-compile", "chainrule-torch-compiled", "keras-jax"]
+)
 def test_slow_contenders_end_there_too(name: str) -> None:
     problem = tiny("squared_error")
     result = bench("common").compete(
