@@ -155,6 +155,22 @@ def test_jax_predict_pads_rows() -> None:
     assert float(weight[5:].sum()) == 0.0
 
 
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_flush_zeroes_subnormals_alone(name: str, dtype: str) -> None:
+    if not here(name):
+        pytest.skip(f"needs {name}")
+    engine = backends.get(name)
+    info = np.finfo(dtype)
+    tiny, large = info.tiny, np.nextafter(info.tiny, 0, dtype=dtype)
+    kept = [1.0, -1.0, tiny, -tiny, np.inf, -np.inf, 0.0]
+    gone = [large, -large, info.smallest_subnormal, large / 2]
+    given = np.tile(np.array([*kept, *gone], dtype=dtype), 5)  # vectors, and a rest
+    wanted = np.tile(np.array([*kept, *[0.0] * len(gone)], dtype=dtype), 5)
+    (found,) = engine.flush((engine.asarray(given, dtype),))
+    np.testing.assert_array_equal(engine.to_numpy(found), wanted)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["cupy", "jax", "torch"])
 def test_gpu_trains_as_numpy_does(name: str) -> None:

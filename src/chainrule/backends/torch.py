@@ -169,7 +169,9 @@ class TorchBackend(Backend):
         """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
         for a in slots:
             if a.device.type == "cpu":
-                a.masked_fill_(a.abs() < torch.finfo(a.dtype).tiny, 0.0)
+                # One pass, for the four of abs, <, and a fill: up to the largest of them.
+                info = torch.finfo(a.dtype)
+                torch.hardshrink(a, info.tiny * (1.0 - info.eps), out=a)
         return slots
 
     def threads(self) -> int:
