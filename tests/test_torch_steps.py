@@ -21,7 +21,8 @@ from chainrule import backends
 from support import LIBRARIES, backend, here
 
 needs_torch = pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
-COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+USUAL = "clang++" if sys.platform == "darwin" else "g++"
+COMPILER = shutil.which(os.environ.get("CXX", USUAL))
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 
 RNG = np.random.default_rng(0)
@@ -239,9 +240,89 @@ def test_errors_of_ones_own_come_out(made: Any) -> None:
     assert not made
 
 
+class Unhashable(cr.losses.SquaredError):
+    """Cannot be a key."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ACTIVATIONS = [
+    "celu",
+    "elu",
+    "exp",
+    "gelu",
+    "gelu_tanh",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "log_softmax",
+    "mish",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+OPTIMIZERS = (cr.SGD, cr.Adam, cr.AdamW, cr.RMSprop, cr.Adagrad, cr.NAdam, cr.Lion)
+TRACED: dict[str, dict[str, Any]] = {
+    **{name: {"network": cr.MLP((4, 2), name)} for name in ACTIVATIONS},
+    **{
+        optimizer.__name__: {
+            "network": cr.MLP((4, 2)),
+            "members": 2,
+            "optimizer": optimizer((1e-2, 2e-2), weight_decay=0.1, clip_norm=0.1),
+        }
+        for optimizer in OPTIMIZERS
+    },
+    **{
+        name: {"network": cr.MLP((4, 2)), "loss": name}
+        for name in ("absolute_error", "huber", "quantile", "poisson")
+    },
+    "layers": {
+        "network": cr.Sequential(
+            cr.Dense(4),
+            cr.LayerNorm(),
+            cr.Residual(cr.Dense(4)),
+            cr.Dropout(0.5),
+            cr.Dense(2),
+        )
+    },
+}
+
+
 @needs_torch
-def test_what_cannot_be_traced_runs_uncompiled(made: Any) -> None:
-    m, other = model(cr.MLP((2,)), loss=Looking()), model(cr.MLP((2,)))
+@pytest.mark.parametrize("case", TRACED)
+def test_what_is_traced_is_the_step(made: Any, case: str) -> None:
+    """Of all that there is: nothing is left to a fallback."""
+    found = []
+    for choice in (True, None):
+        m = model(**TRACED[case], jit_compile=choice)
+        fit(m, np.abs(Y))
+        found.append(m.get_weights()[0])
+    assert len(made) == 2
+    # A scalar is a tensor here, a number there: the last bits may differ.
+    np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-13)
+
+
+@needs_torch
+def test_slopes_are_traced(made: Any) -> None:
+    m, other = plain(), plain()
+    other.jit_compile = None
+    for one in (m, other):
+        fit(one, slopes=np.zeros((40, 2, 3)))
+    assert len(made) == 2
+    np.testing.assert_array_equal(m.theta, other.theta)
+
+
+@needs_torch
+@pytest.mark.parametrize("loss", [Looking(), Unhashable()])
+def test_what_cannot_be_traced_runs_uncompiled(made: Any, loss: Any) -> None:
+    m, other = model(cr.MLP((2,)), loss=loss), model(cr.MLP((2,)))
     other.jit_compile = None
     for _ in range(2):  # each fit says it, once
         with pytest.warns(cr.ChainruleWarning, match="could not compile") as seen:

@@ -61,16 +61,23 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
     )
-    found = _made(key)
+    try:
+        found = _made(key)
+    except TypeError as error:  # a loss of one's own that cannot be hashed
+        return _words(error)
     sort = (_shape(arguments), sorts, settings)
     with _LOCK:
         if sort not in found:
             try:
                 found[sort] = _compile(step, arguments, leaves)
             except Exception as error:
-                cause = f"{type(error).__name__}: {error}".strip()
-                found[sort] = cause.partition("\n")[0][:300]
+                found[sort] = _words(error)
         return found[sort]
+
+
+def _words(error: Exception) -> str:
+    cause = f"{type(error).__name__}: {error}".strip()
+    return cause.partition("\n")[0][:300]
 
 
 def _compile(step: Callable[..., Any], arguments: Any, leaves: list[Any]) -> Any:
