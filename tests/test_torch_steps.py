@@ -306,7 +306,7 @@ def test_what_is_traced_is_the_step(made: Any, case: str) -> None:
         found.append(m.get_weights()[0])
     assert len(made) == 2
     # A scalar is a tensor here, a number there: the last bits may differ.
-    np.testing.assert_allclose(*found, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-11, atol=1e-13)
 
 
 @needs_torch
