@@ -44,13 +44,6 @@ def chunk(backend: Any, each: int, least: int) -> int:
     return 1 << max(0, rows.bit_length() - 1)
 
 
-def _widest(network: Network) -> int:
-    """Numbers in a sample's widest layer, as far as the parameters tell."""
-    ends = [math.prod(s) for s in (network.input_shape, network.output_shape)]
-    middle = math.prod(network.input_shape[:-1])
-    return max(1, *ends, *(middle * e.shape[0] for e in network.entries))
-
-
 def forward_is_cheaper(network: Network) -> bool:
     """Whether a Jacobian costs less by tangents of inputs than by gradients of outputs.
 
@@ -240,7 +233,7 @@ class Derivatives:
         def _apply_data(self, x: Any, y: Any, build: Any, *, rows: int) -> Any: ...
 
     def _rows(self, directions: int) -> int:
-        each = directions * _widest(self._need())
+        each = directions * self._need().widest
         return chunk(self.backend, each, 512 // directions)
 
     def _derived(self, x: Any, build: Any, **options: Any) -> Any:

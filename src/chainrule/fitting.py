@@ -109,6 +109,7 @@ def run(
             ahead=lambda: 1 if listening else training.LAG,
             cuts={hook.every_steps for hook in savers if hook.every_steps},
             resumed=part,
+            weights=model._weights,
         )
     else:
         from chainrule import problem

@@ -20,6 +20,8 @@ __all__ = [
 
 # Rows of one forward pass in inference: bounds memory, and JAX's compiled shapes.
 CHUNK = 8192
+# Rows of one forward pass from which on products are as fast as they get.
+ENOUGH = 512
 # Rows that are predicted directly.
 FEW = 64
 
@@ -124,6 +126,12 @@ def _padded(
     return part, rows
 
 
+def _rows(backend: Any, network: Network) -> int:
+    """Rows to work on at a time, so that what is between the layers fits a cache."""
+    rows: int = min(CHUNK, max(ENOUGH, backend.block // network.widest))
+    return rows
+
+
 def outputs(
     backend: Any,
     weights: tuple[Any, Any],
@@ -137,9 +145,9 @@ def outputs(
 
     x may be a host array where the backend `pads`; the result is then one, too. `also`
     are further arrays of the same samples, for the function's next arguments; `rows` is
-    how many are worked on at a time.
+    how many are worked on at a time. The key begins with the network.
     """
-    run, rows = backend.compile(build, *key), rows or CHUNK
+    run, rows = backend.compile(build, *key), rows or _rows(backend, key[0])
     host = backend.pads and isinstance(x, np.ndarray)
     samples, parts, whole = x.shape[0], [], None
     for low in range(0, max(1, samples), rows):

@@ -59,6 +59,8 @@ class Network:
     runs : tuple of Run
     draws : int
         How many keys a training pass needs.
+    widest : int
+        Numbers in a sample's widest layer, as far as the parameters tell.
     """
 
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
@@ -76,6 +78,13 @@ class Network:
         self.size = self.entries[-1].stop if self.entries else 0
         self.state_size = self.state_entries[-1].stop if self.state_entries else 0
         self.runs = _runs(self.entries)
+        middle = math.prod(sample_shape[:-1])
+        self.widest = max(
+            1,
+            math.prod(sample_shape),
+            self.output_size,
+            *(middle * e.shape[0] for e in self.entries),
+        )
         self._tree = _numbered(self.layer.parameters, iter(range(len(self.entries))))
         self._paths = tuple(_paths(self._tree))
 

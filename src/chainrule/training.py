@@ -364,6 +364,7 @@ def epochs(
     resumed: Part | None = None,
     penalty: Callable[[Any], Any] | None = None,
     guard: bool = True,
+    weights: tuple[Any, Any] | None = None,
 ) -> Generator[Record | Part, None, None]:
     """Train, yielding a `Record` after each epoch or stretch, a `Part` at each cut.
 
@@ -392,6 +393,9 @@ def epochs(
         bit of what comes out.
     resumed : Part, optional
         How far the first epoch is already; `state` is then that of its beginning.
+    weights : tuple of arrays, optional
+        (theta, state) as `state` has them, in memory that nobody overwrites; copies are
+        made if there are none.
     guard : bool
         Whether training that stops being finite ends; if not, it goes on.
 
@@ -407,7 +411,8 @@ def epochs(
     run: Any = None
     stretch: Any = None
     carry = (state.theta, state.state, state.slots)
-    weights = (backend.copy(state.theta), backend.copy(state.state))
+    if weights is None:
+        weights = (backend.copy(state.theta), backend.copy(state.state))
     step, epoch, rate = state.step, state.epoch, state.rate
     last = epoch + epochs
     pending: deque[tuple[int, Any, int | None]] = deque()

@@ -355,6 +355,39 @@ class Backend:
         columns = zip(*parts, strict=True)
         return tuple(xp.concat(column, axis=-1) for column in columns)
 
+    def _blockwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+        block: int,
+    ) -> tuple[Any, ...]:
+        """As `elementwise`, in place, so many numbers at a time: what a cache can hold.
+
+        The gradient is never joined, and no intermediate array is larger than a block.
+        """
+        for g, entry in zip(pieces, network.entries, strict=True):
+            if g is None:
+                continue
+            size = entry.stop - entry.start
+            flat = self.xp.reshape(g, (*g.shape[: g.ndim - len(entry.shape)], size))
+            decay = float(entry.decay) if decays else None
+            for low in range(0, size, block):
+                high = min(low + block, size)
+                some = slice(entry.start + low, entry.start + high)
+                views = [a[..., some] for a in arrays]
+                self._write(views, update(flat[..., low:high], decay, *views))
+        return arrays
+
+    @staticmethod
+    def _write(old: Any, new: Any) -> None:
+        """Make an update's answer stick where it was not made in place."""
+        for a, b in zip(old, new, strict=True):
+            if a is not b:
+                a[...] = b
+
     def _joined(self, pieces: list[Any], entries: Any) -> Any:
         flat = [
             self.xp.reshape(g, (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start))

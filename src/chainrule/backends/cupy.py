@@ -199,9 +199,7 @@ class CuPyBackend(Backend):
             views = arrays
             if len(network.runs) > 1:
                 views = tuple(a[..., run.start : run.stop] for a in arrays)
-            for a, b in zip(views, update(g, decay, *views), strict=True):
-                if a is not b:
-                    a[...] = b
+            self._write(views, update(g, decay, *views))
         return arrays
 
     def _joined(self, pieces: list[Any], entries: Any) -> Any:

@@ -86,13 +86,6 @@ register(
 )
 
 
-def _write(old: Any, new: Any) -> None:
-    """Make an update's answer stick where it was not made in place."""
-    for a, b in zip(old, new, strict=True):
-        if a is not b:
-            a[...] = b
-
-
 class NumPyBackend(Backend):
     """NumPy on the CPU."""
 
@@ -150,20 +143,9 @@ class NumPyBackend(Backend):
         if network.size <= BLOCK and len(network.runs) == 1:
             g = self._joined(pieces, network.entries)
             decay = self._decay(network.runs[0], g.dtype) if decays else None
-            _write(arrays, update(g, decay, *arrays))
+            self._write(arrays, update(g, decay, *arrays))
             return arrays
-        for g, entry in zip(pieces, network.entries, strict=True):
-            if g is None:
-                continue
-            size = entry.stop - entry.start
-            flat = g.reshape(*g.shape[: g.ndim - len(entry.shape)], size)
-            decay = float(entry.decay) if decays else None
-            for low in range(0, size, BLOCK):
-                high = min(low + BLOCK, size)
-                some = slice(entry.start + low, entry.start + high)
-                views = [a[..., some] for a in arrays]
-                _write(views, update(flat[..., low:high], decay, *views))
-        return arrays
+        return self._blockwise(update, arrays, pieces, network, decays, BLOCK)
 
     def _joined(self, pieces: list[Any], entries: Any) -> Any:
         if pieces[0].ndim == len(entries[0].shape):  # no members: one call joins all
