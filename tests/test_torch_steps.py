@@ -334,6 +334,33 @@ def test_what_cannot_be_traced_runs_uncompiled(made: Any, loss: Any) -> None:
 
 
 @needs_torch
+def test_members_with_rates_of_their_own_run_uncompiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And memory that did not suffice once is asked for again by the next fit."""
+    import torch
+
+    from chainrule.backends import torch_steps
+
+    def exhausted(*_: Any) -> Any:
+        calls.append(1)
+        raise torch.OutOfMemoryError
+
+    calls: list[int] = []
+    monkeypatch.setattr(torch_steps, "_compile", exhausted)
+    rates = cr.Adam((0.1, 0.2), beta_1=0.77)
+    several = {"optimizer": rates, "members": 2}
+    m, other = (model(cr.MLP((2,)), **several) for _ in range(2))
+    other.jit_compile = None
+    for k in (1, 2):
+        with pytest.warns(cr.ChainruleWarning, match="OutOfMemoryError"):
+            fit(m)
+        assert len(calls) >= k
+    fit(other, epochs=4)
+    np.testing.assert_array_equal(m.theta, other.theta)
+
+
+@needs_torch
 def test_a_recorded_step_works_at_its_own_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -361,7 +388,7 @@ def test_a_recorded_step_works_at_its_own_places(
         seen.append((a, b, (a * b).sum()))
         return seen[-1][-1:]
 
-    def nothing(*_: Any) -> Any:
+    def nothing(*_: Any, **__: Any) -> Any:
         return contextlib.nullcontext()
 
     for name, value in {

@@ -433,3 +433,37 @@ def test_digits(where: str) -> None:
     assert model.evaluate(split[1], split[3])["accuracy"] >= 0.965
     proba = model.predict_proba(split[1])
     np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
+
+
+class Remembering(cr.SGD):
+    """Keeps the parameters before the step: an old array in another's place."""
+
+    slots = ("last",)  # type: ignore[assignment]
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        return theta - s.rate * g, theta
+
+
+@pytest.mark.parametrize("units", [(2,), (400, 400, 2)])
+def test_an_update_may_swap_its_arrays(where: dict[str, Any], units: Any) -> None:
+    """In place, block by block or all at once, as where nothing is in place."""
+    model = cr.Model(cr.MLP(units), optimizer=Remembering(0.1), **where).build(4)
+    before = model.get_weights()[0]
+    model.fit(X, Y, epochs=1, batch_size=len(X))
+    last = model.backend.to_numpy(model._slots[0])
+    np.testing.assert_array_equal(last, before)
+    assert not np.array_equal(model.get_weights()[0], before)
+
+
+def test_a_prediction_is_never_the_data_itself(where: dict[str, Any]) -> None:
+    engine = backends.get(where["backend"], where.get("device"))
+    model = cr.Model(
+        cr.Sequential(cr.Flatten(), cr.Dropout(0.5)), dtype="float32", **where
+    ).build(4)
+    for rows in (1, 70):
+        x = engine.asarray(X[:rows], "float32")
+        assert model.predict(x) is not x
+        if where["backend"] == "numpy":
+            assert not np.shares_memory(model.predict(x), x)

@@ -64,7 +64,8 @@ def build_direct(backend: Any, network: Network) -> Any:
     def direct(weights: tuple[Any, Any], x: Any) -> Any:
         theta, state = weights
         if not (
-            backend.owns(x)
+            network.size
+            and backend.owns(x)
             and x.dtype == theta.dtype
             and len(x.shape) == rank
             and x.shape[1:] == shape
@@ -129,7 +130,9 @@ def _padded(
 def _rows(backend: Any, network: Network) -> int:
     """Rows to work on at a time, so that what is between the layers fits a cache."""
     rows: int = min(CHUNK, max(ENOUGH, backend.block // network.widest))
-    return rows
+    return 1 << (
+        rows.bit_length() - 1
+    )  # a power of two: where rows are padded, none is
 
 
 def outputs(
@@ -154,6 +157,8 @@ def outputs(
         some = [_padded(backend, a, low, rows)[0] for a in (x, *also)]
         count = min(rows, samples - low)
         z = run(*weights, *some)
+        if not key[0].size:  # without parameters it may be x itself
+            z = backend.copy(z)
         if host:
             z = backend.to_numpy(z)
         z = z if z.shape[0] == count else z[:count, ...]

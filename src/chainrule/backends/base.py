@@ -381,12 +381,16 @@ class Backend:
                 self._write(views, update(flat[..., low:high], decay, *views))
         return arrays
 
-    @staticmethod
-    def _write(old: Any, new: Any) -> None:
+    def _write(self, old: Any, new: Any) -> None:
         """Make an update's answer stick where it was not made in place."""
-        for a, b in zip(old, new, strict=True):
-            if a is not b:
-                a[...] = b
+        moved = [(a, b) for a, b in zip(old, new, strict=True) if a is not b]
+        if len(moved) > 1:
+            # An old array in another's place must be read before it is written.
+            moved = [
+                (a, self.copy(b) if any(b is c for c in old) else b) for a, b in moved
+            ]
+        for a, b in moved:
+            a[...] = b
 
     def _joined(self, pieces: list[Any], entries: Any) -> Any:
         flat = [

@@ -51,9 +51,12 @@ def _fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
     def update(g: Any, decay: Any, *rest: Any) -> None:
         arrays, scalars = rest[:count], rest[count:]
         new = kind.update(xp, Scalars(*scalars), g, decay, *arrays)
-        for a, b in zip(arrays, new, strict=True):
-            if a is not b:
-                a[...] = b
+        moved = [(a, b) for a, b in zip(arrays, new, strict=True) if a is not b]
+        if len(moved) > 1 and any(b is c for _, b in moved for c in arrays):
+            msg = "an old array in another's place cannot be written in one kernel"
+            raise NotImplementedError(msg)
+        for a, b in moved:
+            a[...] = b
 
     return cupy.fuse(kernel_name=f"chainrule_{type(kind).__name__}")(update)
 

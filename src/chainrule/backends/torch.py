@@ -266,10 +266,7 @@ class _Compiling(TorchBackend):
             flat = (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start)
             views = [a[k].reshape(flat) for a in arrays]
             decay = (1.0 if e.decay else 0.0) if decays else None
-            new = update(g.reshape(flat), decay, *views)
-            for old, a in zip(views, new, strict=True):
-                if a is not old:
-                    old.copy_(a)
+            self._write(views, update(g.reshape(flat), decay, *views))
         return arrays
 
     def scan(
@@ -303,7 +300,7 @@ class _Compiling(TorchBackend):
                 run = compiled(step, key, inside, batch, row, draw)
                 if isinstance(run, str):
                     # First the step: an error of its own comes out as it is.
-                    plain = super().rows(rows, dtype)
+                    plain = Backend.rows(self, rows, dtype)
                     done = Backend.scan(self, step, carry, data, order, plain, keys)
                     _warn(run)
                     return done

@@ -70,6 +70,8 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         if sort not in found:
             try:
                 found[sort] = _compile(step, arguments, leaves)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                return _words(error)  # another time memory may suffice
             except Exception as error:
                 found[sort] = _words(error)
         return found[sort]
@@ -124,7 +126,7 @@ def _recorded(run: Callable[..., Any], leaves: list[Any]) -> Callable[..., Any]:
         with torch.cuda.stream(aside):
             run(*places)
         torch.cuda.current_stream().wait_stream(aside)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             outputs = run(*places)
 
     def replay(*leaves: Any) -> tuple[Any, ...]:
