@@ -30,7 +30,35 @@ def _matmul(a: Any, b: Any, /) -> Any:
     return jnp.matmul(a.astype(half), b.astype(half), preferred_element_type=a.dtype)
 
 
-register("jax.numpy", erf=jax.scipy.special.erf, matmul=_matmul)
+def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
+    joined = functools.partial(jnp.concat, axis=axis)
+    if axis not in (-1, arrays[0].ndim - 1) or sum(a.size for a in arrays) <= JOINED:
+        return joined(arrays)
+
+    def written(*arrays: Any) -> Any:
+        *lead, _ = arrays[0].shape
+        whole = (*lead, sum(a.shape[-1] for a in arrays))
+        # The barrier keeps XLA from turning zeros written into back to padding.
+        out = lax.optimization_barrier(jnp.zeros(whole, jnp.result_type(*arrays)))
+        start = 0
+        for a in arrays:
+            a = a.astype(out.dtype)
+            out = lax.dynamic_update_slice_in_dim(out, a, start, axis=-1)
+            start += a.shape[-1]
+        return out
+
+    return lax.platform_dependent(
+        *arrays, cpu=written, default=lambda *arrays: joined(arrays)
+    )
+
+
+register("jax.numpy", concat=_concat, erf=jax.scipy.special.erf, matmul=_matmul)
+
+# Numbers beyond which arrays on a CPU are joined by writing one after the other. XLA
+# divides a large join among threads, of which each walks over all of every array with
+# loads that are masked where another's part is. Where no memory lies behind those, the
+# processor traps: then a join takes ten times the rest of a training step.
+JOINED = 1 << 14
 
 # What a model calls the precisions, and what JAX does.
 _PRECISIONS = {
