@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import chainrule
-
-jax = pytest.importorskip("jax")
-
 from chainrule import backends
-from chainrule.backends import jax as engine
 
+if "jax" not in backends.available():
+    pytest.skip("JAX is not installed", allow_module_level=True)
+jax = importlib.import_module("jax")
+engine = importlib.import_module("chainrule.backends.jax")
 BIG = engine.JOINED
 
 
