@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +60,15 @@ def build_direct(backend: Any, network: Network) -> Any:
     unflatten = backend.memoize(lambda theta: make(theta, xp))
     rank = len(shape) + 1
 
+    stateless = Context(xp)  # of networks that take nothing from it, and keep nothing
+
+    @backend.scope("")
+    def output(theta: Any, state: Any, x: Any) -> Any:
+        context = stateless
+        if network.state_size:
+            context = Context(xp, state=network.unflatten_state(state, xp))
+        return forward(unflatten(theta), x, context)[0]
+
     def direct(weights: tuple[Any, Any], x: Any) -> Any:
         theta, state = weights
         if not (
@@ -72,13 +80,7 @@ def build_direct(backend: Any, network: Network) -> Any:
             and 0 < x.shape[0] <= FEW
         ):
             return None
-        with backend.scope(""):
-            # A sum is not finite if an entry is not; where only the sum overflows, the
-            # long way looks again.
-            if not math.isfinite(xp.sum(x)):
-                return None
-            kept = network.unflatten_state(state, xp) if network.state_size else ()
-            return forward(unflatten(theta), x, Context(xp, state=kept))[0]
+        return output(theta, state, x) if backend.is_finite(x) else None
 
     return direct
 

@@ -141,11 +141,11 @@ def place(
     if isinstance(a, np.ndarray):
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(a, dtype=dtype)
-        if floating and not np.isfinite(cast).all():
+        if floating and not backends.get("numpy").is_finite(cast):
             _refuse(name, a, dtype)
         return cast if host else backend.asarray(cast, dtype)
     placed = backend.asarray(a, dtype)
-    if floating and not _finite(placed, backend):
+    if floating and not backend.is_finite(placed):
         _refuse(name, origin.to_numpy(a), dtype)
     return placed
 
@@ -156,14 +156,10 @@ def _refuse(name: str, a: Any, dtype: str) -> None:
     raise ArgumentError(msg)
 
 
-def _finite(a: Any, backend: Any) -> bool:
-    return bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(a))))
-
-
 def check_finite(name: str, a: Any, backend: Any) -> None:
     """Raise an `ArgumentError` if a floating array has NaN or infinite entries."""
     kind = backend.xp.isdtype(a.dtype, "real floating")
-    if kind and not _finite(a, backend):
+    if kind and not backend.is_finite(a):
         host = backend.to_numpy(a)
         bad = host[~np.isfinite(host)]
         msg = (

@@ -198,10 +198,17 @@ class Backend:
         """
         return a
 
+    def is_finite(self, a: Any) -> bool:
+        """Whether all numbers of an array of this library are finite."""
+        return bool(self.to_numpy(self.xp.all(self.xp.isfinite(a))))
+
     # Running.
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:
-        """Return a context inside which this library computes as the model asks."""
+        """Return a context inside which this library computes as the model asks.
+
+        It is a decorator, too, as those of contextlib are.
+        """
         # Generic namespaces may be NumPy underneath: see the NumPy engine.
         return np.errstate(all="ignore")
 

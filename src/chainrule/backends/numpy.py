@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,13 +59,15 @@ def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _matmul(a: Any, b: Any, /) -> Any:
+    if a.ndim == b.ndim == 2:
+        # The same product of two matrices, for half a microsecond less.
+        return np.dot(a, b)
     # A stack of matrices times one matrix: one product of all rows, where NumPy makes
     # one for each matrix, and those of a single row are slow.
     if a.ndim > 2 and b.ndim == 2 and a.shape[-2] < FOLD and a.size:
         rows = np.matmul(a.reshape(-1, a.shape[-1]), b)
         return rows.reshape(*a.shape[:-1], b.shape[-1])
-    # The same product of two matrices, for half a microsecond less.
-    return np.dot(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+    return np.matmul(a, b)
 
 
 def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
@@ -115,6 +118,10 @@ class NumPyBackend(Backend):
     def copy(self, a: Any) -> Any:
         """Return a real copy."""
         return np.array(a)
+
+    def is_finite(self, a: Any) -> bool:
+        """Whether all numbers are finite: mostly one product with itself tells."""
+        return math.isfinite(np.vdot(a, a)) or bool(np.isfinite(a).all())
 
     def indices(self, order: Any) -> Any:
         """Keep the host array as it is."""

@@ -98,7 +98,8 @@ class Dense(Layer):
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
         if len(self.input_shape) > 1:  # type: ignore[arg-type]
             return self._folded(params, x, context)
-        y, pull = rules.dense(x, *params, xp=context.xp)
+        weight, bias = params if self.bias else (*params, None)
+        y, pull = rules.dense(x, weight, bias, xp=context.xp)
         trainable = self.trainable
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
