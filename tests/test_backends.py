@@ -257,3 +257,22 @@ def test_numpys_sum_over_rows() -> None:
     from chainrule.backends import numpy as module
 
     assert not module._ones(37, a.dtype).flags.writeable
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_knows_what_is_finite(name: str, dtype: str) -> None:
+    engine = backend(name)
+    huge = np.finfo(dtype).max
+    good = [np.full((5, 4), huge), np.zeros((0, 3)), np.asarray(1.0), X.T, X[::2]]
+    for a in good:
+        before = a.copy()
+        with engine.scope(dtype):
+            assert engine.is_finite(engine.asarray(a, dtype)) is True
+        np.testing.assert_array_equal(a, before)
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in ((0, 0), (-1, -1)):
+            a = np.full((5, 4), huge)
+            a[place] = bad
+            with engine.scope(dtype):
+                assert engine.is_finite(engine.asarray(a, dtype)) is False

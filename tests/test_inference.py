@@ -62,11 +62,18 @@ def test_it_refuses_what_is_not_finite(bad: float) -> None:
         model().predict(x)
 
 
-def test_a_sum_that_overflows_is_looked_at_again() -> None:
-    x = np.full((2, 3), 2e38, dtype=np.float32)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, None])
+@pytest.mark.parametrize("rows", [1, 2, 64])
+def test_it_takes_what_is_finite_and_nothing_else(rows: int, bad: Any) -> None:
+    # 2e38: finite, and the product with itself is not.
+    x = np.full((rows, 3), 2e38, dtype=np.float32)
     m = model()
-    assert m._direct(m._weights, x) is None
-    assert m.predict(x).shape == (2, 2)
+    assert m._direct(m._weights, x).shape == (rows, 2)
+    if bad is not None:
+        x[-1, 1] = bad
+        assert m._direct(m._weights, x) is None
+        with pytest.raises(cr.ArgumentError, match="must be finite"):
+            m.predict(x)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 1)])

@@ -62,12 +62,13 @@ def build_direct(backend: Any, network: Network) -> Any:
 
     stateless = Context(xp)  # of networks that take nothing from it, and keep nothing
 
-    @backend.scope("")
     def output(theta: Any, state: Any, x: Any) -> Any:
         context = stateless
         if network.state_size:
             context = Context(xp, state=network.unflatten_state(state, xp))
         return forward(unflatten(theta), x, context)[0]
+
+    run = backend.scope("")(output)
 
     def direct(weights: tuple[Any, Any], x: Any) -> Any:
         theta, state = weights
@@ -80,7 +81,7 @@ def build_direct(backend: Any, network: Network) -> Any:
             and 0 < x.shape[0] <= FEW
         ):
             return None
-        return output(theta, state, x) if backend.is_finite(x) else None
+        return run(theta, state, x) if backend.is_finite(x) else None
 
     return direct
 

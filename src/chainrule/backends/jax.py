@@ -42,8 +42,8 @@ def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
         out = lax.optimization_barrier(jnp.zeros(whole, jnp.result_type(*arrays)))
         start = 0
         for a in arrays:
-            a = a.astype(out.dtype)
-            out = lax.dynamic_update_slice_in_dim(out, a, start, axis=-1)
+            same = a.astype(out.dtype)
+            out = lax.dynamic_update_slice_in_dim(out, same, start, axis=-1)
             start += a.shape[-1]
         return out
 
