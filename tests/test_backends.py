@@ -169,6 +169,10 @@ def test_flush_zeroes_subnormals_alone(name: str, dtype: str) -> None:
     wanted = np.tile(np.array([*kept, *[0.0] * len(gone)], dtype=dtype), 5)
     (found,) = engine.flush((engine.asarray(given, dtype),))
     np.testing.assert_array_equal(engine.to_numpy(found), wanted)
+    # Of members, and larger than a block.
+    many = [engine.asarray(np.tile(given, (2, 800)), dtype)]
+    (found,) = engine.flush(tuple(many))
+    np.testing.assert_array_equal(engine.to_numpy(found), np.tile(wanted, (2, 800)))
 
 
 @pytest.mark.gpu
@@ -262,7 +266,7 @@ def test_numpys_sum_over_rows() -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_it_knows_what_is_finite(name: str, dtype: str) -> None:
-    engine = backend(name)
+    engine = backends.get(**backend(name))
     huge = np.finfo(dtype).max
     good = [np.full((5, 4), huge), np.zeros((0, 3)), np.asarray(1.0), X.T, X[::2]]
     for a in good:

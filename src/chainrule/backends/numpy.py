@@ -16,7 +16,7 @@ from chainrule.namespace import register
 __all__ = ["NumPyBackend"]
 
 # Elements of a block: theta, a gradient and two slots of it stay in the L2 cache.
-BLOCK = 16384
+BLOCK = 1 << 15
 # Rows up to which a stack of matrices is worth being copied into one.
 FOLD = 64
 # Bytes of data up to which a whole epoch is gathered at once; beyond, batch by batch.
@@ -162,5 +162,8 @@ class NumPyBackend(Backend):
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormals, in place: moments of dead units decay into them and stay."""
         for a in slots:
-            a[np.abs(a) < np.finfo(a.dtype).tiny] = 0.0
+            tiny = np.finfo(a.dtype).tiny
+            for low in range(0, a.shape[-1], BLOCK):
+                some = a[..., low : low + BLOCK]
+                some[np.abs(some) < tiny] = 0.0
         return slots
