@@ -232,7 +232,8 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
             )
 
 
-def test_numpys_sum_over_rows() -> None:
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_numpys_sum_over_an_axis(axis: int) -> None:
     """A product with ones where that is faster: the sum, whatever the matrix."""
     xp = backends.get("numpy").xp
     rng = np.random.default_rng(0)
@@ -244,20 +245,20 @@ def test_numpys_sum_over_rows() -> None:
         a, a.T, a[::-2, ::3], np.asfortranarray(a), np.broadcast_to(a[0], (9, 24)),
         a[:0], a[:, :0], a[:1], some, tiny,
         *(a.astype(kind) for kind in ("f4", "f2", "g", "D", "O", ">f8", "i4", "?")),
-        rng.normal(size=(20_000, 3)), rng.normal(size=(600, 500)), np.stack([a, a]),
+        rng.normal(size=(20_000, 3)), rng.normal(size=(3, 20_000)), rng.normal(size=(600, 500)), np.stack([a, a]),
     ]  # fmt: skip
     for x in matrices:
         for keepdims in (False, True):
             with np.errstate(invalid="ignore"):
-                got = xp.sum(x, axis=-2, keepdims=keepdims)
-                want = np.sum(x, axis=-2, keepdims=keepdims)
+                got = xp.sum(x, axis=axis, keepdims=keepdims)
+                want = np.sum(x, axis=axis, keepdims=keepdims)
             assert got.dtype == want.dtype
             assert got.shape == want.shape
             wide = got.astype(np.clongdouble)
             np.testing.assert_allclose(
                 wide, want.astype(wide.dtype), rtol=1e-5, atol=1e-5
             )
-    assert np.array_equal(xp.sum(tiny, axis=-2), np.sum(tiny, axis=-2))
+    assert np.array_equal(xp.sum(tiny, axis=axis), np.sum(tiny, axis=axis))
     from chainrule.backends import numpy as module
 
     assert not module._ones(37, a.dtype).flags.writeable
