@@ -281,3 +281,54 @@ def test_it_knows_what_is_finite(name: str, dtype: str) -> None:
             a[place] = bad
             with engine.scope(dtype):
                 assert engine.is_finite(engine.asarray(a, dtype)) is False
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("steps", [0, 1, 3, 7, 100])
+def test_batches_are_gathered_for_some_steps_at_once(name: str, steps: int) -> None:
+    if not here(name):
+        pytest.skip(f"needs {name}")
+    engine = type(backends.get(name))()
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(9, 3, 2)), np.arange(9.0)
+    engine.gather = steps * 4 * (6 + 1) * 8  # bytes of so many steps of four samples
+    order = rng.permutation(np.repeat(np.arange(9), 4))[:28].reshape(7, 4)
+    counts = []
+    take = engine.take
+
+    def counted(a: Any, index: Any) -> Any:
+        counts.append(index.shape[0] if index.ndim > 1 else 1)
+        return take(a, index)
+
+    engine.take = counted  # type: ignore[method-assign]
+    data = (engine.asarray(x), engine.asarray(t), None)
+    got = list(engine.batches(data, engine.indices(order.astype(np.int32))))
+    assert len(got) == 7
+    for index, (a, b, none) in zip(order, got, strict=True):
+        np.testing.assert_array_equal(engine.to_numpy(a), x[index])
+        np.testing.assert_array_equal(engine.to_numpy(b), t[index])
+        assert none is None
+    assert sum(counts) == 2 * 7
+    assert max(counts) == min(max(1, steps), 7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torchs_rows_are_tensors_on_the_host(dtype: str) -> None:
+    if not here("torch"):
+        pytest.skip("needs torch")
+    engine = backends.get("torch")
+    matrix = np.array([[0.1, 5.0, np.nan], [0.1, 6.0, np.nan]])
+    rows = engine.rows(matrix, dtype)
+    assert [len(row) for row in rows] == [3, 3]
+    for row, want in zip(rows, matrix, strict=True):
+        for a, b in zip(row, want, strict=True):
+            assert a.shape == ()
+            assert a.device.type == "cpu"
+            assert str(a.dtype) == f"torch.{dtype}"
+            np.testing.assert_array_equal(engine.to_numpy(a), np.array(b, dtype))
+    # Of members: what is the same for all of them stays a number.
+    many = np.tile(matrix[:, :2, None, None], (1, 1, 3, 1))
+    many[:, 1, 1, 0] = 7.0
+    first, _ = engine.rows(many, dtype)
+    assert first[0] == 0.1
+    assert first[1].shape == (3, 1)

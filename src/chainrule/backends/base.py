@@ -10,7 +10,7 @@ import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -120,8 +120,8 @@ class Backend:
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
     gather : int
-        Bytes of data up to which a whole epoch is gathered at once; beyond, batch by
-        batch. 0 where batches are always gathered one by one.
+        Bytes of samples that are gathered at once, for as many steps as they make; 0
+        where each step gathers its own.
     """
 
     precisions: tuple[str, ...] = ("highest",)
@@ -263,6 +263,28 @@ class Backend:
         """Gather samples: a[index] along the first axis."""
         return self.xp.take(a, index, axis=0)
 
+    def batches(self, data: Sequence[Any], order: Any) -> Iterator[Any]:
+        """Yield the batches of an order (steps, batch): some steps' are gathered at once.
+
+        Of data that is None, None.
+        """
+        steps, size = order.shape
+        some = 1
+        if self.gather:
+            row = sum(0 if a is None else a.nbytes // a.shape[0] for a in data)
+            some = self.gather // max(1, row * size)
+        if some < 2:
+            for i in range(steps):
+                index = order[i, :]
+                yield tuple(None if a is None else self.take(a, index) for a in data)
+            return
+        for first in range(0, steps, some):
+            index = order[first : first + some, :]
+            yield from zip(
+                *(repeat(None) if a is None else self.take(a, index) for a in data),
+                strict=False,
+            )
+
     def scan(
         self,
         step: Callable[..., Any],
@@ -273,8 +295,6 @@ class Backend:
         keys: Any,
     ) -> Any:
         """Run `step` over batches; an epoch, or its remainder.
-
-        Data of at most `gather` bytes are gathered once for all of them.
 
         Parameters
         ----------
@@ -294,27 +314,13 @@ class Backend:
         carry, (losses, masses)
             Stacked along a first axis of steps; masses may be None.
         """
-        batches: Any
-        if self.gather and self._bytes(data) <= self.gather:
-            columns = [repeat(None) if a is None else self.take(a, order) for a in data]
-            batches = zip(*columns, strict=False)
-        else:
-            indices = (order[i, :] for i in range(order.shape[0]))
-            batches = (
-                [None if a is None else self.take(a, index) for a in data]
-                for index in indices
-            )
         losses, masses = [], []
-        for i, batch in enumerate(batches):
+        for i, batch in enumerate(self.batches(data, order)):
             key = None if keys is None else keys[i, :, :]
             carry, (loss, mass) = step(carry, batch, rows[i], key)
             losses.append(loss)
             masses.append(mass)
         return carry, self._stacked(losses, masses)
-
-    @staticmethod
-    def _bytes(data: Sequence[Any]) -> int:
-        return sum(0 if a is None else int(a.nbytes) for a in data)
 
     def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
         stack = self.xp.stack

@@ -19,7 +19,7 @@ __all__ = ["NumPyBackend"]
 BLOCK = 1 << 15
 # Rows up to which a stack of matrices is worth being copied into one.
 FOLD = 64
-# Bytes of data up to which a whole epoch is gathered at once; beyond, batch by batch.
+# Bytes of samples that are gathered at once.
 GATHER = 1 << 23
 # Numbers of a matrix, and those that are added up, up to which a sum is a product with
 # ones. Beyond some 450,000 BLAS wakes its threads for it, and may wait for them for long.

@@ -25,6 +25,8 @@ __all__ = ["TorchBackend"]
 
 # Numbers of a block: theta, a gradient and two slots of it stay in the L3 cache.
 BLOCK = 1 << 17
+# Bytes of samples that are gathered at once.
+GATHER = 1 << 23
 
 # half: whether this thread is inside the scope of a model of precision "bfloat16".
 # told: inside a fit whose steps are compiled, what it was told; else None.
@@ -52,6 +54,17 @@ def _isfinite(x: Any, /) -> Any:
     return (x < torch.inf) & (x > -torch.inf)
 
 
+def _maximum(x: Any, y: Any, /) -> Any:
+    # The wrapper makes a tensor of a number.
+    numbers = isinstance(y, float) and x.is_floating_point()
+    return torch.clamp_min(x, y) if numbers else compat.maximum(x, y)
+
+
+def _minimum(x: Any, y: Any, /) -> Any:
+    numbers = isinstance(y, float) and x.is_floating_point()
+    return torch.clamp_max(x, y) if numbers else compat.minimum(x, y)
+
+
 # torch's own where they do what the standard says, without the wrappers' costs: a step
 # of a small network is made of little else.
 register(
@@ -61,6 +74,8 @@ register(
     sum=_sum,
     reshape=torch.reshape,
     isfinite=_isfinite,
+    maximum=_maximum,
+    minimum=_minimum,
 )
 
 
@@ -121,6 +136,8 @@ _PRODUCTS = _Products()
 
 class TorchBackend(Backend):
     """PyTorch, with our pullbacks in place of its autograd."""
+
+    gather = GATHER
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "torch")
@@ -214,10 +231,24 @@ class TorchBackend(Backend):
         return build(_Compiling(self.device, key), *key)
 
     def rows(self, matrix: Any, dtype: str) -> Any:
-        """Keep the host array where steps are compiled: numbers would be constants."""
-        if getattr(_THREAD, "told", None) is None:
+        """Return 0-d tensors on the host: torch would make one of each float, each time.
+
+        Where steps are compiled, keep the host array: numbers would be constants.
+        """
+        if getattr(_THREAD, "told", None) is not None:
+            return matrix
+        if matrix.ndim > 2:
             return super().rows(matrix, dtype)
-        return matrix
+        columns = []
+        for column in torch.from_numpy(matrix.T.astype(dtype)):
+            same = bool((column == column[0]).all())
+            columns.append([column[0]] * len(column) if same else column.unbind())
+        return list(zip(*columns, strict=True))
+
+    def take(self, a: Any, index: Any) -> Any:
+        """Gather samples: a[index] along the first axis, for any shape of the index."""
+        flat = torch.index_select(a, 0, index.reshape(-1))
+        return flat.reshape(*index.shape, *a.shape[1:])
 
     @contextlib.contextmanager
     def compiling(self, wanted: bool | None) -> Iterator[None]:
@@ -283,7 +314,7 @@ class _Compiling(TorchBackend):
         The step gets the vectors as tuples of their pieces, arguments of their own:
         that the gradient need not be joined saves a tenth of a large network's step.
         """
-        from chainrule.backends.torch_steps import compiled, gathered
+        from chainrule.backends.torch_steps import compiled
 
         theta, state, slots = carry
         network = self.key[0]
@@ -295,7 +326,9 @@ class _Compiling(TorchBackend):
         key = (str(self.device), *self.key, getattr(_THREAD, "half", False))
         run: Any = None
         losses, masses = [], []
-        for batch, row, draw in zip(gathered(data, order), scalars, draws, strict=True):
+        for batch, row, draw in zip(
+            self.batches(data, order), scalars, draws, strict=True
+        ):
             if run is None:
                 run = compiled(step, key, inside, batch, row, draw)
                 if isinstance(run, str):

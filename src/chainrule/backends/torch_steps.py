@@ -16,10 +16,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["compiled", "gathered"]
-
-# Numbers of the samples that are gathered for several steps at once.
-_GATHERED = 1 << 20
+__all__ = ["compiled"]
 
 # An array that is used more than once is not computed anew from so many operations.
 # By default it is 30: the random words of a dropout mask then compile for 15 s, not 2.
@@ -161,21 +158,3 @@ def _shape(tree: Any) -> Any:
     if isinstance(tree, tuple):
         return tuple(_shape(branch) for branch in tree)
     return tree is not None
-
-
-def gathered(data: Any, order: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the batches of an order (steps, batch): some steps' samples at a time."""
-    steps, size = order.shape
-    row = sum(a.shape[1:].numel() for a in data if a is not None)
-    some = max(1, _GATHERED // max(1, row * size))
-    for first in range(0, steps, some):
-        index = order[first : first + some, :]
-        columns = [
-            [None] * len(index)
-            if a is None
-            else torch.index_select(a, 0, index.reshape(-1))
-            .unflatten(0, tuple(index.shape))
-            .unbind(0)
-            for a in data
-        ]
-        yield from zip(*columns, strict=True)
