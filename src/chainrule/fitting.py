@@ -84,11 +84,18 @@ def run(
     start = training.State(
         copy(model._weights[0]),
         copy(model._weights[1]),
-        tree_map(copy, model._slots),
+        model._slots if elementwise else tree_map(copy, model._slots),
         model._step,
         model._epoch,
         model._rate,
     )
+    # Whether the slots are those of the end of an epoch, and nobody has touched them.
+    whole = part is None
+
+    def begin() -> None:
+        nonlocal whole
+        whole = False
+
     records: Any
     seen = _bootstrapped(model, data) if bootstrap else data
     if elementwise:
@@ -110,6 +117,7 @@ def run(
             cuts={hook.every_steps for hook in savers if hook.every_steps},
             resumed=part,
             weights=model._weights,
+            begin=begin,
         )
     else:
         from chainrule import problem
@@ -129,7 +137,6 @@ def run(
     logs: dict[str, Any] = {}
     for hook in savers:
         hook.write = _writer(model, about, hooks, first, history)
-    whole = part is None  # whether the slots are those of the end of an epoch
     step, epoch, rate = model._step, model._epoch, model._rate
     try:
         with interrupt:
@@ -140,7 +147,6 @@ def run(
             while done < epochs and not model.stop_training:
                 for hook in hooks:
                     hook.on_epoch_begin(model._epoch, {})
-                whole = False
                 record = _next(records, backend, batch_size)
                 while isinstance(record, training.Part):
                     for hook in savers:
@@ -197,8 +203,8 @@ def run(
         model._rate, whole = rate, False
         made = error.epochs
         raise
-    except ArgumentError:
-        whole = True  # a schedule's bad value is found before an epoch begins
+    except OutOfMemoryError:
+        whole = False
         raise
     finally:
         # In the midst of an epoch an update may be half made: the parameters are

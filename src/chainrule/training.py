@@ -365,6 +365,7 @@ def epochs(
     penalty: Callable[[Any], Any] | None = None,
     guard: bool = True,
     weights: tuple[Any, Any] | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> Generator[Record | Part, None, None]:
     """Train, yielding a `Record` after each epoch or stretch, a `Part` at each cut.
 
@@ -393,11 +394,14 @@ def epochs(
         bit of what comes out.
     resumed : Part, optional
         How far the first epoch is already; `state` is then that of its beginning.
+    guard : bool
+        Whether training that stops being finite ends; if not, it goes on.
     weights : tuple of arrays, optional
         (theta, state) as `state` has them, in memory that nobody overwrites; copies are
         made if there are none.
-    guard : bool
-        Whether training that stops being finite ends; if not, it goes on.
+    begin : function
+        Called whenever an epoch has been planned and its first step is next: from here
+        on, and not before, the arrays of the state are overwritten or given away.
 
     Raises
     ------
@@ -422,6 +426,7 @@ def epochs(
         start = epoch, step, rate, factor()
         if cuts or resumed:
             parts, rate = planner.epoch(*start)
+            begin()
             carry, weights, mean, finite = yield from _cut_epoch(
                 backend, key, carry, weights, data, parts, cuts, resumed
             )
@@ -431,10 +436,12 @@ def epochs(
             count = min(free, room, last - epoch)
             parts, count, rate = planner.stretch(*start, count, room)
             stretch = stretch or backend.compile(build_stretch, *key, donate=1)
+            begin()
             carry, weights, mean, finite = stretch(carry, weights, data, parts, count)
         else:
             run = run or backend.compile(build_epoch, *key, donate=1)
             parts, rate = planner.epoch(*start)
+            begin()
             carry, weights, mean, finite = run(carry, weights, data, parts)
         if guard:
             pending.append((epoch - state.epoch + 1, finite, count))
