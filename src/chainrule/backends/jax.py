@@ -221,13 +221,18 @@ class JaxBackend(Backend):
         rows: Any,
         keys: Any,
     ) -> Any:
-        """One `lax.scan`, of batches that were gathered before it."""
-        batches = tuple(None if a is None else jnp.take(a, order, axis=0) for a in data)
+        """One `lax.scan`, each step of which gathers its batch."""
 
         def body(carry: Any, xs: Any) -> Any:
-            return step(carry, *xs)
+            index, row, key = xs
+            return step(
+                carry,
+                [None if a is None else jnp.take(a, index, axis=0) for a in data],
+                row,
+                key,
+            )
 
-        return lax.scan(body, carry, (batches, rows, keys))
+        return lax.scan(body, carry, (order, rows, keys))
 
     def repeat(self, body: Callable[..., Any], carry: Any, xs: Any, count: Any) -> Any:
         """Run ``body(carry, x) -> (carry, y)`` over the first `count` of xs.
