@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, batches, inference, training
+from chainrule import backends, batches, inference, losses, training
 from chainrule.context import Context
 from chainrule.network import Network
 
@@ -467,3 +467,55 @@ def test_a_prediction_is_never_the_data_itself(where: dict[str, Any]) -> None:
         assert model.predict(x) is not x
         if where["backend"] == "numpy":
             assert not np.shares_memory(model.predict(x), x)
+
+
+class Failing(losses.SquaredError):
+    """Raises an error of the library's family in its third batch, outside JAX."""
+
+    def __call__(self, z: Any, t: Any, weight: Any, shape: Any, *, xp: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 3:
+            msg = "of one's own"
+            raise cr.ArgumentError(msg)
+        return super().__call__(z, t, weight, shape, xp=xp)
+
+
+calls: list[None] = []
+
+
+def test_slots_are_kept_where_no_step_was_made(where: dict[str, Any]) -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), **where)
+    model.fit(X, Y, epochs=2, batch_size=16)
+    told = model.get_weights()[0], *model._host_slots()
+    steps = model._step
+    model.optimizer = cr.Adam(lambda step: 0.01 if step < steps + 1 else np.nan)
+    model._slots = tuple(map(model.backend.asarray, told[1:]))
+    with pytest.raises(cr.ArgumentError, match="learning_rate"):
+        model.fit(X, Y, epochs=2, batch_size=16)
+    now = model.get_weights()[0], *model._host_slots()
+    for a, b in zip(told, now, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_slots_start_anew_where_steps_were_made(where: dict[str, Any]) -> None:
+    if where["backend"] == "jax":
+        pytest.skip("JAX calls the loss once, before the first step")
+    model = cr.Model(
+        cr.MLP((5, 2)), loss=Failing(), optimizer=cr.Adam(0.01), **where
+    ).build(4)
+    before = model.get_weights()[0]
+    calls.clear()
+    with pytest.raises(cr.ArgumentError, match="of one's own"):
+        model.fit(X, Y, epochs=2, batch_size=16)
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    for a in model._host_slots():
+        assert not a.any()
+    model.fit(X, Y, epochs=1, batch_size=16)
+
+
+def test_a_fit_in_place_takes_the_slots_over() -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), backend="numpy").build(4)
+    before = model._slots
+    model.fit(X, Y, epochs=2, batch_size=16)
+    assert all(a is b for a, b in zip(model._slots, before, strict=True))
+    assert all(a.any() for a in model._slots)
