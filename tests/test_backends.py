@@ -291,8 +291,8 @@ def test_batches_are_gathered_for_some_steps_at_once(name: str, steps: int) -> N
     engine = type(backends.get(name))()
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(9, 3, 2)), np.arange(9.0)
-    engine.gather = steps * 4 * (6 + 1) * 8  # bytes of so many steps of four samples
-    order = rng.permutation(np.repeat(np.arange(9), 4))[:28].reshape(7, 4)
+    engine.gather = steps * 8 * (6 + 1) * 8  # bytes of so many steps of eight samples
+    order = rng.permutation(np.repeat(np.arange(9), 8))[:56].reshape(7, 8)
     counts = []
     take = engine.take
 
@@ -318,7 +318,7 @@ def test_torchs_rows_are_tensors_on_the_host(dtype: str) -> None:
         pytest.skip("needs torch")
     engine = backends.get("torch")
     matrix = np.array([[0.1, 5.0, np.nan], [0.1, 6.0, np.nan]])
-    rows = engine.rows(matrix, dtype)
+    rows = engine.rows(matrix, dtype, own=True)
     assert [len(row) for row in rows] == [3, 3]
     for row, want in zip(rows, matrix, strict=True):
         for a, b in zip(row, want, strict=True):
@@ -326,9 +326,27 @@ def test_torchs_rows_are_tensors_on_the_host(dtype: str) -> None:
             assert a.device.type == "cpu"
             assert str(a.dtype) == f"torch.{dtype}"
             np.testing.assert_array_equal(engine.to_numpy(a), np.array(b, dtype))
+    assert engine.rows(matrix[:, :2], dtype) == [[0.1, 5.0], [0.1, 6.0]]
+    assert engine.rows(matrix[:, :0], dtype, own=True) == [[], []]
     # Of members: what is the same for all of them stays a number.
     many = np.tile(matrix[:, :2, None, None], (1, 1, 3, 1))
     many[:, 1, 1, 0] = 7.0
-    first, _ = engine.rows(many, dtype)
+    first, _ = engine.rows(many, dtype, own=True)
     assert first[0] == 0.1
     assert first[1].shape == (3, 1)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_larger_of_an_array_and_a_number(name: str) -> None:
+    engine = backends.get(**backend(name))
+    xp = engine.xp
+    values = np.array([-2.0, -0.5, 0.0, 3.0, np.nan, np.inf, -np.inf])
+    for dtype in ("float32", "float64"):
+        with engine.scope(dtype):
+            x = engine.asarray(values, dtype)
+            for y in (0.0, -1.0, 2.5, 1e30, float("inf"), float("nan")):
+                for f, g in ((xp.maximum, np.maximum), (xp.minimum, np.minimum)):
+                    z = f(x, y)
+                    assert z.dtype == x.dtype
+                    want = g(values.astype(dtype), np.asarray(y, dtype))
+                    np.testing.assert_array_equal(engine.to_numpy(z), want)

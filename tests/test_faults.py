@@ -450,3 +450,30 @@ def test_a_fork_after_jax_was_used() -> None:
     assert done.returncode == 0, done.stderr
     assert "forked" in done.stdout
     assert "'spawn' or 'forkserver'" in done.stdout
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("shape", [(5, 1), (9, 8, 1), (33, 3)])
+def test_cuts_change_no_bit_whatever_a_batch_s_bytes(
+    shape: Any, compiled: bool, tmp_path: Path
+) -> None:
+    """A product's last bits may depend on where in memory its batch begins."""
+    if not here("torch"):
+        pytest.skip("needs torch")
+    if compiled and shape != (5, 1):
+        pytest.skip("a compilation takes long")
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(283, n)) for n in (shape[0], shape[-1]))
+    found = []
+    for n in (None, 3, 5):
+        model = cr.Model(
+            cr.MLP(shape[1:]),
+            optimizer=cr.Adam(0.01),
+            backend="torch",
+            dtype="float64",
+            jit_compile=compiled or None,
+        )
+        hooks = [] if n is None else [Checkpoint(tmp_path / f"{n}.st", every_steps=n)]
+        model.fit(x, y, epochs=2, batch_size=7, callbacks=hooks)
+        found.append(model.get_weights()[0].tobytes())
+    assert found[0] == found[1] == found[2]

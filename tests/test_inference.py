@@ -108,3 +108,13 @@ def test_members_have_their_own() -> None:
     ensemble = cr.Model(cr.MLP((2,)), backend="numpy", members=3).build(3)
     each = np.stack([ensemble.member(k).predict(X) for k in range(3)])
     np.testing.assert_allclose(each, ensemble.predict_members(X), rtol=1e-6)
+
+
+def test_what_is_derived_from_an_array_goes_the_long_way() -> None:
+    m = model()
+    x = np.ones((2, 3), dtype=np.float32)
+    x[0, 0] = np.nan
+    masked = np.ma.masked_array(x, mask=np.isnan(x))
+    assert m._direct(m._weights, masked) is None
+    with pytest.raises(cr.ChainruleError, match="masked"):
+        m.predict(masked)

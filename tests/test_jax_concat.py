@@ -87,3 +87,28 @@ def test_no_step_of_a_large_network_concatenates(monkeypatch: Any) -> None:
     assert texts
     if backends.get("jax").device.platform == "cpu":
         assert not large
+
+
+def test_it_can_be_differentiated_and_mapped() -> None:
+    a, b = (jax.numpy.asarray(p) for p in parts((3, BIG), (3, 5)))
+
+    def join(a: Any, b: Any) -> Any:
+        return backends.get("jax").xp.concat([a, b], axis=-1)
+
+    want = np.concatenate([a, b], axis=-1)
+    assert_array_equal(jax.jit(jax.vmap(join))(a, b), want)
+    z, dz = jax.jit(lambda *t: jax.jvp(join, t, t))(a, b)
+    assert_array_equal(z, want)
+    assert_array_equal(dz, want)
+    back = jax.jit(lambda a, b, dz: jax.vjp(join, a, b)[1](dz))(a, b, z)
+    assert_array_equal(back[0], a)
+    assert_array_equal(back[1], b)
+
+
+def test_float64() -> None:
+    arrays = parts((BIG,), (9,), dtypes=("float64",))
+    engine = backends.get("jax")
+    with engine.scope("float64"):
+        z = jax.jit(lambda *a: engine.xp.concat(a))(*map(jax.numpy.asarray, arrays))
+    assert z.dtype == np.float64
+    assert_array_equal(z, np.concatenate(arrays))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -518,4 +520,94 @@ def test_a_fit_in_place_takes_the_slots_over() -> None:
     before = model._slots
     model.fit(X, Y, epochs=2, batch_size=16)
     assert all(a is b for a, b in zip(model._slots, before, strict=True))
+    assert all(a.any() for a in model._slots)
+
+
+class Halving(cr.SGD):
+    """Computes with its scalars as with any numbers of its own."""
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        step = s.rate
+        step *= 0.5
+        theta -= step * g
+        return (theta,)
+
+
+class Bare(cr.SGD):
+    """Has no scalars at all."""
+
+    def scalars(self, *given: Any) -> dict[str, Any]:
+        return {}
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        return (theta - 0.05 * g,)
+
+
+@pytest.mark.parametrize("optimizer", [Halving(0.1), Bare()])
+@pytest.mark.parametrize("units", [(2,), (300, 300, 2)])
+def test_updates_of_ones_own_may_use_scalars_as_numbers(
+    where: dict[str, Any], units: Any, optimizer: Any
+) -> None:
+    ours = cr.Model(cr.MLP(units), optimizer=optimizer, **where)
+    twin = cr.Model(cr.MLP(units), optimizer=cr.SGD(0.05), **where)
+    for model in (ours, twin):
+        model.fit(X, Y, epochs=3, batch_size=16)
+    np.testing.assert_allclose(
+        ours.get_weights()[0], twin.get_weights()[0], rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("how", ["copy", "read-only"])
+def test_a_fit_writes_into_no_memory_of_others(how: str) -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), backend="numpy")
+    model.fit(X, Y, epochs=1)
+    if how == "copy":
+        twin = copy.copy(model)
+        before = [a.copy() for a in twin._slots]
+        model.fit(X, Y, epochs=1)
+        assert all(map(np.array_equal, twin._slots, before))
+        return
+    buffers: list[Any] = []
+    text = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
+    twin = pickle.loads(text, buffers=[bytes(b) for b in buffers])
+    twin.fit(X, Y, epochs=1)
+    model.fit(X, Y, epochs=1)
+    np.testing.assert_array_equal(twin.theta, model.theta)
+
+
+class Writing(cr.optimizers.ProblemOptimizer):
+    """Writes into the memory that it yielded."""
+
+    def minimise(self, problem: Any, theta: Any, memory: Any) -> Any:
+        m = problem.backend.xp.zeros_like(theta)
+        for k in range(9):
+            value, g = problem.value_and_gradient(theta)
+            m *= 0.9
+            m += g
+            if k == 2:
+                raise KeyboardInterrupt
+            theta = theta - 0.1 * m
+            yield cr.optimizers.Iteration(theta, value, m)
+
+
+def test_memory_that_was_written_into_is_dropped() -> None:
+    model = cr.Model(cr.MLP((5, 2)), optimizer=Writing(), backend="numpy")
+    assert model.fit(X, Y, epochs=5).interrupted
+    assert (model._epoch, model._slots) == (2, ())
+
+
+def test_slots_are_kept_where_a_callback_is_out_of_memory() -> None:
+    def fail(*_: Any) -> None:
+        msg = "of another fit"
+        raise cr.OutOfMemoryError(msg)
+
+    hook = cr.callbacks.LambdaCallback(on_epoch_end=fail)
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), backend="numpy")
+    with pytest.raises(cr.OutOfMemoryError, match="of another fit"):
+        model.fit(X, Y, epochs=2, callbacks=[hook])
+    assert model._epoch == 1
     assert all(a.any() for a in model._slots)

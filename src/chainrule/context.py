@@ -14,6 +14,8 @@ __all__ = ["Context"]
 class Context:
     """Made for one forward pass, inside the step, and gone with it.
 
+    Networks that keep nothing may share one in inference.
+
     Parameters
     ----------
     xp : Namespace

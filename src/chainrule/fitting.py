@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -147,20 +147,23 @@ def run(
             while done < epochs and not model.stop_training:
                 for hook in hooks:
                     hook.on_epoch_begin(model._epoch, {})
-                record = _next(records, backend, batch_size)
+                if not elementwise:
+                    begin()  # it may write into its memory at any time
+                record = _next(records, backend, batch_size, begin)
                 while isinstance(record, training.Part):
                     for hook in savers:
                         hook.after_steps(model._epoch, record, interrupt.asked)
                     if interrupt.asked:
                         break
-                    record = _next(records, backend, batch_size)
+                    record = _next(records, backend, batch_size, begin)
                 if isinstance(record, training.Part):
                     history.interrupted = True
                     break
-                whole = True
                 if record is None:
+                    whole = True
                     break
                 _publish(model, record)
+                whole = True
                 done += record.epochs
                 if listening:
                     (value,) = record.losses(backend)
@@ -193,7 +196,7 @@ def run(
                     break
             else:
                 if not model.stop_training:  # what is still pending is asked for
-                    _next(records, backend, batch_size)
+                    _next(records, backend, batch_size, begin)
     except KeyboardInterrupt:
         history.interrupted = True
     except DivergenceError as error:
@@ -203,8 +206,8 @@ def run(
         model._rate, whole = rate, False
         made = error.epochs
         raise
-    except OutOfMemoryError:
-        whole = False
+    except ArgumentError:
+        whole = whole or not elementwise
         raise
     finally:
         # In the midst of an epoch an update may be half made: the parameters are
@@ -226,13 +229,16 @@ def run(
     return history
 
 
-def _next(records: Any, backend: Any, batch_size: int) -> Any:
+def _next(
+    records: Any, backend: Any, batch_size: int, begin: Callable[[], None]
+) -> Any:
     """Return the next record; say what to do where memory does not suffice for it."""
     try:
         return next(records, None)
     except Exception as error:
         if not backend.is_out_of_memory(error):
             raise
+        begin()  # wherever it was: the slots start anew
         hint = (
             f"Try batch_size={batch_size // 2}"
             if batch_size > 1
@@ -264,9 +270,9 @@ def _slopes(model: Any, loss: Any, data: Any, prefix: str) -> dict[str, float]:
 
 
 def _publish(model: Any, record: training.Record) -> None:
-    model._weights = record.weights
     state = record.state
-    model._slots = state.slots
+    model._slots = state.slots  # first: those before may be gone
+    model._weights = record.weights
     model._step, model._epoch, model._rate = state.step, state.epoch, state.rate
 
 

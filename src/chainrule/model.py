@@ -954,7 +954,10 @@ class Model(Derivatives, Uncertainty):
             with self._scope():
                 for key in ("_weights", "_slots"):
                     self.__dict__[key] = tree_map(
-                        lambda a: self.backend.asarray(a, self.dtype), state[key]
+                        lambda a: self.backend.copy(
+                            self.backend.asarray(a, self.dtype)
+                        ),
+                        state[key],
                     )
         self._prepare()
 

@@ -78,7 +78,7 @@ class Planner:
         for index in self._last[1]:
             some = slice(start, start + index.shape[0])
             drawn = None if keys is None else self._backend.indices(keys[some])
-            parts.append((index, self._backend.rows(rows[some], self._dtype), drawn))
+            parts.append((index, self._scalars(rows[some]), drawn))
             start = some.stop
         return tuple(parts), rates[..., -1][()]
 
@@ -114,8 +114,7 @@ class Planner:
             whole[:count] = a.reshape(count, steps, *a.shape[1:])
             return whole
 
-        backend = self._backend
-        rows = spread(backend.rows(rows, self._dtype))
+        rows = spread(self._scalars(rows))
         keys = None if keys is None else spread(keys)
         parts, start = [], 0
         for column, size in zip(columns, sizes, strict=True):
@@ -126,6 +125,11 @@ class Planner:
             parts.append((index, rows[:, some], drawn))
             start = some.stop
         return tuple(parts), count, rates[..., -1][()]
+
+    def _scalars(self, matrix: Any) -> Any:
+        """Turn a matrix of scalars into what the optimizer's `update` computes with."""
+        own = str(self._optimizer.update.__module__).startswith("chainrule.")
+        return self._backend.rows(matrix, self._dtype, own=own)
 
     def _numbers(
         self, hosts: list[Any], step: int, rates: Any, rate: Any

@@ -1,7 +1,7 @@
 """Training: the step, the epoch as a scan; a generator of epoch records.
 
 Everything here is a function of what it is given. Whoever calls `epochs` hands over a
-`State` of copies: while it runs, its arrays are overwritten or given away.
+`State` that nobody else looks at: its arrays are overwritten or given away.
 """
 
 from __future__ import annotations
@@ -377,7 +377,7 @@ def epochs(
     loss : Loss
     optimizer : Optimizer
     state : State
-        Given away by the caller.
+        Given away by the caller, from the first `begin` on.
     data : Data
     epochs, batch_size : int
     order, seed, dtype, penalty

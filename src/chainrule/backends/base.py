@@ -22,6 +22,8 @@ from chainrule.namespace import Namespace
 __all__ = ["Backend", "blas_threads", "build_decay_mask", "processors", "remembering"]
 
 DTYPES = ("float32", "float64")
+# Bytes of which libraries make the address of an array a multiple.
+ALIGNED = 64
 
 
 def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
@@ -236,12 +238,13 @@ class Backend:
         """Return f, or a version that remembers its last argument and answer."""
         return f
 
-    def rows(self, matrix: Any, dtype: str) -> Any:
+    def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
         """Turn a host matrix of scalars into what `scan` takes: a row for each step.
 
         The matrix is (steps, k), or (steps, k, members, 1) where a scalar differs from
         member to member. By default a row is a list of Python floats, which take on the
-        dtype of the arrays that they meet; what differs is an array (members, 1).
+        dtype of the arrays that they meet; what differs is an array (members, 1). With
+        `own`, only code of the library's own sees them, which treats any scalars alike.
         """
         if matrix.ndim == 2:
             return matrix.tolist()
@@ -266,13 +269,15 @@ class Backend:
     def batches(self, data: Sequence[Any], order: Any) -> Iterator[Any]:
         """Yield the batches of an order (steps, batch): some steps' are gathered at once.
 
-        Of data that is None, None.
+        Of data that is None, None. Each batch begins where an array of its own might:
+        a library's products may have other last bits elsewhere.
         """
         steps, size = order.shape
         some = 1
         if self.gather:
-            row = sum(0 if a is None else a.nbytes // a.shape[0] for a in data)
-            some = self.gather // max(1, row * size)
+            sizes = [size * (a.nbytes // a.shape[0]) for a in data if a is not None]
+            if all(n % ALIGNED == 0 for n in sizes):
+                some = self.gather // max(1, sum(sizes))
         if some < 2:
             for i in range(steps):
                 index = order[i, :]

@@ -2,7 +2,7 @@
 
 On a GPU a small operation costs its launch, some microseconds of the host, whatever it
 computes. So the optimizer is one kernel of `cupy.fuse`, the gradient is joined by one
-kernel of our own, and small data are gathered once for a whole epoch.
+kernel of our own, and samples are gathered for many steps at once.
 """
 
 from __future__ import annotations

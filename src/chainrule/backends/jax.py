@@ -30,9 +30,19 @@ def _matmul(a: Any, b: Any, /) -> Any:
     return jnp.matmul(a.astype(half), b.astype(half), preferred_element_type=a.dtype)
 
 
+# Numbers beyond which arrays on a CPU are joined by writing one after the other. XLA
+# divides a large join among threads, of which each walks over all of every array with
+# loads that are masked where another's part is. Where no memory lies behind those, the
+# processor traps: then a join takes ten times the rest of a training step.
+JOINED = 1 << 14
+
+
 def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
     joined = functools.partial(jnp.concat, axis=axis)
-    if axis not in (-1, arrays[0].ndim - 1) or sum(a.size for a in arrays) <= JOINED:
+    last = axis in (-1, arrays[0].ndim - 1)
+    # Uncompiled, each write would be a call and a copy.
+    traced = any(isinstance(a, jax.core.Tracer) for a in arrays)
+    if not (last and traced and sum(a.size for a in arrays) > JOINED):
         return joined(arrays)
 
     def written(*arrays: Any) -> Any:
@@ -53,12 +63,6 @@ def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
 
 
 register("jax.numpy", concat=_concat, erf=jax.scipy.special.erf, matmul=_matmul)
-
-# Numbers beyond which arrays on a CPU are joined by writing one after the other. XLA
-# divides a large join among threads, of which each walks over all of every array with
-# loads that are masked where another's part is. Where no memory lies behind those, the
-# processor traps: then a join takes ten times the rest of a training step.
-JOINED = 1 << 14
 
 # What a model calls the precisions, and what JAX does.
 _PRECISIONS = {
@@ -200,7 +204,7 @@ class JaxBackend(Backend):
     # Small host arrays go straight into the compiled call: its own transfer is the
     # fastest, and nobody writes into them afterwards.
 
-    def rows(self, matrix: Any, dtype: str) -> Any:
+    def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
         """Cast the scalars: they are scanned along."""
         return matrix.astype(dtype)
 

@@ -54,15 +54,17 @@ def _isfinite(x: Any, /) -> Any:
     return (x < torch.inf) & (x > -torch.inf)
 
 
+def _is_number(x: Any, y: Any) -> bool:
+    """Whether y is one that x's type can hold: of a number the wrapper makes a tensor."""
+    return isinstance(y, float) and abs(y) < 6e4 and x.is_floating_point()
+
+
 def _maximum(x: Any, y: Any, /) -> Any:
-    # The wrapper makes a tensor of a number.
-    numbers = isinstance(y, float) and x.is_floating_point()
-    return torch.clamp_min(x, y) if numbers else compat.maximum(x, y)
+    return torch.clamp_min(x, y) if _is_number(x, y) else compat.maximum(x, y)
 
 
 def _minimum(x: Any, y: Any, /) -> Any:
-    numbers = isinstance(y, float) and x.is_floating_point()
-    return torch.clamp_max(x, y) if numbers else compat.minimum(x, y)
+    return torch.clamp_max(x, y) if _is_number(x, y) else compat.minimum(x, y)
 
 
 # torch's own where they do what the standard says, without the wrappers' costs: a step
@@ -230,14 +232,15 @@ class TorchBackend(Backend):
             return build(self, *key)
         return build(_Compiling(self.device, key), *key)
 
-    def rows(self, matrix: Any, dtype: str) -> Any:
+    def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
         """Return 0-d tensors on the host: torch would make one of each float, each time.
 
+        Code of others gets floats: it may write into what it gets, `s.rate *= 0.5`.
         Where steps are compiled, keep the host array: numbers would be constants.
         """
         if getattr(_THREAD, "told", None) is not None:
             return matrix
-        if matrix.ndim > 2:
+        if not own or matrix.ndim > 2 or not matrix.size:
             return super().rows(matrix, dtype)
         columns = []
         for column in torch.from_numpy(matrix.T.astype(dtype)):

@@ -98,6 +98,7 @@ class Dense(Layer):
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
         if len(self.input_shape) > 1:  # type: ignore[arg-type]
             return self._folded(params, x, context)
+        # Spelled out: a call with a star costs a tenth of a small product.
         weight, bias = params if self.bias else (*params, None)
         y, pull = rules.dense(x, weight, bias, xp=context.xp)
         trainable = self.trainable
