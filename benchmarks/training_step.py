@@ -132,7 +132,7 @@ def lines(problem: Problem, initial: float, results: Mapping[str, Any]) -> str:
 def plot(path: Path, report: Mapping[str, Any]) -> None:
     """Draw a panel for each problem: µs a step of each contender, median and spread."""
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     blue, orange, grey, black = "#2563a8", "#e07b39", "#8a8f98", "#22262b"
 
@@ -175,10 +175,15 @@ def plot(path: Path, report: Mapping[str, Any]) -> None:
                 ax.axvline(there[LIMIT]["median"], color=black, lw=0.8, ls=":")
             ax.set_xscale("log")
             ax.set_xlim(min(ends) / 1.5, max(ends) * 1.6)
-            wide = max(ends) / min(ends) > 12
+            span = max(ends) / min(ends)
             ax.xaxis.set_major_locator(
-                LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8)
+                MaxNLocator(3)  # too few of the powers of ten would be in sight
+                if span < 3
+                else LogLocator(
+                    subs=(1.0,) if span > 12 else (1.0, 2.0, 5.0), numticks=8
+                )
             )
+            ax.xaxis.set_minor_locator(LogLocator(subs="auto", numticks=8))
             ax.xaxis.set_major_formatter(FuncFormatter(short))
             ax.xaxis.set_minor_formatter(NullFormatter())
             ax.grid(axis="x", color="#e6e8eb")
