@@ -219,34 +219,36 @@ def test_an_update_is_one_launch_whatever_the_depth(
 
         def fit(epochs: int) -> None:
             model = cr.Model(network, optimizer=optimizer, backend="cupy")
-            model.fit(X, Y, epochs=epochs, batch_size=8)
+            # Of such batches each begins where an array might: they are gathered at once.
+            model.fit(x, y, epochs=epochs, batch_size=16)
 
         return steps_of(fit)
 
+    x, y = np.tile(X, (3, 1)), np.tile(Y, (3, 1))
     shallow, deep = launched(1), launched(4)
     for counted in (shallow, deep):
-        assert counted[kernel] == counted["chainrule_join"] == 3  # 8 + 8 + 6 samples
-        # x and y, once for both whole batches and once for the rest.
+        assert counted[kernel] == counted["chainrule_join"] == 5  # the last of 2
+        # x and y, once for the whole batches and once for the rest.
         assert counted["take"] == 4
     # A hidden layer's own: three products, a bias and its gradient, tanh, its pullback's
     # three. The optimizer adds nothing to them.
-    assert (deep - shallow).total() == 3 * 3 * 9
+    assert (deep - shallow).total() == 5 * 3 * 9
 
 
 def test_launches_of_a_step(cupy: Any) -> None:
     """The smallest of the benchmarks' networks: what the documentation says of it."""
-    x = RNG.normal(size=(96, 1))
+    x = RNG.normal(size=(384, 1))
 
     def launched(samples: int) -> Any:
         def fit(epochs: int) -> None:
             model = cr.Model(cr.MLP((32, 32, 1), activation="tanh"), backend="cupy")
-            model.fit(x[:samples], x[:samples] ** 2, epochs=epochs, batch_size=4)
+            model.fit(x[:samples], x[:samples] ** 2, epochs=epochs, batch_size=16)
 
         return steps_of(fit)
 
     # Twelve steps more in an epoch, whose own launches are the same.
-    assert (launched(96) - launched(48)).total() == 12 * 30
-    assert launched(48).total() == 12 * 30 + 13
+    assert (launched(384) - launched(192)).total() == 12 * 30
+    assert launched(192).total() == 12 * 30 + 13
 
 
 def test_new_numbers_are_no_new_kernels(cupy: Any) -> None:
