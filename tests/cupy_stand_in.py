@@ -436,8 +436,8 @@ def installed() -> Iterator[Any]:
                 delattr(module, attribute)
         return {name: sys.modules.pop(name) for name in names}
 
+    native = namespace._NATIVE.get("array_api_compat.cupy")
     before = forget()
-    native = dict(namespace._NATIVE)
     cupy = _module()
     special: Any = types.ModuleType("cupyx.scipy.special")
     special.erf = _on_device(_erf)
@@ -457,5 +457,6 @@ def installed() -> Iterator[Any]:
     finally:
         forget()
         sys.modules |= before
-        namespace._NATIVE.clear()
-        namespace._NATIVE.update(native)
+        # Others' stay: an engine may have been loaded in between.
+        if native is not None:
+            namespace._NATIVE["array_api_compat.cupy"] = native
