@@ -583,21 +583,41 @@ class Writing(cr.optimizers.ProblemOptimizer):
     """Writes into the memory that it yielded."""
 
     def minimise(self, problem: Any, theta: Any, memory: Any) -> Any:
-        m = problem.backend.xp.zeros_like(theta)
+        m = problem.backend.xp.zeros_like(theta) if memory is None else memory
         for k in range(9):
             value, g = problem.value_and_gradient(theta)
             m *= 0.9
             m += g
-            if k == 2:
-                raise KeyboardInterrupt
+            if k == 2 and errors:
+                raise errors[0]
             theta = theta - 0.1 * m
             yield cr.optimizers.Iteration(theta, value, m)
 
 
-def test_memory_that_was_written_into_is_dropped() -> None:
-    model = cr.Model(cr.MLP((5, 2)), optimizer=Writing(), backend="numpy")
-    assert model.fit(X, Y, epochs=5).interrupted
-    assert (model._epoch, model._slots) == (2, ())
+errors: list[BaseException] = []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), cr.ArgumentError("?"), RuntimeError("?")]
+)
+def test_memory_is_that_of_the_last_whole_iteration(error: BaseException) -> None:
+    model, twin = (
+        cr.Model(cr.MLP((5, 2)), optimizer=Writing(), backend="numpy") for _ in "ab"
+    )
+    twin.fit(X, Y, epochs=2)
+    errors.append(error)
+    try:
+        if isinstance(error, KeyboardInterrupt):
+            assert model.fit(X, Y, epochs=5).interrupted
+        else:
+            with pytest.raises(type(error)):
+                model.fit(X, Y, epochs=5)
+    finally:
+        errors.clear()
+    assert model._epoch == 2
+    np.testing.assert_array_equal(model._slots[0], twin._slots[0])
+    np.testing.assert_array_equal(model.theta, twin.theta)
+    model.fit(X, Y, epochs=1)
 
 
 def test_slots_are_kept_where_a_callback_is_out_of_memory() -> None:

@@ -147,8 +147,6 @@ def run(
             while done < epochs and not model.stop_training:
                 for hook in hooks:
                     hook.on_epoch_begin(model._epoch, {})
-                if not elementwise:
-                    begin()  # it may write into its memory at any time
                 record = _next(records, backend, batch_size, begin)
                 while isinstance(record, training.Part):
                     for hook in savers:
@@ -205,9 +203,6 @@ def run(
         model._step = step + error.epochs * steps
         model._rate, whole = rate, False
         made = error.epochs
-        raise
-    except ArgumentError:
-        whole = whole or not elementwise
         raise
     finally:
         # In the midst of an epoch an update may be half made: the parameters are

@@ -155,7 +155,8 @@ class Optimizer(Record):
     ) -> Any:
         """Return the new ``(theta, *slots)`` from the gradient g, all (..., size).
 
-        s holds the scalars by name; decay is 1 where weights decay and 0 elsewhere, or
+        s holds the scalars by name, numbers or, of members that differ, arrays
+        (members, 1), which must not be written into; decay is 1 where weights decay and 0 elsewhere, or
         None where nothing does.
         """
         raise NotImplementedError

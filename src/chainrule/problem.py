@@ -18,7 +18,7 @@ from chainrule.errors import ArgumentError
 from chainrule.inference import Data
 from chainrule.network import Network
 from chainrule.optimizers import Iteration
-from chainrule.training import Record, State, ask, build_objective
+from chainrule.training import Record, State, ask, build_objective, tree_map
 
 __all__ = [
     "Problem",
@@ -244,7 +244,8 @@ def epochs(
             state = State(
                 theta,
                 state.state,
-                () if memory is None else (memory,),
+                # A copy: the optimizer may write into its own.
+                () if memory is None else (tree_map(backend.copy, memory),),
                 state.step + 1,
                 state.epoch + 1,
                 state.rate,

@@ -235,7 +235,7 @@ class TorchBackend(Backend):
     def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
         """Return 0-d tensors on the host: torch would make one of each float, each time.
 
-        Code of others gets floats: it may write into what it gets, `s.rate *= 0.5`.
+        Code of others gets floats: ``step = s.rate; step *= 0.5`` must change no tensor.
         Where steps are compiled, keep the host array: numbers would be constants.
         """
         if getattr(_THREAD, "told", None) is not None:
