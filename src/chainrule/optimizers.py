@@ -155,9 +155,9 @@ class Optimizer(Record):
     ) -> Any:
         """Return the new ``(theta, *slots)`` from the gradient g, all (..., size).
 
-        s holds the scalars by name, numbers or, of members that differ, arrays
-        (members, 1), which must not be written into; decay is 1 where weights decay and 0 elsewhere, or
-        None where nothing does.
+        s holds the scalars by name: numbers or, where members differ, arrays
+        (members, 1), which must not be written into. decay is 1 where weights decay and
+        0 elsewhere, or None where nothing does.
         """
         raise NotImplementedError
 

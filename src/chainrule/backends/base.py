@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
+from chainrule.backends.threads import blas_threads
 from chainrule.errors import ArgumentError, DeviceError
 from chainrule.namespace import Namespace
 
-__all__ = ["Backend", "blas_threads", "build_decay_mask", "processors", "remembering"]
+__all__ = ["Backend", "build_decay_mask", "remembering"]
 
 DTYPES = ("float32", "float64")
 # Bytes of which libraries make the address of an array a multiple.
@@ -38,35 +38,6 @@ def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
 
 
 _decay_mask = functools.lru_cache(maxsize=8)(build_decay_mask)
-
-
-def blas_threads() -> int:
-    """Return how many threads NumPy's products may use, as far as can be known."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        found: list[int] = []
-    else:
-        # NumPy brings its own; others' libraries have their own threads.
-        blas = [i for i in threadpool_info() if i["user_api"] == "blas"]
-        own = [i for i in blas if "numpy" in i["filepath"]]
-        found = [i["num_threads"] for i in own or blas]
-    if found:
-        return int(max(found))
-    cores = processors()
-    for library in ("OPENBLAS", "MKL", "BLIS", "VECLIB", "OMP"):
-        suffix = "MAXIMUM_THREADS" if library == "VECLIB" else "NUM_THREADS"
-        given = os.environ.get(f"{library}_{suffix}", "").partition(",")[0]
-        if given.isdigit() and int(given) > 0:
-            return min(int(given), cores)
-    return cores
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def remembering(f: Callable[[Any], Any]) -> Callable[[Any], Any]:

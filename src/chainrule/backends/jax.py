@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainrule.backends.base import Backend, build_decay_mask, processors
+from chainrule.backends.base import Backend, build_decay_mask
+from chainrule.backends.threads import processors
 from chainrule.errors import ArgumentError, ChainruleWarning, DeviceError
 from chainrule.namespace import register
 
