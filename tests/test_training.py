@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,8 +290,9 @@ def test_divergence_keeps_the_last_finite_parameters(
     np.testing.assert_array_equal(model.get_weights()[0], twin.get_weights()[0])
     assert model.history["loss"] == twin.history["loss"]
     assert len(seen) == (3 if listen else 0)
-    assert (model._epoch, model._step) == (3, 15)
-    model.learning_rate = 1e-2  # and it can go on
+    # The optimizer begins anew, its schedule at the first step; masks and orders go on.
+    assert (model._epoch, model._begun, model._step) == (3, 15, 0)
+    assert model.learning_rate == 0.01
     model.fit(X, Y, epochs=1, batch_size=70)
 
 
@@ -381,6 +383,87 @@ def test_the_optimizer_starts_anew_after_a_divergence(where: dict[str, Any]) -> 
     model.learning_rate = 1e-3
     model.fit(X, Y, epochs=3)
     assert np.isfinite(model.history["loss"]).all()
+
+
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize(
+    "optimizer", [cr.Adam(1e-3), cr.NAdam(1e-3), cr.AdamW(1e-3, weight_decay=0.0)]
+)
+def test_a_new_optimizer_counts_its_own_steps(
+    where: dict[str, Any], optimizer: Any, members: int | None
+) -> None:
+    """Its first step is that of a fresh model with the same weights, bit for bit."""
+    kw: Any = {**where, "members": members, "dtype": "float64"}
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.SGD(1e-3, momentum=0.9), **kw)
+    model.fit(X, Y, epochs=3, batch_size=16)
+    model.learning_rate = 1e-7
+    model.optimizer = optimizer
+    assert model.learning_rate == 1e-3
+    fresh = cr.Model(cr.MLP((5, 2)), optimizer=optimizer, **kw).build(4)
+    fresh.set_weights(before := model.get_weights())
+    for each in (model, fresh):
+        each.fit(X, Y, epochs=1, batch_size=70, shuffle=False)
+    np.testing.assert_array_equal(model.get_weights()[0], fresh.get_weights()[0])
+    if not isinstance(optimizer, cr.NAdam):  # whose first step is longer
+        assert np.abs(model.get_weights()[0] - before[0]).max() <= 1e-3
+
+
+def test_a_schedule_begins_with_its_optimizer(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
+    """After another optimizer, a divergence, an error in an epoch, a file without it."""
+    rates: list[int] = []
+
+    def schedule(step: int) -> float:
+        rates.append(step)
+        return 0.01
+
+    def first_step(model: cr.Model) -> int:
+        rates.clear()
+        model.fit(X, Y, epochs=1, batch_size=16)
+        return rates[-5]  # of the epoch's five
+
+    model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(schedule), **where)
+    model.fit(X, Y, epochs=2, batch_size=16)
+    assert first_step(model) == 10  # a fit alone goes on
+    model.optimizer = model.optimizer
+    assert first_step(model) == 0
+    model.learning_rate = 1e30
+    with pytest.raises(cr.DivergenceError):
+        model.fit(X, Y, epochs=9, batch_size=16)
+    assert model.learning_rate == 0.01
+    assert first_step(model) == 0
+    assert first_step(model) == 5
+    assert model.history.epochs == model._epoch == 6
+    path = tmp_path / "it.safetensors"
+    plain = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), **where)
+    plain.fit(X, Y, epochs=2, batch_size=16)
+    plain.save(path)
+    assert cr.load(path)._step == cr.load(path)._begun == 0
+
+
+def test_masks_and_orders_go_on_where_an_optimizer_begins_anew(
+    where: dict[str, Any], tmp_path: Path
+) -> None:
+    """Plain SGD has nothing to begin anew: the fit is the fit left alone, bit for bit."""
+    network = cr.Sequential(cr.Dense(8), cr.Dropout(0.5), cr.Dense(2))
+    left_alone, model = (
+        cr.Model(network, optimizer=cr.SGD(0.01), **where) for _ in range(2)
+    )
+    left_alone.fit(X, Y, epochs=5, batch_size=16)
+    model.fit(X, Y, epochs=1, batch_size=16)
+    model.optimizer = cr.SGD(0.01)
+    model.fit(X, Y, epochs=1, batch_size=16)
+    path = tmp_path / "it.safetensors"
+    model.save(path, include_optimizer=True)
+    loaded = cr.load(path, where["backend"], where.get("device"))
+    for each in (loaded, pickle.loads(pickle.dumps(model)), model.to(**where)):
+        assert (each._begun, each._step, each._epoch) == (5, 5, 2)
+        each.optimizer = cr.SGD(0.01)
+        each.fit(X, Y, epochs=3, batch_size=16)
+        np.testing.assert_array_equal(
+            each.get_weights()[0], left_alone.get_weights()[0]
+        )
 
 
 def test_updates_that_return_new_arrays_train_everywhere(where: dict[str, Any]) -> None:
@@ -489,8 +572,7 @@ def test_slots_are_kept_where_no_step_was_made(where: dict[str, Any]) -> None:
     model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), **where)
     model.fit(X, Y, epochs=2, batch_size=16)
     told = model.get_weights()[0], *model._host_slots()
-    steps = model._step
-    model.optimizer = cr.Adam(lambda step: 0.01 if step < steps + 1 else np.nan)
+    model.optimizer = cr.Adam(lambda step: 0.01 if step < 1 else np.nan)
     model._slots = tuple(map(model.backend.asarray, told[1:]))
     with pytest.raises(cr.ArgumentError, match="learning_rate"):
         model.fit(X, Y, epochs=2, batch_size=16)

@@ -31,6 +31,8 @@ __all__ = ["Resumed", "describe", "number", "read", "write"]
 # rows, which together are as many.
 HASHED = 1 << 28
 _BLOCK = 1 << 16
+# What a model counts, beside its arrays.
+_COUNTERS = ("step", "begun", "epoch", "rate", "factor")
 
 
 def describe(
@@ -132,8 +134,8 @@ def write(
     host: dict[str, Any] | None = None
     if part is not None:
         host = tree_map(model.backend.to_numpy, part._asdict())
-        numbers = {"step": model._step, "epoch": model._epoch, "rate": model._rate}
-        host = {**host, **numbers, "factor": model._factor}
+        numbers = {name: getattr(model, f"_{name}") for name in _COUNTERS}
+        host = {**host, **numbers}
     fit = {
         "first": resumed.first,
         "history": _columns(resumed.history),
@@ -249,8 +251,8 @@ def read(
         warnings.warn(msg, ChainruleWarning, stacklevel=3)
     model.backend, model._bound = backend, network
     model._weights, model._slots = saved._weights, saved._slots
-    for name in ("_step", "_epoch", "_rate", "_factor"):
-        setattr(model, name, getattr(saved, name))
+    for name in _COUNTERS:
+        setattr(model, f"_{name}", getattr(saved, f"_{name}"))
     model.history = before
     return resumed
 
@@ -277,7 +279,8 @@ def _resumed(fit: dict[str, Any], saved: Any, backend: Any) -> Resumed:
     """Return the fit of a file; within an epoch, `saved` gets its counters."""
     part = fit["part"]
     if part is not None:
-        for name in ("step", "epoch", "rate", "factor"):
+        part.setdefault("begun", 0)  # older files have none, as in `serialization`
+        for name in _COUNTERS:
             setattr(saved, f"_{name}", part.pop(name))
         theta, state, slots = part["carry"]
         now = (*saved._weights, *saved._slots)

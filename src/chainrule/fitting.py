@@ -88,6 +88,7 @@ def run(
         model._step,
         model._epoch,
         model._rate,
+        model._begun,
     )
     # Whether the slots are those of the end of an epoch, and nobody has touched them.
     whole = part is None
@@ -206,9 +207,9 @@ def run(
         raise
     finally:
         # In the midst of an epoch an update may be half made: the parameters are
-        # those of the last whole epoch, and the slots start anew.
+        # those of the last whole epoch, and the optimizer starts anew.
         if not whole:
-            model._slots = model._fresh_slots(model._weights[0])
+            model._restart_optimizer()
         records.close()
         bar.close()
         for hook in savers:

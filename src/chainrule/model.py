@@ -154,7 +154,8 @@ class Model(Derivatives, Uncertainty):
         # predicts sees the one pair or the other.
         self._weights: Any = None
         self._slots: tuple[Any, ...] = ()
-        self._step = self._epoch = 0
+        # See `training.State`: the optimizer's steps, those before its first, epochs.
+        self._step = self._begun = self._epoch = 0
         self._rate: Any = 0.0
         self._factor: Any = 1.0
 
@@ -171,15 +172,26 @@ class Model(Derivatives, Uncertainty):
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer. Setting another one starts it anew: its slots are zero."""
+        """The optimizer. Setting one starts it anew: its slots, steps and rate.
+
+        The slots are zero, schedules and bias corrections begin at their first step,
+        and the learning rate is the optimizer's own, whatever was set before. The
+        order of batches and the dropout masks go on.
+        """
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
         self._optimizer = ensembles.check_optimizer(optimizer, self.members)
+        self._restart_optimizer()
+
+    def _restart_optimizer(self) -> None:
+        """Let the optimizer begin anew: its slots, and all that counts with them."""
         if self._bound is not None:
             with self._scope():
                 self._slots = self._fresh_slots(self._weights[0])
+        self._step, self._begun = 0, self._begun + self._step
+        self._rate, self._factor = 0.0, 1.0
 
     @property
     def built(self) -> bool:
@@ -243,6 +255,7 @@ class Model(Derivatives, Uncertainty):
                     trained["slots"],
                 )
                 self._step, self._epoch = trained["step"], trained["epoch"]
+                self._begun = trained["begun"]
                 self._rate, self._factor = trained["rate"], trained["factor"]
         self._weights, self._bound = weights, network
         self._prepare()

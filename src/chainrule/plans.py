@@ -32,6 +32,8 @@ class Planner:
     penalty : function, optional
         ``penalty(part) -> (steps,)``: how strong the objective's penalty is in each
         step, for a part of what `order` returned.
+    begun : int
+        Steps of the model before the optimizer's first.
 
     Attributes
     ----------
@@ -49,17 +51,18 @@ class Planner:
         seed: int,
         dtype: str,
         penalty: Callable[[Any], Any] | None = None,
+        begun: int = 0,
     ) -> None:
         self._backend, self._network = backend, network
         self._optimizer, self._order = optimizer, order
         self._seed, self._dtype, self._penalty = seed, dtype, penalty
-        self._steps = steps
+        self._steps, self._begun = steps, begun
         self._last: tuple[Any, list[Any]] = (None, [])
         self.names = tuple(optimizer.scalars(0, np.ones(1), 1.0))
         self.names += () if penalty is None else ("penalty",)
 
     def epoch(self, epoch: int, step: int, rate: Any, factor: Any) -> Any:
-        """Plan one epoch, that begins at this step, after this learning rate.
+        """Plan one epoch, that begins at this step of the optimizer, after this rate.
 
         Returns
         -------
@@ -142,7 +145,9 @@ class Planner:
             scalars["penalty"] = each[0] if len(each) == 1 else np.concatenate(each)
         keys = None
         if self._network.draws:
-            keys = random.step_keys(self._seed, step, steps, self._network.draws)
+            # Masks go on where the optimizer began anew.
+            made = self._begun + step
+            keys = random.step_keys(self._seed, made, steps, self._network.draws)
         return _rows(scalars, steps), keys
 
 

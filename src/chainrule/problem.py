@@ -241,14 +241,12 @@ def epochs(
             theta, value, memory, logs = Iteration(*found)
             finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
             ask(backend, number, finite)
-            state = State(
-                theta,
-                state.state,
+            state = state._replace(
+                theta=theta,
                 # A copy: the optimizer may write into its own.
-                () if memory is None else (tree_map(backend.copy, memory),),
-                state.step + 1,
-                state.epoch + 1,
-                state.rate,
+                slots=() if memory is None else (tree_map(backend.copy, memory),),
+                step=state.step + 1,
+                epoch=state.epoch + 1,
             )
             weights = (backend.copy(theta), state.state)
             yield Record(value, weights, state, logs)

@@ -105,6 +105,7 @@ def snapshot(model: Any, *, include_optimizer: bool = False) -> Contents:
             slots = dict(zip(names, slots, strict=True))
         config["training"] = {
             "step": model._step,
+            "begun": model._begun,
             "epoch": model._epoch,
             # A list where each member has its own.
             "rate": encode(np.asarray(model._rate).tolist(), "rate"),
@@ -220,8 +221,9 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> A
         msg = f"training must be a JSON object; got {type(config).__name__}."
         raise SerializationError(msg)
     counters: dict[str, Any] = {}
-    for name in ("step", "epoch"):
-        counters[name] = _checks.integer(name, config.get(name), 0)
+    # Without "begun", as older files are, the slots are as old as the model.
+    for name in ("step", "epoch", "begun"):
+        counters[name] = _checks.integer(name, config.get(name, 0), 0)
         if counters[name] > 2**53:
             msg = f"{name} must be at most 2**53; got {counters[name]}."
             raise SerializationError(msg)

@@ -44,9 +44,11 @@ BUDGET = 1_000_000_000
 class State(NamedTuple):
     """All that training carries from one epoch to the next.
 
-    theta (..., P), state (..., S) and the slots (..., P) live on the backend; step and
-    epoch count from the model's birth; rate is the last step's learning rate, or one for
-    each member (members,).
+    theta (..., P), state (..., S) and the slots (..., P) live on the backend. step counts
+    the steps since the slots began, and is what schedules and bias corrections are
+    functions of; rate is the last of these steps' learning rate, or one for each member
+    (members,). begun is how many steps had been made before; begun + step and epoch
+    count from the model's birth, and decide the dropout masks and the order of batches.
     """
 
     theta: Any
@@ -55,6 +57,7 @@ class State(NamedTuple):
     step: int
     epoch: int
     rate: Any
+    begun: int = 0
 
 
 class Record(NamedTuple):
@@ -409,7 +412,9 @@ def epochs(
         When the loss or the parameters stop being finite.
     """
     steps = -(-data.x.shape[0] // batch_size)
-    planner = Planner(backend, network, optimizer, order, steps, seed, dtype, penalty)
+    planner = Planner(
+        backend, network, optimizer, order, steps, seed, dtype, penalty, state.begun
+    )
     key = (network, loss, optimizer.kind(), planner.names)
     room = _room(backend, state.theta, data.x)
     run: Any = None
@@ -451,7 +456,7 @@ def epochs(
         while pending and epoch - state.epoch - pending[0][0] >= lag:
             ask(backend, *pending.popleft())
         theta, running, slots = carry
-        after = State(theta, running, slots, step, epoch, rate)
+        after = State(theta, running, slots, step, epoch, rate, state.begun)
         yield Record(mean, weights, after, stretch=count)
     while pending:
         ask(backend, *pending.popleft())
