@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from chainrule._typing import Array, Pullback
-from chainrule.namespace import namespace
+from chainrule.rules._call import call_rule
 
 __all__ = [
     "celu",
@@ -40,7 +40,7 @@ __all__ = [
 def identity(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = x;  dx = dz."""
     if xp is None:
-        namespace(x)  # refuses what is not an array, as the other rules do
+        return call_rule(identity, x)
     return x, lambda dz: (dz,)
 
 
@@ -49,7 +49,8 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
     Source: Nair, Hinton 2010.
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(relu, x)
     z = xp.maximum(x, 0.0)
     # A product, not `where`: on NumPy that is ten times slower where the signs are mixed.
     return z, lambda dz: (dz * xp.astype(z > 0, z.dtype),)
@@ -62,7 +63,8 @@ def leaky_relu(
 
     Source: Maas, Hannun, Ng 2013.
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(leaky_relu, x, slope=slope)
     up = x > 0
     z = xp.where(up, x, slope * x)
     return z, lambda dz: (xp.where(up, dz, slope * dz),)
@@ -73,7 +75,8 @@ def elu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(elu, x, alpha=alpha)
     up = x > 0
     # expm1 sees no positive x: it would overflow there, in a branch nobody takes.
     z = xp.where(up, x, alpha * xp.expm1(xp.minimum(x, 0.0)))
@@ -90,6 +93,8 @@ def selu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
     Source: Klambauer et al. 2017 (arXiv:1706.02515).
     """
+    if xp is None:
+        return call_rule(selu, x)
     z, pullback = elu(x, alpha=_SELU_ALPHA, xp=xp)
     return _SELU_SCALE * z, lambda dz: pullback(_SELU_SCALE * dz)
 
@@ -99,7 +104,8 @@ def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback
 
     Source: Barron 2017 (arXiv:1704.07483).
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(celu, x, alpha=alpha)
     up = x > 0
     z = xp.where(up, x, alpha * xp.expm1(xp.minimum(x, 0.0) / alpha))
     return z, lambda dz: (xp.where(up, dz, dz * (z / alpha + 1.0)),)
@@ -107,7 +113,8 @@ def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback
 
 def sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = 1 / (1 + e⁻ˣ);  dx = dz z (1 - z)."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(sigmoid, x)
     z = _sigmoid(x, xp)
     return z, lambda dz: (dz * z * (1.0 - z),)
 
@@ -122,21 +129,24 @@ def _sigmoid(x: Any, xp: Any) -> Any:
 
 def tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = tanh(x);  dx = dz (1 - z²)."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(tanh, x)
     z = xp.tanh(x)
     return z, lambda dz: (dz * (1.0 - z * z),)
 
 
 def softplus(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = log(1 + eˣ);  dx = dz sigmoid(x)."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(softplus, x)
     z = xp.logaddexp(x, xp.zeros_like(x))
     return z, lambda dz: (dz * _sigmoid(x, xp),)
 
 
 def softsign(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = x / (1 + |x|);  dx = dz / (1 + |x|)²."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(softsign, x)
     r = 1.0 / (1.0 + xp.abs(x))
     return x * r, lambda dz: (dz * r * r,)
 
@@ -146,7 +156,8 @@ def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415); Elfwing et al. 2017.
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(silu, x)
     s = _sigmoid(x, xp)
     z = x * s
     return z, lambda dz: (dz * (s + z * (1.0 - s)),)
@@ -157,7 +168,8 @@ def mish(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
     Source: Misra 2019 (arXiv:1908.08681).
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(mish, x)
     t = xp.tanh(xp.logaddexp(x, xp.zeros_like(x)))
 
     def pullback(dz: Any) -> tuple[Any]:
@@ -172,7 +184,8 @@ def gelu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     Exact, by erf: Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(-x²/2) / √(2π).
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415).
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(gelu, x)
     cdf = 0.5 * (1.0 + xp.erf(x * math.sqrt(0.5)))
 
     def pullback(dz: Any) -> tuple[Any]:
@@ -190,7 +203,8 @@ def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     Pullback  dx = dz ((1 + t) / 2 + a (1 - t²) c (1 + 3·0.044715 a²) / 2)
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415), the approximation.
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(gelu_tanh, x)
     c = math.sqrt(2.0 / math.pi)
     # From |x| = 20 on, t is ±1 exactly in float64 too, and x³ must not overflow.
     a = xp.clip(x, -20.0, 20.0)
@@ -207,14 +221,16 @@ def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(hard_sigmoid, x)
     z = xp.clip(x + 3.0, 0.0, 6.0) / 6.0
     return z, lambda dz: (dz * (xp.astype(xp.abs(x) < 3.0, x.dtype) / 6.0),)
 
 
 def hard_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(hard_tanh, x)
     z = xp.clip(x, -1.0, 1.0)
     return z, lambda dz: (dz * xp.astype(xp.abs(x) < 1.0, x.dtype),)
 
@@ -224,7 +240,8 @@ def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
     Source: Howard et al. 2019 (arXiv:1905.02244), as h-swish.
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(hard_silu, x)
     s = xp.clip(x + 3.0, 0.0, 6.0) / 6.0
     inside = xp.abs(x) < 3.0
 
@@ -236,7 +253,8 @@ def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 def exp(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = eˣ;  dx = dz z. Infinite where eˣ is (x above 88.7 in float32)."""
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(exp, x)
     z = xp.exp(x)
     return z, lambda dz: (dz * z,)
 
@@ -247,7 +265,8 @@ def softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     Forward   z = eˣ / sum(eˣ)
     Pullback  dx = z (dz - sum(dz z))
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(softmax, x)
     # Subtract the row's maximum: exp overflows float32 above 88. It cancels.
     e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
     z = e / xp.sum(e, axis=-1, keepdims=True)
@@ -260,7 +279,8 @@ def log_softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     Forward   z = x - log(sum(eˣ))
     Pullback  dx = dz - eᶻ sum(dz)
     """
-    xp = xp or namespace(x)
+    if xp is None:
+        return call_rule(log_softmax, x)
     d = x - xp.max(x, axis=-1, keepdims=True)
     z = d - xp.log(xp.sum(xp.exp(d), axis=-1, keepdims=True))
     return z, lambda dz: (dz - xp.exp(z) * xp.sum(dz, axis=-1, keepdims=True),)
