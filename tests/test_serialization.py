@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -589,7 +591,9 @@ def test_headers_that_lie(path: Path, raw: bytes) -> None:
     _refused(path, fuzz_load.forge(0, entries, data), "must be a JSON object")
     for text, match in {
         "[" * 10**6: "not valid JSON",
-        '{"a":' * 10**4 + "1" + "}" * 10**4: "not valid JSON",
+        '{"a":' * 10**4 + "1" + "}" * 10**4: "nested over 256 deep",
+        '{"a":' * 257 + "1" + "}" * 257: "nested over 256 deep",
+        '{"a":"' + "[" * 300 + '\\\\"}': "does not say its format",
         '{"a":1,"a":2}': "has a name twice",
         '{"a":NaN}': "the number NaN",
         f'{{"a":{"9" * 5000}}}': "not valid JSON",
@@ -765,10 +769,11 @@ def test_killed_while_writing(call: str, path: Path) -> None:
     assert _script(path, die).returncode == -signal.SIGKILL
     assert path.read_bytes() == before
     (stale,) = (name for name in _names(path.parent) if name != path.name)
-    assert stale.startswith(f".{path.name}.")
-    assert stale.endswith(".tmp")
+    assert re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp", stale)
     assert cr.load(path).predict(X).tobytes() == model.predict(X).tobytes()
-    assert _names(path.parent) == [path.name]  # a load has swept
+    assert set(_names(path.parent)) == {path.name, stale}  # to load removes nothing
+    model.save(path)
+    assert _names(path.parent) == [path.name]
 
 
 def test_a_full_disk(path: Path) -> None:
@@ -788,13 +793,108 @@ def test_a_full_disk(path: Path) -> None:
 def test_stale_files_are_swept_and_others_are_not(path: Path) -> None:
     model = _own(cr.Tanh())
     folder = path.parent
-    stale = [f".{path.name}.{k}.tmp" for k in ("abc", "1234", "x.y")]
-    others = [f".{path.name}.abc", "x.tmp", ".other.abc.tmp", f"{path.name}.1.tmp"]
-    for use in (lambda: model.save(path), lambda: cr.load(path)):
-        for name in (*stale, *others):
-            (folder / name).write_text("")
-        use()
-        assert set(_names(folder)) == {path.name, *others}
+    stale = [file.name for file in _files._slots(path)]
+    others = [f".{path.name}.{k}.tmp" for k in ("my-notes", "abc", "0123456789ab")]
+    others += [f".{path.name}.abc", "x.tmp", ".other.abc.tmp", f"{path.name}.1.tmp"]
+    for name in (*stale, *others):
+        (folder / name).write_text("")
+    model.save(path)
+    assert set(_names(folder)) == {path.name, *others}
+    (folder / stale[0]).write_text("")
+    assert cr.load(path).built
+    assert (folder / stale[0]).exists()
+
+
+def test_no_folder_is_listed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have hundreds of thousands of files."""
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refuse)
+    model = _own(cr.Tanh())
+    model.save(path)
+    model.save(path)
+    assert cr.load(path).built
+
+
+@pytest.mark.parametrize("bytes_", [200, 237, 238, 250, 255])
+@pytest.mark.parametrize("letter", ["a", "ä"])
+def test_names_as_long_as_the_system_takes(
+    bytes_: int, letter: str, tmp_path: Path
+) -> None:
+    name = letter * ((bytes_ - 3) // len(letter.encode())) + ".st"
+    path = tmp_path / name
+    model = _own(cr.Tanh())
+    model.save(path)
+    model.save(path)
+    assert cr.load(path).predict(X).tobytes() == model.predict(X).tobytes()
+    model.fit(X, Y, epochs=1, callbacks=[cr.Checkpoint(path)])
+    assert _names(tmp_path) == [name]
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    model = _own(cr.Tanh())
+    before = model.get_weights()[0].tobytes()
+    with pytest.raises(cr.FileError, match="cannot be written: File name too long"):
+        model.fit(X, Y, epochs=1, callbacks=[cr.Checkpoint(tmp_path / ("a" * 256))])
+    assert model.get_weights()[0].tobytes() == before
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fchmod"), reason="a system without modes")
+@pytest.mark.parametrize("calls", [("fchmod",), ("fchmod", "chmod")])
+def test_mounts_that_take_no_modes(
+    calls: tuple[str, ...], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    model = _own(cr.Tanh())
+    model.save(path)
+    path.chmod(0o600)
+    for call in calls:
+        monkeypatch.setattr(os, call, refuse)
+    model.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # never more than before
+    model.fit(X, Y, epochs=3, callbacks=[cr.Checkpoint(path, keep=2)])
+    assert cr.load(path).built
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_mounts_that_cannot_flush_or_link(
+    code: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    model = _own(cr.Tanh())
+    model.fit(X, Y, epochs=3, callbacks=[cr.Checkpoint(path, keep=2)])
+    older = path.with_name(f"{path.stem}-2{path.suffix}")
+    assert set(_names(path.parent)) == {path.name, older.name}
+    assert cr.load(older).built
+
+
+def test_the_current_folder_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _own(cr.Tanh())
+    gone, there = tmp_path / "gone", tmp_path / "there.st"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    model.save(there)
+    assert cr.load(there).built
+    for call in (
+        lambda: model.save("model.st"),
+        lambda: cr.load("model.st"),
+        lambda: cr.Checkpoint("model.st"),
+    ):
+        with pytest.raises(cr.MissingFileError, match="current folder was deleted"):
+            call()
 
 
 def test_what_is_being_written_is_not_swept(

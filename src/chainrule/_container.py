@@ -26,6 +26,8 @@ KEY = "chainrule"
 # A header is text that is parsed as a whole: this bounds the memory for it.
 MAX_HEADER = 8 * 2**20
 MAX_MESSAGE = 1000
+# Brackets within brackets: the parser has no limit of its own in every Python.
+MAX_NESTED = 256
 
 _ZEROS = b"0" * 64
 # Inside a string of JSON a quote is escaped, so no name or value can look like this.
@@ -185,6 +187,22 @@ def _header(file: Any, size: int) -> bytes:
     return bytes(start + file.read(length))
 
 
+def _check_nesting(text: str, what: str) -> None:
+    import re
+
+    # A string without an end reaches to the end: each character is looked at once.
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"?', "", text, flags=re.DOTALL)
+    depth = deepest = 0
+    for found in re.finditer(r"([\[{]+)|[\]}]+", bare):
+        depth += len(found[0]) if found[1] else -len(found[0])
+        deepest = max(deepest, depth)
+    if deepest > MAX_NESTED:
+        msg = (
+            f"{what} is not valid JSON of a file: it is nested over {MAX_NESTED} deep."
+        )
+        raise SerializationError(msg)
+
+
 def _json(text: Any, what: str) -> dict[str, Any]:
     import json
 
@@ -202,6 +220,7 @@ def _json(text: Any, what: str) -> dict[str, Any]:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")  # json would try, and import, other encodings
+        _check_nesting(text, what)
         found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except SerializationError:
         raise

@@ -1,18 +1,19 @@
 """Files that are whole or not there: written beside their place, then moved into it.
 
-A write goes to a temporary file ``.<name>.*.tmp`` in the same folder, which is flushed
-to the disk and then takes the name in one step; a kill, a full disk or an error leaves
-what was there before. Whoever writes holds a lock on the temporary file, and the lock
-dies with the process: a temporary file without one is stale, however young it is.
+A write goes to a temporary file ``.<name>.<12 hex digits>.tmp`` in the same folder, which
+is flushed to the disk and then takes the name in one step; a kill, a full disk or an
+error leaves what was there before. Whoever writes holds a lock on the temporary file,
+and the lock dies with the process: a temporary file without one is stale, however young
+it is. The digits follow from the name, so that the next write finds what is stale
+without listing the folder. Reading removes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fnmatch
+import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +41,13 @@ __all__ = [
     "write",
 ]
 
+# Temporary names of one path that a sweep knows: as many may write it at once.
+SLOTS = 16
+# Bytes that are copied at once where a file system has no links.
+PIECE = 1 << 20
+# What a file system answers that cannot flush; a failing disk says EIO.
+_CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
 
 def check_path(path: Any) -> Path:
     """Return `path` as a `Path`, links followed, or raise an error of the family."""
@@ -53,7 +61,14 @@ def check_path(path: Any) -> Path:
     if not name or "\0" in name or not _encodable(name):
         msg = f"path must be the name of a file; got {name!r}."
         raise ArgumentError(msg)
-    return Path(os.path.realpath(name))
+    try:
+        return Path(os.path.realpath(name))
+    except FileNotFoundError as error:  # of a relative name: the current folder is gone
+        msg = (
+            f"{name} cannot be found: the current folder was deleted. Give an absolute "
+            f"path, or change to a folder that is there."
+        )
+        raise MissingFileError(error.errno, msg, name) from error
 
 
 def _encodable(name: str) -> bool:
@@ -115,15 +130,18 @@ def write(path: Any, chunks: Iterable[Any]) -> None:
             _refuse(
                 path, errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "written"
             )
-        temporary, file = _claimed(path)
+        temporary, file = _claimed(path, 0o666 if mode is None else stat.S_IMODE(mode))
         try:
             with file:
                 if mode is not None and hasattr(os, "fchmod"):
-                    os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                    # Some mounts take files but no modes; what is new has at most the
+                    # old one's.
+                    with contextlib.suppress(OSError):
+                        os.fchmod(file.fileno(), stat.S_IMODE(mode))
                 for chunk in chunks:
                     file.write(chunk)
                 file.flush()
-                os.fsync(file.fileno())
+                _flush(file.fileno())
                 if fcntl is not None:  # still locked: nobody takes it for a stale one
                     os.replace(temporary, path)  # noqa: PTH105 - one name, one step
             if fcntl is None:
@@ -136,35 +154,72 @@ def write(path: Any, chunks: Iterable[Any]) -> None:
 
 
 def check_writable(path: Any) -> None:
-    """Raise a `FileError` if the folder of a path would not take a file there."""
+    """Raise a `FileError` if a file cannot be written there.
+
+    The name is too long, the folder takes no files, or a folder has the name.
+    """
     path = check_path(path)
-    sweep(path)
     with _family(path, "written"):
-        if path.is_dir():
-            _refuse(path, errno.EISDIR, "written")
-        temporary, file = _claimed(path)
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):
+                _refuse(path, errno.EISDIR, "written")
+        temporary, file = _claimed(path, 0o666)
         file.close()
         temporary.unlink(missing_ok=True)
 
 
-def _claimed(path: Path) -> tuple[Path, BinaryIO]:
-    """Make a temporary file and lock it."""
+def _temporary(path: Path, digits: str) -> Path:
+    """Return a temporary name of `path`; without its name where that is a long one."""
+    name = f".{path.name}.{digits}.tmp"
+    return path.parent / (name if len(os.fsencode(name)) <= 255 else f".{digits}.tmp")
+
+
+def _slots(path: Path) -> list[Path]:
+    """Return the temporary names that follow from a path."""
+    name = os.fsencode(path.name)
+    marks = (hashlib.sha256(b"%d %s" % (k, name)).hexdigest() for k in range(SLOTS))
+    return [_temporary(path, mark[:12]) for mark in marks]
+
+
+def _claimed(path: Path, mode: int) -> tuple[Path, BinaryIO]:
+    """Make a temporary file and lock it, under the first name that nobody writes."""
+    for temporary in _slots(path):
+        if (file := _made(temporary, mode)) is not None:
+            return temporary, file
+    while True:
+        temporary = _temporary(path, os.urandom(6).hex())
+        if (file := _made(temporary, mode)) is not None:
+            return temporary, file
+
+
+def _made(temporary: Path, mode: int) -> BinaryIO | None:
+    """Make a file and lock it; return None if the name is, or was just now, taken."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    while True:
-        temporary = path.parent / f".{path.name}.{os.urandom(6).hex()}.tmp"
+    try:
         # Not mkstemp, whose files nobody but the owner may ever read.
-        descriptor = os.open(temporary, flags, 0o666)
-        file = os.fdopen(descriptor, "wb")
-        if fcntl is None:
-            return temporary, file
-        with contextlib.suppress(OSError):  # a file system without locks: none is swept
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Between the two calls a sweep may have taken it for a stale one.
-        with contextlib.suppress(FileNotFoundError):
-            if temporary.stat().st_ino == os.fstat(descriptor).st_ino:
-                return temporary, file
-        file.close()
+        descriptor = os.open(temporary, flags, mode)
+    except FileExistsError:
+        return None
+    file = os.fdopen(descriptor, "wb")
+    if fcntl is None:
+        return file
+    with contextlib.suppress(OSError):  # a file system without locks: none is swept
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # Between the two calls a sweep may have taken it for a stale one.
+    with contextlib.suppress(FileNotFoundError):
+        if temporary.stat().st_ino == os.fstat(descriptor).st_ino:
+            return file
+    file.close()
+    return None
+
+
+def _flush(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
 
 
 def _flush_folder(folder: Path) -> None:
@@ -179,17 +234,9 @@ def _flush_folder(folder: Path) -> None:
 
 def sweep(path: Any) -> None:
     """Remove temporary files of `path` that nobody writes any more."""
-    path = check_path(path)
-    pattern = f".{_literal(path.name)}.*.tmp"
-    with contextlib.suppress(OSError):
-        stale = fnmatch.filter(os.listdir(path.parent), pattern)  # noqa: PTH208
-        for name in stale:
-            with contextlib.suppress(OSError):
-                _remove_if_free(path.parent / name)
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+    for temporary in _slots(check_path(path)):
+        with contextlib.suppress(OSError):
+            _remove_if_free(temporary)
 
 
 def _remove_if_free(temporary: Path) -> None:
@@ -201,7 +248,9 @@ def _remove_if_free(temporary: Path) -> None:
     descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink()
+        # Its writer may have moved it away, and the next one begun a new one.
+        if temporary.stat().st_ino == os.fstat(descriptor).st_ino:
+            temporary.unlink()
     finally:
         os.close(descriptor)
 
@@ -215,7 +264,8 @@ def second_name(path: Path, name: Path) -> None:
         except FileNotFoundError:
             return  # somebody took the file away: there is nothing to keep
         except OSError:
-            shutil.copyfile(path, name)
+            with path.open("rb") as file:
+                write(name, iter(lambda: file.read(PIECE), b""))
 
 
 def remove(path: Path) -> None:
@@ -234,7 +284,6 @@ def opened(path: Any) -> Iterator[tuple[BinaryIO, int]]:
         Also for folders and devices.
     """
     path = check_path(path)
-    sweep(path)
     with _family(path, "read"):
         about = path.stat()  # before opening: to open a pipe may wait for ever
         if not stat.S_ISREG(about.st_mode):
