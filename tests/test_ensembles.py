@@ -307,6 +307,21 @@ def test_bootstrap_weights_are_counts_of_their_own() -> None:
     assert np.abs(np.corrcoef(counts) - np.eye(4)).max() < 0.12
     np.testing.assert_array_equal(counts[1], ensembles.counts(3, 1, 1000))
     assert not np.array_equal(counts[1], ensembles.counts(4, 1, 1000))
+
+
+def test_bootstrap_counts_where_an_index_has_32_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in Pyodide, whose bincount refuses the generator's int64."""
+    wanted, bincount = ensembles.counts(3, 0, 50), np.bincount
+
+    def strict(a: Any, **options: Any) -> Any:
+        assert a.dtype == np.int32
+        return bincount(a, **options)
+
+    monkeypatch.setattr(np, "intp", np.int32)
+    monkeypatch.setattr(np, "bincount", strict)
+    np.testing.assert_array_equal(ensembles.counts(3, 0, 50), wanted)
     assert len({random.WEIGHTS, random.ORDER, random.BOOTSTRAP}) == 3
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +41,9 @@ def test_all_backends_are_compared(
     out = capsys.readouterr().out
     for name in LIBRARIES:
         if name not in ("numpy", "strict"):
-            assert f"parabola: {name} and numpy differ by at most" in out
+            (line,) = re.findall(f"parabola: {name} and numpy differ by (.*)", out)
+            assert float(line.split()[2]) < 1e-5
+            assert line.endswith("after 8 steps")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,68 @@ def test_help() -> None:
     )
     for option in ("--backend", "--epochs", "--seed", "--out"):
         assert option in done.stdout
+
+
+COMMANDS = (
+    ("chainrule", "--epochs", "1"),
+    ("chainrule.testing", "--backend", "numpy", "--only", "relu"),
+)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "gbk", "cp1251", "cp1252"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_console_shows_it(
+    command: tuple[str, ...], encoding: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "MPLBACKEND": "agg"}
+    runs = [(command[0], "--help")]
+    if encoding in ("ascii", "cp932"):
+        runs.append(command)
+    for arguments in runs:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without it")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_that_cannot_be_written(
+    command: tuple[str, ...], buffered: bool, tmp_path: Path
+) -> None:
+    """The reader went away, or the disk is full: status 1, one line at most."""
+    arguments = [sys.executable, *([] if buffered else ["-u"]), "-m", *command]
+    options = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, check=False, **options)
+    assert done.returncode == 1
+    assert re.fullmatch(r"(error: .*No space left on device\n)+", done.stderr)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(arguments, stdout=writing, check=False, **options)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_console_at_all(command: tuple[str, ...], tmp_path: Path) -> None:
+    code = (
+        "import importlib, sys; sys.stdout = sys.stderr = None; "
+        "main = importlib.import_module(sys.argv[1] + '.__main__').main; "
+        "sys.exit(main(sys.argv[2:]) + 7)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, check=False
+    )
+    assert done.returncode == 7
 
 
 @pytest.mark.slow

@@ -17,8 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
+from chainrule import _console
 
 __all__ = ["main"]
+
+
+# Epochs, of each figure's, after which backends are compared: later on, rounding has
+# grown, since training amplifies it.
+COMPARED = 0.02
 
 
 class Task(NamedTuple):
@@ -90,8 +96,9 @@ class Result(NamedTuple):
     rate: float
 
 
-def train(task: Task, backend: str, seed: int) -> Result:
-    """Train one figure's network on one backend."""
+def train(task: Task, backend: str, seed: int, epochs: int | None = None) -> Result:
+    """Train one figure's network on one backend; only its first `epochs`, if given."""
+    epochs = epochs or task.epochs
     steps = task.epochs * -(-len(task.x) // task.batch_size)
     schedule = cr.schedules.CosineDecay(
         task.learning_rate, steps, warmup_steps=steps // 20
@@ -109,14 +116,15 @@ def train(task: Task, backend: str, seed: int) -> Result:
     history = model.fit(
         task.x,
         task.y,
-        epochs=task.epochs,
+        epochs=epochs,
         batch_size=task.batch_size,
         bootstrap=task.noisy,
     )
     seconds = time.perf_counter() - start
     output = model.predict(task.x)
     worst = float(np.linalg.norm(output - task.y, axis=1).max())
-    return Result(model, history, output, worst, steps / seconds)
+    rate = steps / task.epochs * epochs / seconds
+    return Result(model, history, output, worst, rate)
 
 
 def slopes(model: Any, x: Any) -> Any:
@@ -173,17 +181,19 @@ def draw(task: Task, result: Result, folder: Path) -> Path:
     return path
 
 
+@_console.command
 def main(arguments: list[str] | None = None) -> int:
     """Train, print and draw; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m chainrule",
-        description="Train three figures, f(x) = x², points on a sphere, and an ensemble "
+        description="Train three figures, f(x) = x**2, points on a sphere, and an ensemble "
         "on a noisy curve with a gap, and write parabola.png, sphere.png and gap.png.",
     )
     parser.add_argument(
         "--backend",
         default="numpy",
-        help="numpy (default), jax, torch, cupy, or all: every one that is here",
+        help="numpy (default), jax, torch, cupy, or all: the first trains, and every "
+        "other one that is here is compared with it",
     )
     parser.add_argument("--epochs", type=int, help="epochs of each figure")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
@@ -198,35 +208,51 @@ def main(arguments: list[str] | None = None) -> int:
         if options.backend == "all":
             here = cr.backends.available()
             names = list(here)
-            print(here)
+            print(here, flush=True)
         for name in names:
             cr.backends.get(name)
         options.out.mkdir(parents=True, exist_ok=True)
         for task in (f(options.epochs) for f in (parabola, sphere, gap)):
             run(task, names, options)
+    except BrokenPipeError:
+        raise
     except (cr.ChainruleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _console.say_error(error)
         return 1
     return 0
 
 
 def run(task: Task, names: list[str], options: argparse.Namespace) -> None:
-    """Train a task on each backend, print its lines, and draw the first one's."""
-    results = {name: train(task, name, options.seed) for name in names}
-    for name, result in results.items():
-        print(
-            f"{task.name}: backend {name}, {result.rate:,.0f} steps a second, "
-            f"final loss {result.history['loss'][-1]:.2e}, "
-            f"{verdict(task, result)}"
-        )
+    """Train a task on the first backend, print and draw it; compare the others."""
     first, *others = names
-    for name in others:
-        gap = float(np.max(np.abs(results[name].output - results[first].output)))
-        print(f"{task.name}: {name} and {first} differ by at most {gap:.1e}")
+    result = train(task, first, options.seed)
+    print(
+        f"{task.name}: backend {first}, {result.rate:,.0f} steps a second, "
+        f"final loss {result.history['loss'][-1]:.2e}, {verdict(task, result)}",
+        flush=True,
+    )
+    if others:
+        compare(task, names, options.seed)
     try:
-        print(f"wrote {draw(task, results[first], options.out)}")
+        print(f"wrote {draw(task, result, options.out)}", flush=True)
     except ImportError as error:
         print(f"no picture: {error}", file=sys.stderr)
+
+
+def compare(task: Task, names: list[str], seed: int) -> None:
+    """Print how far backends are from the first one after some steps."""
+    epochs = max(1, round(COMPARED * task.epochs))
+    steps = epochs * -(-len(task.x) // task.batch_size)
+    first, *others = names
+    wanted = train(task, first, seed, epochs).output
+    for name in others:
+        output = train(task, name, seed, epochs).output
+        gap = float(np.max(np.abs(output - wanted)))
+        print(
+            f"{task.name}: {name} and {first} differ by at most {gap:.1e} after "
+            f"{steps:,} steps",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def counts(seed: int, member: int, samples: int) -> Any:
     """
     generator = random.generator(seed, random.BOOTSTRAP, member)
     drawn = generator.integers(0, samples, samples)
-    return np.bincount(drawn, minlength=samples).astype(np.float64)
+    # On platforms of 32 bits bincount refuses the generator's 64.
+    return np.bincount(drawn.astype(np.intp), minlength=samples).astype(np.float64)
 
 
 # Functions of a batch, joined along their first axis: that is the batch, not the members.

@@ -8,12 +8,14 @@ import time
 
 from tqdm import tqdm
 
+from chainrule import _console
 from chainrule.errors import ChainruleError
 from chainrule.testing import cases, proof
 
 __all__ = ["main"]
 
 
+@_console.command
 def main(arguments: list[str] | None = None) -> int:
     """Run the proof, print its table, and return the exit status: 0 if all holds."""
     parser = argparse.ArgumentParser(
@@ -42,15 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         engines, missing = proof.engines(options.backend)
     except ChainruleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _console.say_error(error)
         return 1
     todo = proof.tasks(options.only)
     if not todo:
-        print(f"error: nothing is called {' or '.join(options.only)}", file=sys.stderr)
+        _console.say_error(f"nothing is called {' or '.join(options.only)}")
         return 1
     unlisted = [name for names in cases.unlisted().values() for name in names]
     found = proof.Proof(missing, unlisted)
-    with tqdm(total=len(todo) * len(engines), disable=None, unit="entry") as bar:
+    hidden = None if sys.stderr is not None else True  # None: unless on a terminal
+    with tqdm(total=len(todo) * len(engines), disable=hidden, unit="entry") as bar:
         for name, engine in engines.items():
             for task in todo:
                 bar.set_postfix_str(f"{name}: {task.name}", refresh=False)
