@@ -468,6 +468,11 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         Value,
         "^Dense: bias_initializer .*Did you mean 'zeros'",
     ),
+    "Dense.replace(own=bytearray())": (
+        lambda: cr.Dense(2).replace(own=bytearray(b"12")),
+        Type,
+        "^Dense: the attribute 'own' has a bytearray in it.* Keep numbers, text",
+    ),
     "bias": (lambda: cr.Dense(2, bias=1), Type, "^Dense: bias must be True or False"),  # type: ignore[arg-type]
     "no network": (lambda: cr.Model((4, 2)), Type, r"^network .*got \(4, 2\)"),  # type: ignore[arg-type]
     "network class": (lambda: cr.Model(cr.Tanh), Type, "^network must be a layer"),  # type: ignore[arg-type]

@@ -58,8 +58,8 @@ class Optimizer(Record):
     """
 
     learning_rate: Any
-    weight_decay: float
-    clip_norm: float | None
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
     slots: tuple[str, ...] = ()
 
     def _configure(
@@ -81,13 +81,14 @@ class Optimizer(Record):
     def kind(self) -> Self:
         """Return the optimizer without its numbers: what a compiled step depends on.
 
-        Each number becomes whether it is not zero; the numbers travel as scalars.
+        Each number becomes whether it is not zero; the numbers travel as scalars. What
+        else there is, text or an array of one's own, say, stays.
         """
         return self.replace(
             **{
                 name: True if callable(value) else bool(value)
                 for name, value in self._values().items()
-                if value is not None
+                if callable(value) or isinstance(value, (int, float, tuple))
             }
         )
 

@@ -41,9 +41,9 @@ class Layer(Record):
     batch: they are members, not samples.
     """
 
-    trainable: bool
-    input_shape: Shape | None
-    output_shape: Shape | None
+    trainable: bool = True
+    input_shape: Shape | None = None
+    output_shape: Shape | None = None
 
     def _configure(self, trainable: Any, **values: Any) -> None:
         if not isinstance(trainable, bool):
