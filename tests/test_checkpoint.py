@@ -13,12 +13,15 @@ import pytest
 import chainrule as cr
 from chainrule import checkpoints, serialization
 from chainrule.callbacks import (
+    Callback,
     Checkpoint,
     CSVLogger,
     EarlyStopping,
     LambdaCallback,
     ReduceLROnPlateau,
 )
+
+from soak import fuzz_load
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(46, 3))
@@ -562,3 +565,62 @@ def test_a_bad_monitor_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(cr.ArgumentError, match=r"^Checkpoint: monitor 'val_accuracy'"):
         _fit(model, 2, saver)
     assert not model.built
+
+
+# Forged checkpoints: their checksum is right.
+
+
+FORGED: dict[str, tuple[Any, str]] = {
+    "first beyond the model": (lambda f: f.update(first=99), "began with epoch 99"),
+    "first a word": (lambda f: f.update(first="0"), "the first epoch of the fit must be"),
+    "a column a word": (lambda f: f["history"].update(loss="abc"), "'loss' must be a list"),
+    "words in a column": (lambda f: f["history"].update(loss=["abc"]), "must hold numbers"),
+    "a short column": (lambda f: f["history"].update(loss=[0.5] * 2), "columns of one length"),
+    "history a number": (lambda f: f.update(history=3), "must be a JSON object"),
+    "no history before": (lambda f: f.pop("before"), "must be a JSON object"),
+    "state a number": (lambda f: f.update(callbacks=[{"$tuple": ["Checkpoint", 3, True]}]), "callbacks must be"),
+    "callbacks a number": (lambda f: f.update(callbacks=3), "callbacks must be"),
+    "wanted a tuple": (lambda f: f["wanted"].update(x={"$tuple": [1]}), "numbers and words"),
+    "around a list": (lambda f: f["around"].update(backend=[]), "numbers and words"),
+    "no steps": (lambda f: f["part"].update(done=0), "steps of the epoch must be"),
+    "other steps": (lambda f: f["part"].update(done=5), "are not such as the model's"),
+    "negative step": (lambda f: f["part"].update(step=-1), "step must be"),
+    "a huge epoch": (lambda f: f["part"].update(epoch=2**60), "at most 2..53"),
+    "rate a word": (lambda f: f["part"].update(rate="fast"), "rate must be"),
+    "no values": (lambda f: f["part"].update(values=None), "are not such as the model's"),
+    "masses a number": (lambda f: f["part"].update(masses=1.0), "are not such as the model's"),
+    "carry a number": (lambda f: f["part"].update(carry=3), "are not such as the model's"),
+    "carry an array": (lambda f: f["part"].update(carry=f["part"]["values"]), "are not such as the model's|which the file does not have"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_fit_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    _crashed(1, Checkpoint(path, every_steps=4))
+    config, entries, data = fuzz_load.take_apart(path.read_bytes())
+    change, match = FORGED[kind]
+    change(config["fit"])
+    path.write_bytes(fuzz_load.forge(config, entries, data))
+    model, stopper = _model(), EarlyStopping()
+    with pytest.raises(cr.SerializationError, match=match):
+        _fit(model, 6, stopper, resume=path)
+    assert not model.built
+    assert vars(stopper) == vars(EarlyStopping())
+
+
+def test_a_callback_that_refuses_its_state_leaves_the_others(tmp_path: Path) -> None:
+    class Own(Callback):
+        def state(self) -> dict[str, Any]:
+            return {"n": 1}
+
+        def restore(self, state: dict[str, Any]) -> None:
+            raise IndexError
+
+    path, stopper = tmp_path / "fit", EarlyStopping()
+    _fit(_model(), 2, EarlyStopping(), Own(), Checkpoint(path))
+    model = _model()
+    with pytest.raises(cr.SerializationError, match="Own refuses its state"):
+        _fit(model, 6, stopper, Own(), resume=path)
+    assert not model.built
+    assert vars(stopper) == vars(EarlyStopping())

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_every_console_shows_it(
     command: tuple[str, ...], encoding: str, tmp_path: Path
 ) -> None:
     env = {**os.environ, "PYTHONIOENCODING": encoding, "MPLBACKEND": "agg"}
-    runs = [(command[0], "--help")]
+    runs: list[tuple[str, ...]] = [(command[0], "--help")]
     if encoding in ("ascii", "cp932"):
         runs.append(command)
     for arguments in runs:
@@ -108,15 +109,19 @@ def test_output_that_cannot_be_written(
 ) -> None:
     """The reader went away, or the disk is full: status 1, one line at most."""
     arguments = [sys.executable, *([] if buffered else ["-u"]), "-m", *command]
-    options = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+    options: dict[str, Any] = {
+        "cwd": tmp_path,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(arguments, stdout=full, check=False, **options)
+        done = subprocess.run(arguments, check=False, stdout=full, **options)
     assert done.returncode == 1
     assert re.fullmatch(r"(error: .*No space left on device\n)+", done.stderr)
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(arguments, stdout=writing, check=False, **options)
+        done = subprocess.run(arguments, check=False, stdout=writing, **options)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")

@@ -522,6 +522,9 @@ def _forged(raw: bytes, change: Callable[[Any], None], entries: bool = False) ->
         (lambda c: c["model"]["network"]["layers"][0].update(units=0), "refuses its arguments"),
         (lambda c: c["model"]["network"]["layers"][0].update(units=10**12), "must have the shape .1000000000000, 3"),
         (lambda c: c["model"]["network"].update(layers=3), "layers must be a list"),
+        (lambda c: c["model"].update(metrics=[{"$class": "initializers.Constant", "value": 1.0}]), "metrics/0 must be one of chainrule's metrics"),
+        (lambda c: c["model"]["optimizer"].update(learning_rate={"$function": "metrics.r2"}), "must be one of chainrule's schedules"),
+        (lambda c: c["model"]["network"]["layers"][0].update(kernel_initializer={"$class": "schedules.Constant", "learning_rate": 1.0}), "must be one of chainrule's initializers"),
     ],
 )  # fmt: skip
 def test_hostile_configurations(
@@ -548,6 +551,30 @@ def test_hostile_headers(
     change: Callable[[Any], None], match: str, path: Path, raw: bytes
 ) -> None:
     _refused(path, _forged(raw, change, entries=True), match)
+
+
+def test_members_that_no_array_counts(path: Path) -> None:
+    """A network without parameters has no array of so many rows."""
+    cr.Model(cr.Tanh(), members=2, backend="numpy").build(3).save(path)
+    assert cr.load(path).members == 2
+    raw = path.read_bytes()
+    for members in (10**9, 2**62, 2**200):
+
+        def claim(config: Any, members: int = members) -> None:
+            config["model"]["members"] = members
+
+        _refused(path, _forged(raw, claim), "members must be at most 65536")
+
+
+@pytest.mark.parametrize("slots", [{"$tuple": [1]}, {"m": 1}, [], "", 0])
+def test_slots_of_an_optimizer_that_has_none(slots: Any, path: Path) -> None:
+    model = cr.Model(cr.MLP((2,)), optimizer=cr.SGD(), backend="numpy").build(3)
+    model.save(path, include_optimizer=True)
+    assert cr.load(path).built
+    forged = _forged(
+        path.read_bytes(), lambda c: c["model"]["training"].update(slots=slots)
+    )
+    _refused(path, forged, "slots must be none")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ def _packed(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[bytes, Any
 def _plain(name: str, a: Any) -> Any:
     """Return an array as safetensors needs it: it writes wrong bytes of any other."""
     a = np.asarray(a)
-    a = np.array(a, dtype=a.dtype.newbyteorder("="), order="C")
+    # No copy where it is so already: a file is as large as all that the model holds.
+    a = np.asarray(a, dtype=a.dtype.newbyteorder("="), order="C")
     if a.dtype.newbyteorder("<").str.replace("|", "<") not in {
         *(kind for kind in _DTYPES.values() if kind != "?"),
         "<b1",

@@ -46,6 +46,12 @@ _BASES = (
     optimizers.Optimizer,
     optimizers.ProblemOptimizer,
 )
+# Where the families of functions may stand: by the name of the argument, or the entry.
+_PLACES = {
+    "schedules": ("learning_rate",),
+    "initializers": ("kernel_initializer", "bias_initializer"),
+    "metrics": ("metrics",),
+}
 # What a file may ask for. No network of ours comes near; a hostile file would.
 MAX_DEPTH = 100
 MAX_RECORDS = 10_000
@@ -281,6 +287,7 @@ class _Decoder:
             }
         tag = tags[0]
         if tag == "$class":
+            _check_place(value[tag], where)
             return self.record(value, where, depth)
         if len(value) == 1:
             if tag == "$tuple" and isinstance(value[tag], list):
@@ -292,6 +299,7 @@ class _Decoder:
             if tag == "$function" and not isinstance(
                 function := _known(value[tag], where), type
             ):
+                _check_place(value[tag], where)
                 return function
         msg = f"{where} is not written as a value of chainrule's is."
         raise SerializationError(msg)
@@ -337,6 +345,22 @@ class _Decoder:
             # Whatever a constructor, perhaps a user's, says to values it never expected.
             msg = f"{where}: {name} refuses its arguments: {error}"
             raise SerializationError(msg) from error
+
+
+def _check_place(name: Any, where: str) -> None:
+    """Refuse a schedule, an initializer or a metric of ours where another belongs.
+
+    All are callable, so that a constructor takes the one for the other; in an argument
+    of a class of one's own any may stand.
+    """
+    known = isinstance(name, str) and name in _builtin()
+    family = name.partition(".")[0] if known else None
+    # Items of lists stand where their list does.
+    place = where.rstrip("0123456789/").rpartition("/")[2]
+    theirs = next((f for f, places in _PLACES.items() if place in places), None)
+    if None not in (family, theirs) and family != theirs:
+        msg = f"{where} must be one of chainrule's {theirs}, or yours; got {name!r}."
+        raise SerializationError(msg)
 
 
 def _known(name: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import serialization, training
+from chainrule import _checks, serialization, training
 from chainrule.errors import (
     ChainruleError,
     ChainruleWarning,
@@ -150,6 +150,13 @@ def write(
     finite = [*tensors.values()]
     tree_map(finite.append, host)
     if not all(np.isfinite(a).all() for a in finite if a.dtype.kind == "f"):
+        if part is not None:  # the epoch's end will tell
+            return False
+        msg = (
+            f"no checkpoint is written to {path} after epoch {model._epoch}: the model or "
+            f"the optimizer has numbers that are not finite. What was there is kept."
+        )
+        warnings.warn(msg, ChainruleWarning, stacklevel=2)
         return False
     fit = serialization.encode(fit, "fit", tensors)
     config = {"kind": "checkpoint", "model": config, "fit": fit}
@@ -184,13 +191,24 @@ def _alike(values: list[Any]) -> bool:
     return len(shapes) <= 1 and shapes <= {float, np.shape(values)[1:]}
 
 
-def _history(columns: dict[str, Any]) -> History:
-    return History(
-        {
-            k: (list(v) if v.ndim > 1 else v.tolist()) if hasattr(v, "tolist") else v
-            for k, v in columns.items()
-        }
-    )
+def _history(columns: Any, where: str) -> History:
+    """Return the history of a file's columns, which may be hostile."""
+    found: dict[str, list[Any]] = {}
+    for name, column in _dict(columns).items():
+        arrays = isinstance(column, np.ndarray) and column.ndim > 1
+        values = column.tolist() if hasattr(column, "tolist") else column
+        if not isinstance(values, list):
+            msg = f"{where}: the column {name[:80]!r} must be a list."
+            raise SerializationError(msg)
+        found[name] = list(column) if arrays else values
+    kinds = (bool, int, float, np.ndarray)
+    if not all(isinstance(v, kinds) for column in found.values() for v in column):
+        msg = f"{where} must hold numbers."
+        raise SerializationError(msg)
+    if len({len(column) for column in found.values()}) > 1:
+        msg = f"{where} must have columns of one length, one value for each epoch."
+        raise SerializationError(msg)
+    return History(found)
 
 
 def read(
@@ -226,16 +244,12 @@ def read(
         contents = serialization.Contents(_dict(config.get("model")), tensors)
         saved = serialization.restore(contents, backend)
         fit = _dict(serialization.decode(config.get("fit"), "fit", tensors))
-        wanted, around = (_dict(fit.get(name)) for name in ("wanted", "around"))
+        wanted, around = (_plain(fit.get(name)) for name in ("wanted", "around"))
     _compare(path, model, network, saved, about[0], wanted)
     with serialization.naming(path):
-        try:
-            before = _history(fit["before"])
-            resumed = _resumed(fit, saved, backend)
-            warning = _restore_callbacks(hooks, resumed)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            msg = f"its entry about the fit is not as Checkpoint writes it ({error!r})."
-            raise SerializationError(msg) from error
+        before = _history(fit.get("before"), "the history before the fit")
+        resumed = _resumed(fit, saved, backend)
+        warning = _restore_callbacks(hooks, resumed)
     differ = [k for k in {**around, **about[1]} if around.get(k) != about[1].get(k)]
     if differ:
         listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
@@ -275,24 +289,62 @@ def _dict(value: Any) -> dict[str, Any]:
     return value
 
 
+def _plain(value: Any) -> dict[str, Any]:
+    """Return an entry that describes something: numbers and words, by name."""
+    kinds = (type(None), bool, int, float, str)
+    if not all(isinstance(v, kinds) for v in _dict(value).values()):
+        msg = "what describes the fit must be numbers and words."
+        raise SerializationError(msg)
+    return _dict(value)
+
+
 def _resumed(fit: dict[str, Any], saved: Any, backend: Any) -> Resumed:
     """Return the fit of a file; within an epoch, `saved` gets its counters."""
-    part = fit["part"]
+    part = fit.get("part")
     if part is not None:
-        part.setdefault("begun", 0)  # older files have none, as in `serialization`
-        for name in _COUNTERS:
-            setattr(saved, f"_{name}", part.pop(name))
-        theta, state, slots = part["carry"]
-        now = (*saved._weights, *saved._slots)
-        if [a.shape for a in (theta, state, *slots)] != [tuple(a.shape) for a in now]:
-            msg = "the arrays have other shapes than the model's"
-            raise ValueError(msg)
-        part = tree_map(lambda a: backend.copy(backend.asarray(a)), part)
-        part = training.Part(**part)
-    callbacks = [
-        (name, state, bool(steers)) for name, state, steers in fit["callbacks"]
-    ]
-    return Resumed(int(fit["first"]), _history(fit["history"]), callbacks, part)
+        part = _part(_dict(part), saved, backend)
+    first = _checks.integer("the first epoch of the fit", fit.get("first"), 0)
+    if first > saved._epoch:
+        msg = f"the fit began with epoch {first}, and the model is at {saved._epoch}."
+        raise SerializationError(msg)
+    callbacks = fit.get("callbacks")
+    if not isinstance(callbacks, list) or not all(
+        isinstance(entry, tuple) and [type(v) for v in entry] == [str, dict, bool]
+        for entry in callbacks
+    ):
+        msg = "callbacks must be a list of their names, states and whether they steer."
+        raise SerializationError(msg)
+    history = _history(fit.get("history"), "the history of the fit")
+    return Resumed(first, history, callbacks, part)
+
+
+def _part(part: dict[str, Any], saved: Any, backend: Any) -> training.Part:
+    """Return the epoch that is under way, on the backend; `saved` gets its counters."""
+    lead = () if saved.members is None else (saved.members,)
+    serialization.check_counters(part, lead)
+    for name in _COUNTERS:
+        setattr(saved, f"_{name}", part[name])
+    done = _checks.integer("the steps of the epoch", part.get("done"), 1)
+    carry, values, masses = (part.get(name) for name in ("carry", "values", "masses"))
+    each = ((done, *lead), saved.dtype)
+    found = tree_map(_form, (carry, values, masses))
+    same = tree_map(_form, (*saved._weights, saved._slots))
+    if found[:2] != (same, each) or found[2] not in (
+        None,
+        ((done,), saved.dtype),
+        each,
+    ):
+        msg = "the arrays of the epoch under way are not such as the model's."
+        raise SerializationError(msg)
+    placed = tree_map(
+        lambda a: backend.copy(backend.asarray(a)), (carry, values, masses)
+    )
+    return training.Part(placed[0], done, *placed[1:])
+
+
+def _form(a: Any) -> tuple[tuple[int, ...], str]:
+    """Return the shape of an array and the name of its dtype."""
+    return tuple(a.shape), str(a.dtype).rpartition(".")[2]
 
 
 def _compare(
@@ -334,12 +386,22 @@ def _restore_callbacks(hooks: list[Any], resumed: Resumed) -> list[str]:
     """
     left = list(resumed.callbacks)
     found = []
-    for hook in _stateful(hooks):
-        name = _name(hook)
-        mine = next((i for i, (theirs, *_) in enumerate(left) if theirs == name), None)
-        if mine is not None:
-            hook.restore(left.pop(mine)[1])
-        elif _steers(hook):
-            found.append(f"the callback {name} is new")
+    stateful = _stateful(hooks)
+    before = [dict(vars(hook)) for hook in stateful]
+    try:
+        for hook in stateful:
+            name = _name(hook)
+            same = (i for i, (theirs, *_) in enumerate(left) if theirs == name)
+            if (mine := next(same, None)) is not None:
+                hook.restore(left.pop(mine)[1])
+            elif _steers(hook):
+                found.append(f"the callback {name} is new")
+    except Exception as error:
+        # Whatever a callback, perhaps a user's, says to a state that it never had.
+        for hook, values in zip(stateful, before, strict=True):
+            vars(hook).clear()
+            vars(hook).update(values)
+        msg = f"the callback {name} refuses its state ({error!r})."
+        raise SerializationError(msg) from error
     gone = [name for name, _, steers in left if steers]
     return found + [f"the callback {name} is gone" for name in gone]

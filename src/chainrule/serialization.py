@@ -23,6 +23,7 @@ from chainrule.optimizers import Optimizer, ProblemOptimizer
 __all__ = [
     "FORMAT",
     "Contents",
+    "check_counters",
     "decode",
     "describe",
     "encode",
@@ -35,6 +36,9 @@ __all__ = [
     "snapshot",
     "write_file",
 ]
+
+# Members of a network without parameters, which no array of a file counts.
+MEMBERS = 1 << 16
 
 
 def describe(model: Any) -> dict[str, Any]:
@@ -159,6 +163,12 @@ def restore(contents: Contents, backend: Any) -> Any:
         # A layer, perhaps a user's, that never expected such sizes.
         msg = f"the network does not fit its input_shape: {error}"
         raise SerializationError(msg) from error
+    if not network.size and not network.state_size and (model.members or 0) > MEMBERS:
+        msg = (
+            f"members must be at most {MEMBERS} for a network without parameters; got "
+            f"{model.members}."
+        )
+        raise SerializationError(msg)
     vectors: list[Any] = [
         _vector(tensors, prefix, entries, lead, model.dtype)
         for prefix, entries in (
@@ -220,15 +230,9 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> A
     if not isinstance(config, dict):
         msg = f"training must be a JSON object; got {type(config).__name__}."
         raise SerializationError(msg)
-    counters: dict[str, Any] = {}
-    # Without "begun", as older files are, the slots are as old as the model.
-    for name in ("step", "epoch", "begun"):
-        counters[name] = _checks.integer(name, config.get(name, 0), 0)
-        if counters[name] > 2**53:
-            msg = f"{name} must be at most 2**53; got {counters[name]}."
-            raise SerializationError(msg)
-    for name in ("rate", "factor"):
-        counters[name] = _rates(name, decode(config.get(name), name), shape[:-1])
+    counters = {name: decode(config.get(name), name) for name in ("rate", "factor")}
+    counters |= {name: config.get(name, 0) for name in ("step", "begun", "epoch")}
+    check_counters(counters, shape[:-1])
     slots = decode(config.get("slots"), "slots", tensors)
     names = getattr(model.optimizer, "slots", ())
     if names:
@@ -241,10 +245,30 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> A
             raise SerializationError(msg)
         for name, a in zip(names, slots, strict=True):
             _take({name: a}, name, shape, model.dtype)
+    elif isinstance(model.optimizer, Optimizer) and slots != ():
+        msg = f"slots must be none, as {model.optimizer!r} has none."
+        raise SerializationError(msg)
     if not isinstance(slots, tuple):
         msg = f"slots must be a tuple; got {type(slots).__name__}."
         raise SerializationError(msg)
     return {**counters, "slots": slots}
+
+
+def check_counters(counters: dict[str, Any], lead: Any) -> None:
+    """Check what a model counts, and make rates of members arrays; `lead` is theirs.
+
+    Without "begun", as in older files, the slots are as old as the model.
+    """
+    counters.setdefault("begun", 0)
+    for name in ("step", "begun", "epoch"):
+        counters[name] = _checks.integer(name, counters.get(name), 0)
+        if counters[name] > 2**53:
+            msg = f"{name} must be at most 2**53; got {counters[name]}."
+            raise SerializationError(msg)
+    for name in ("rate", "factor"):
+        value = counters.get(name)
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        counters[name] = _rates(name, value, lead)
 
 
 def _rates(name: str, value: Any, lead: Any) -> Any:
