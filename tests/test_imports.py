@@ -16,8 +16,9 @@ SOURCE = Path(chainrule.__file__).parent
 # Each may import from itself and from what stands before it. `backends` stand on
 # `namespace` alone and are handed in from above.
 LEVELS = [
-    {"errors", "_typing"},
-    {"namespace", "_record", "_checks", "_files"},
+    {"errors", "_typing", "_words"},
+    {"_checks"},
+    {"namespace", "_record", "_files"},
     {"backends"},
     {"rules", "random", "dual"},
     {"context", "initializers"},

@@ -185,6 +185,10 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     msg = f"module {__name__!r} has no attribute {name!r}"
+    if not name.startswith("_"):  # a submodule is asked for before it is imported
+        from chainrule import _words
+
+        msg = _words.missing(f"module {__name__!r}", name, __all__)
     raise AttributeError(msg)
 
 

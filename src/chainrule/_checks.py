@@ -1,27 +1,60 @@
-"""Checks of plain arguments: numbers and names."""
+"""Checks of plain arguments: numbers, yes or no, and names."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import numbers
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar, cast
+
+import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["choice", "integer", "real"]
+__all__ = [
+    "boolean",
+    "choice",
+    "integer",
+    "real",
+    "refuse",
+    "show",
+    "told",
+]
+
+_LONGEST = 300  # characters of a value that a message shows
 
 
-def integer(name: str, value: Any, low: int, what: str = "") -> int:
-    """Return `value` as an int of at least `low`, or raise an error naming it."""
+def show(value: Any) -> str:
+    """Return repr(value), cut where it is long, for a message.
+
+    Whatever repr does: Python refuses integers of more than 4,300 digits, and an object
+    of a user's own may raise anything.
+    """
+    try:
+        text = repr(value)
+    except Exception:
+        kind = type(value).__name__
+        return f"an {kind} of many digits" if kind == "int" else f"a {kind}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def integer(
+    name: str, value: Any, low: int, what: str = "", *, high: int | None = None
+) -> int:
+    """Return `value` as an int between the bounds, or raise an error naming it."""
     wanted = what or f"an integer of at least {low}"
+    if high is not None:
+        wanted += f" and at most {high}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        msg = f"{name} must be {wanted}; got {value!r} ({type(value).__name__})."
+        msg = f"{name} must be {wanted}; got {show(value)} ({type(value).__name__})."
         raise ArgumentTypeError(msg)
-    if value < low:
-        msg = f"{name} must be {wanted}; got {value!r}."
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        msg = f"{name} must be {wanted}; got {show(value)}."
         raise ArgumentError(msg)
-    return int(value)
+    return number
 
 
 def real(
@@ -42,31 +75,119 @@ def real(
     else:
         wanted = f"a number in {left}{low:g}, {high:g}{right}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        msg = f"{name} must be {wanted}; got {value!r} ({type(value).__name__})."
+        msg = f"{name} must be {wanted}; got {show(value)} ({type(value).__name__})."
         raise ArgumentTypeError(msg)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer or a fraction beyond every float
+        number = math.nan
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
     if not (math.isfinite(number) and above and below):
-        msg = f"{name} must be {wanted}; got {value!r}."
+        msg = f"{name} must be {wanted}; got {show(value)}."
         raise ArgumentError(msg)
     return number
 
 
-def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Return `value` if it is one of the `allowed` names, or raise an error."""
+def boolean(name: str, value: Any, *, none: bool = False) -> Any:
+    """Return `value` as a bool, NumPy's too, or raise an error; None if that is allowed.
+
+    Nothing else is taken for its truth: "no" is true.
+    """
+    if value is None and none:
+        return None
+    if not isinstance(value, (bool, np.bool_)):
+        refuse(name, "True, False or None" if none else "True or False", value)
+    return bool(value)
+
+
+def choice(name: str, value: Any, allowed: Iterable[str], kind: str = "") -> str:
+    """Return `value` if it is one of the `allowed` names, or raise an error.
+
+    With a `kind` of `chainrule._words`, another spelling of a name ("LeakyReLU") and
+    what other libraries call the same thing ("swish") are taken for the name.
+    """
     names = sorted(allowed)
     if not isinstance(value, str):
         msg = (
             f"{name} must be one of {', '.join(names)}; "
-            f"got {value!r} ({type(value).__name__})."
+            f"got {show(value)} ({type(value).__name__})."
         )
         raise ArgumentTypeError(msg)
-    if value not in names:
-        import difflib
+    if value in names:
+        return value
+    from chainrule import _words
 
-        close = difflib.get_close_matches(value, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        msg = f"{name} must be one of {', '.join(names)}; got {value!r}.{hint}"
-        raise ArgumentError(msg)
-    return value
+    found = _words.same(kind, value, names)
+    if found is not None:
+        return found
+    hint = _words.advice(kind, value, names)
+    msg = f"{name} must be one of {', '.join(names)}; got {show(value)}.{hint}"
+    raise ArgumentError(msg)
+
+
+def refuse(name: str, wanted: str, value: Any) -> NoReturn:
+    """Raise the error for an object of the wrong kind, with what it is instead."""
+    from chainrule import _words
+
+    msg = (
+        f"{name} must be {wanted}; got {show(value)} ({type(value).__name__})."
+        f"{_words.about(value)}"
+    )
+    raise ArgumentTypeError(msg)
+
+
+def _call(owner: str | type, function: Any, skip: int, args: Any, kwargs: Any) -> None:
+    """Raise an error for arguments that a function does not have, or lacks."""
+    code = function.__code__
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        return
+    several = code.co_flags & inspect.CO_VARARGS
+    names = code.co_varnames[skip : code.co_argcount + code.co_kwonlyargcount]
+    count = code.co_argcount - skip
+    lacking = names[: count - len(function.__defaults__ or ())][len(args) :]
+    unknown = [word for word in kwargs if word not in names]
+    lacking = [name for name in lacking if name not in kwargs]
+    if not (unknown or lacking or (len(args) > count and not several)):
+        return
+    from chainrule import _words
+
+    whose = [owner] if isinstance(owner, str) else [c.__name__ for c in owner.__mro__]
+    if unknown:
+        told = _words.keyword(whose, unknown[0], names)
+        msg = f"{whose[0]} has no argument {unknown[0]!r}: {told}."
+    elif lacking:
+        msg = f"{whose[0]} needs {lacking[0]}.{_words.data(*args[:1])}"
+    else:
+        others = ", ".join(f"{name}=" for name in names[count:])
+        takes = "1 argument" if count == 1 else f"{count} arguments"
+        msg = f"{whose[0]} takes {takes} by position; got {len(args)}." + (
+            f" Name the others: {others}." if others else ""
+        )
+    raise ArgumentTypeError(msg)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def told(skip: int) -> Callable[[F], F]:
+    """Let a function say what to write for arguments that it does not have.
+
+    `skip` is how many of its first arguments are not the caller's: 1 for a method. A
+    constructor's error names the class.
+    """
+
+    def decorate(function: F) -> F:
+        if not hasattr(function, "__code__"):
+            return function
+        name = function.__name__
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            owner = type(args[0]) if name == "__init__" else name
+            _call(owner, function, skip, args[skip:], kwargs)
+            return function(*args, **kwargs)
+
+        return cast("F", checked)
+
+    return decorate

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from chainrule import _checks
 from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Record"]
@@ -32,7 +33,7 @@ class Record:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _open(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _open(_checks.told(1)(cls.__init__))  # type: ignore[method-assign]
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -90,7 +90,7 @@ class LambdaCallback(Callback):
             if hook is None:
                 continue
             if not callable(hook):
-                msg = f"LambdaCallback: {name} must be a function; got {hook!r}."
+                msg = f"LambdaCallback: {name} must be a function; got {_checks.show(hook)}."
                 raise ArgumentTypeError(msg)
             setattr(self, name, hook)
 
@@ -103,7 +103,7 @@ class _Monitor(Callback):
     ) -> None:
         name = type(self).__name__
         if monitor is not None and not isinstance(monitor, str):
-            msg = f"{name}: monitor must be a name in the logs; got {monitor!r}."
+            msg = f"{name}: monitor must be a name in the logs; got {_checks.show(monitor)}."
             raise ArgumentTypeError(msg)
         self.monitor = monitor
         self.patience = _checks.integer(f"{name}: patience", patience, 0)
@@ -204,7 +204,9 @@ class EarlyStopping(_Monitor):
         restore_best_weights: bool = True,
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = _checks.boolean(
+            "EarlyStopping: restore_best_weights", restore_best_weights
+        )
 
     def _reset(self) -> None:
         super()._reset()
@@ -400,7 +402,7 @@ class CSVLogger(Callback):
 
         self.filename = Path(filename)
         self.separator = separator
-        self.append = append
+        self.append = _checks.boolean("CSVLogger: append", append)
         self._begun = False
         self._size: int | None = None  # of the file, where a fit goes on
 
@@ -501,7 +503,7 @@ class Checkpoint(_Monitor):
         self.keep = (
             None if keep is None else _checks.integer("Checkpoint: keep", keep, 1)
         )
-        self.best_only = bool(best)
+        self.best_only = _checks.boolean("Checkpoint: best", best)
         if every_steps is not None:
             every_steps = _checks.integer("Checkpoint: every_steps", every_steps, 1)
             if best:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from chainrule import (
+    _checks,
     batches,
     ensembles,
     inference,
@@ -26,7 +27,6 @@ from chainrule._interrupt import Interrupt
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import (
     ArgumentError,
-    ArgumentTypeError,
     DivergenceError,
     OutOfMemoryError,
 )
@@ -294,15 +294,15 @@ def _bootstrapped(model: Any, data: inference.Data) -> inference.Data:
 
 def check_callbacks(given: Any) -> list[Any]:
     """Return the callbacks as a list, or raise an error if one is none."""
-    hooks = list(given) if isinstance(given, Iterable) else [given]
+    try:
+        hooks = list(given)
+    except TypeError:  # a single thing; an array without axes says that it is iterable
+        hooks = [given]
     for hook in hooks:
-        wanted = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
-        if isinstance(hook, type) or not all(hasattr(hook, name) for name in wanted):
-            msg = (
-                f"callbacks must be objects such as callbacks.EarlyStopping(); "
-                f"got {hook!r}."
-            )
-            raise ArgumentTypeError(msg)
+        needed = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+        if isinstance(hook, type) or not all(hasattr(hook, name) for name in needed):
+            wanted = "objects such as callbacks.EarlyStopping()"
+            _checks.refuse("callbacks", wanted, hook)
     return hooks
 
 

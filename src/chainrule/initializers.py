@@ -121,6 +121,8 @@ def get(name: str, initializer: Any) -> Any:
 
     `name` is the argument's name, for the error.
     """
-    if callable(initializer):
+    if callable(initializer) and not isinstance(initializer, type):
         return initializer
-    return _NAMES[_checks.choice(name, initializer, _NAMES)]()
+    if isinstance(initializer, type):
+        _checks.refuse(name, "an initializer or a name", initializer)
+    return _NAMES[_checks.choice(name, initializer, _NAMES, "initializer")]()

@@ -12,7 +12,7 @@ from typing import Any
 from chainrule import _checks, rules
 from chainrule._record import Record
 from chainrule._typing import Shape
-from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 
 __all__ = [
     "AbsoluteError",
@@ -202,8 +202,7 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
             raise ArgumentError(msg)
         value = [value[k] for k in range(len(value))]
     if isinstance(value, str) or not isinstance(value, Iterable):
-        msg = f"{name}: class_weight must be a sequence of numbers; got {value!r}."
-        raise ArgumentTypeError(msg)
+        _checks.refuse(f"{name}: class_weight", "a sequence of numbers", value)
     return tuple(
         _checks.real(
             f"{name}: class_weight[{k}]", getattr(v, "item", lambda v=v: v)(), 0.0
@@ -387,9 +386,6 @@ def get(loss: Any) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        msg = (
-            f"loss must be a name or an object such as chainrule.losses.Huber(); "
-            f"got {loss!r} ({type(loss).__name__})."
-        )
-        raise ArgumentTypeError(msg)
-    return _NAMES[_checks.choice("loss", loss, _NAMES)]()
+        wanted = "a name or an object such as chainrule.losses.Huber()"
+        _checks.refuse("loss", wanted, loss)
+    return _NAMES[_checks.choice("loss", loss, _NAMES, "loss")]()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import _checks
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError
 
 __all__ = ["accuracy", "get", "mean_absolute_error", "r2"]
 
@@ -78,13 +78,10 @@ _NAMES = {"accuracy": accuracy, "mean_absolute_error": mean_absolute_error, "r2"
 def get(metric: Any) -> tuple[str, Callable[..., float]]:
     """Return a metric's name and a function ``f(y_true, y_pred, weight) -> float``."""
     if isinstance(metric, str):
-        metric = _NAMES[_checks.choice("metrics", metric, _NAMES)]
+        metric = _NAMES[_checks.choice("metrics", metric, _NAMES, "metric")]
     if not callable(metric):
-        msg = (
-            f"metrics must be names or functions of (y_true, y_pred); "
-            f"got {metric!r} ({type(metric).__name__})."
-        )
-        raise ArgumentTypeError(msg)
+        wanted = "names or functions of (y_true, y_pred)"
+        _checks.refuse("metrics", wanted, metric)
     name = getattr(metric, "__name__", type(metric).__name__)
     if name in ("loss", "val_loss"):
         msg = f"metrics: a metric must not be called {name!r}; rename the function."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,6 +94,7 @@ class Model(Derivatives, Uncertainty):
         rest of the fit.
     """
 
+    @_checks.told(1)
     def __init__(
         self,
         network: Layer,
@@ -110,11 +111,8 @@ class Model(Derivatives, Uncertainty):
         members: int | None = None,
     ) -> None:
         if not isinstance(network, Layer):
-            msg = (
-                f"network must be a layer such as chainrule.MLP((32, 1)); "
-                f"got {network!r} ({type(network).__name__})."
-            )
-            raise ArgumentTypeError(msg)
+            wanted = "a layer such as chainrule.MLP((32, 1))"
+            _checks.refuse("network", wanted, network)
         self.network = network
         self.loss = losses.get(loss)
         if members is not None:
@@ -126,20 +124,14 @@ class Model(Derivatives, Uncertainty):
         self.metrics = _metrics(self._given_metrics)
         self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
         self.precision = precision
-        if jit_compile is not None and not isinstance(jit_compile, bool):
-            msg = (
-                f"jit_compile must be True, False or None; got {jit_compile!r} "
-                f"({type(jit_compile).__name__})."
-            )
-            raise ArgumentTypeError(msg)
-        self.jit_compile = jit_compile
+        self.jit_compile = _checks.boolean("jit_compile", jit_compile, none=True)
         self.seed = _checks.integer("seed", seed, 0)
         self.backend: Any = None
         _checks.choice("precision", precision, _PRECISIONS)
         if backend is not None:
             self.backend = self._checked(backends.get(backend, device))
         elif device is not None:
-            msg = f"device {device!r} needs a backend to belong to; give backend= too."
+            msg = f"device {_checks.show(device)} needs a backend to belong to; give backend= too."
             raise ArgumentError(msg)
         self.history = History()
         self.stop_training = False
@@ -214,8 +206,7 @@ class Model(Derivatives, Uncertainty):
         if isinstance(sample_shape, int) and not isinstance(sample_shape, bool):
             sample_shape = (sample_shape,)
         if not isinstance(sample_shape, (tuple, list)):
-            msg = f"sample_shape must be a tuple such as (2,); got {sample_shape!r}."
-            raise ArgumentTypeError(msg)
+            _checks.refuse("sample_shape", "a tuple such as (2,)", sample_shape)
         shape = tuple(_checks.integer("sample_shape", n, 1) for n in sample_shape)
         if self._bound is not None:
             if shape != self._bound.input_shape:
@@ -391,6 +382,7 @@ class Model(Derivatives, Uncertainty):
 
     # Training.
 
+    @_checks.told(1)
     def fit(
         self,
         x: Any,
@@ -479,17 +471,11 @@ class Model(Derivatives, Uncertainty):
         epochs = _checks.integer("epochs", epochs, 0)
         batch_size = _checks.integer("batch_size", batch_size, 1)
         if resume is not None and not isinstance(resume, (str, os.PathLike)):
-            msg = f"resume must be the path of a checkpoint, or None; got {resume!r}."
-            raise ArgumentTypeError(msg)
-        if progress is not None and not isinstance(progress, bool):
-            msg = f"progress must be True, False or None; got {progress!r}."
-            raise ArgumentTypeError(msg)
-        if not isinstance(shuffle, (bool, np.bool_)):
-            msg = f"shuffle must be True or False; got {shuffle!r}."
-            raise ArgumentTypeError(msg)
-        if not isinstance(bootstrap, (bool, np.bool_)):
-            msg = f"bootstrap must be True or False; got {bootstrap!r}."
-            raise ArgumentTypeError(msg)
+            wanted = "the path of a checkpoint, or None"
+            _checks.refuse("resume", wanted, resume)
+        progress = _checks.boolean("progress", progress, none=True)
+        shuffle = _checks.boolean("shuffle", shuffle)
+        bootstrap = _checks.boolean("bootstrap", bootstrap)
         hooks = fitting.check_callbacks(callbacks)
         slope_weight = _checks.real("slope_weight", slope_weight, 0.0)
         if validation_data is not None and validation_split:
@@ -551,8 +537,8 @@ class Model(Derivatives, Uncertainty):
                     data,
                     check,
                     batch_size=batch_size,
-                    shuffle=bool(shuffle),
-                    bootstrap=bool(bootstrap),
+                    shuffle=shuffle,
+                    bootstrap=bootstrap,
                     slope_weight=slope_weight if slopes is not None else None,
                     # Of the engines that have the choice; its results are others.
                     jit_compile=(self.jit_compile or None)
@@ -573,8 +559,8 @@ class Model(Derivatives, Uncertainty):
                 check,
                 epochs=epochs,
                 batch_size=batch_size,
-                shuffle=bool(shuffle),
-                bootstrap=bool(bootstrap),
+                shuffle=shuffle,
+                bootstrap=bootstrap,
                 hooks=hooks,
                 progress=progress,
                 about=about,
@@ -823,6 +809,7 @@ class Model(Derivatives, Uncertainty):
                 if z is not None:
                     return z
             return self._apply(x, *self._joint(inference.build_output))
+        _checks.boolean("return_std", return_std)
         if method is not None:
             _checks.choice("method", method, ("ensemble", "laplace"))
         if method == "laplace":
@@ -943,9 +930,7 @@ class Model(Derivatives, Uncertainty):
         FileError
             If the file cannot be written.
         """
-        if not isinstance(include_optimizer, bool):
-            msg = f"include_optimizer must be True or False; got {include_optimizer!r}."
-            raise ArgumentTypeError(msg)
+        include_optimizer = _checks.boolean("include_optimizer", include_optimizer)
         from chainrule import serialization
 
         serialization.save(self, path, include_optimizer=include_optimizer)
@@ -1002,6 +987,15 @@ class Model(Derivatives, Uncertainty):
             lines.append(f"an ensemble of {self.members} members, each of these")
         return "\n".join(lines)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Asked only for what is not there: a word of another library's models.
+            from chainrule import _words
+
+            msg = _words.missing("Model", name, dir(type(self)), "methods")
+            raise AttributeError(msg, name=name, obj=self)
+
     def __repr__(self) -> str:
         where = "not chosen" if self.backend is None else self.backend.name
         whose = f", member {self._member}" if self._member else ""
@@ -1018,11 +1012,11 @@ def _dtype_name(dtype: Any) -> Any:
     if isinstance(dtype, str) or dtype is None or dtype is float:
         return dtype
     for name in _DTYPES:
-        if (
-            dtype in (getattr(np, name), np.dtype(name))
-            or str(dtype) == f"torch.{name}"
-        ):
-            return name
+        try:
+            if dtype == np.dtype(name) or str(dtype) == f"torch.{name}":
+                return name
+        except Exception:  # an array, or an object that cannot be compared
+            return dtype
     return dtype
 
 
@@ -1030,8 +1024,7 @@ def _sequence(given: Any) -> tuple[Any, ...]:
     if isinstance(given, str) or callable(given):
         given = (given,)
     if not isinstance(given, Iterable):
-        msg = f"metrics must be a sequence of names or functions; got {given!r}."
-        raise ArgumentTypeError(msg)
+        _checks.refuse("metrics", "a sequence of names or functions", given)
     return tuple(given)
 
 

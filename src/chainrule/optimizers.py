@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule import _checks, schedules
 from chainrule._record import Record
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError
 
 __all__ = [
     "SGD",
@@ -219,6 +219,7 @@ class SGD(Optimizer):
         clip_norm: float | None = None,
     ) -> None:
         mu = _checks.real("SGD: momentum", momentum, 0.0, 1.0, open_high=True)
+        nesterov = _checks.boolean("SGD: nesterov", nesterov)
         if nesterov and not mu:
             msg = f"SGD: nesterov needs a momentum above 0; got {momentum!r}."
             raise ArgumentError(msg)
@@ -227,8 +228,8 @@ class SGD(Optimizer):
             weight_decay,
             clip_norm,
             momentum=mu,
-            nesterov=bool(nesterov),
-            rate_in_velocity=bool(rate_in_velocity),
+            nesterov=nesterov,
+            rate_in_velocity=_checks.boolean("SGD: rate_in_velocity", rate_in_velocity),
         )
 
     @property
@@ -315,7 +316,7 @@ class Adam(Optimizer):
             beta_1=_checks.real(f"{name}: beta_1", beta_1, 0.0, 1.0, open_high=True),
             beta_2=_checks.real(f"{name}: beta_2", beta_2, 0.0, 1.0, open_high=True),
             epsilon=_checks.real(f"{name}: epsilon", epsilon, 0.0),
-            epsilon_hat=bool(epsilon_hat),
+            epsilon_hat=_checks.boolean(f"{name}: epsilon_hat", epsilon_hat),
         )
 
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
@@ -687,10 +688,7 @@ def get(optimizer: Any) -> Any:
     """Return an optimizer from its name (lower case), or as it is."""
     if isinstance(optimizer, (Optimizer, ProblemOptimizer)):
         return optimizer
-    if isinstance(optimizer, str):
-        return _NAMES[_checks.choice("optimizer", optimizer, _NAMES)]()
-    msg = (
-        f"optimizer must be an optimizer such as chainrule.Adam(1e-3), or a name; "
-        f"got {optimizer!r} ({type(optimizer).__name__})."
-    )
-    raise ArgumentTypeError(msg)
+    if not isinstance(optimizer, str):
+        wanted = "an optimizer such as chainrule.Adam(1e-3), or a name"
+        _checks.refuse("optimizer", wanted, optimizer)
+    return _NAMES[_checks.choice("optimizer", optimizer, _NAMES, "optimizer")]()

@@ -86,7 +86,7 @@ def get(backend: Any, device: Any = None) -> Backend:
     """
     if isinstance(backend, Backend):
         if device is not None and get(backend.xp.module, device) != backend:
-            msg = f"device {device!r} contradicts {backend!r}; give one or the other."
+            msg = f"device {_checks.show(device)} contradicts {backend!r}; give one or the other."
             raise DeviceError(msg)
         return backend
     if isinstance(backend, types.ModuleType):
@@ -94,7 +94,7 @@ def get(backend: Any, device: Any = None) -> Backend:
     if not isinstance(backend, str):
         msg = (
             f"backend must be one of {', '.join(_ENGINES)}, a Backend, an array "
-            f"namespace module or None; got {backend!r} ({type(backend).__name__})."
+            f"namespace module or None; got {_checks.show(backend)} ({type(backend).__name__})."
         )
         raise ArgumentTypeError(msg)
     if backend == "array_api_strict" and _importable(backend):
@@ -151,12 +151,12 @@ def _from_module(module: types.ModuleType, device: Any) -> Backend:
         try:
             device = module.Device(name)
         except ValueError as error:
-            msg = f"device {device!r} is not to be had in {module.__name__}: {error}"
+            msg = f"device {_checks.show(device)} is not to be had in {module.__name__}: {error}"
             raise DeviceError(msg) from error
     try:
         module.zeros((1,), device=device)
     except (TypeError, ValueError) as error:
-        msg = f"device {device!r} is not to be had in {module.__name__}: {error}"
+        msg = f"device {_checks.show(device)} is not to be had in {module.__name__}: {error}"
         raise DeviceError(msg) from error
     return Backend(module, device)
 

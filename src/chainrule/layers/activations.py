@@ -8,7 +8,6 @@ from typing import Any
 from chainrule import _checks, rules
 from chainrule._typing import Params
 from chainrule.context import Context
-from chainrule.errors import ArgumentTypeError
 from chainrule.layers.base import Layer
 
 __all__ = [
@@ -209,9 +208,6 @@ def get(activation: Any) -> Layer:
     if isinstance(activation, Layer):
         return activation
     if not isinstance(activation, str):
-        msg = (
-            f"activation must be a name or a layer such as chainrule.Tanh(); "
-            f"got {activation!r} ({type(activation).__name__})."
-        )
-        raise ArgumentTypeError(msg)
-    return _NAMES[_checks.choice("activation", activation, _NAMES)]()
+        wanted = "a name or a layer such as chainrule.Tanh()"
+        _checks.refuse("activation", wanted, activation)
+    return _NAMES[_checks.choice("activation", activation, _NAMES, "activation")]()

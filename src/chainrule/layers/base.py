@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
+from chainrule import _checks
 from chainrule._record import Record
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
-from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Layer", "Variable", "fold", "lead"]
 
@@ -46,12 +46,7 @@ class Layer(Record):
     output_shape: Shape | None = None
 
     def _configure(self, trainable: Any, **values: Any) -> None:
-        if not isinstance(trainable, bool):
-            msg = (
-                f"{type(self).__name__}: trainable must be True or False; "
-                f"got {trainable!r}."
-            )
-            raise ArgumentTypeError(msg)
+        trainable = _checks.boolean(f"{type(self).__name__}: trainable", trainable)
         self._set(**values, trainable=trainable, input_shape=None, output_shape=None)
 
     def bind(self, sample_shape: Shape) -> Self:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from chainrule import _checks
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
@@ -20,11 +21,8 @@ def _layer(owner: str, value: Any) -> Layer:
         msg = f"{owner}: got the class {value.__name__}; write {value.__name__}()."
         raise ArgumentTypeError(msg)
     if not isinstance(value, Layer):
-        msg = (
-            f"{owner}: every part must be a layer such as chainrule.Dense(8); "
-            f"got {value!r} ({type(value).__name__})."
-        )
-        raise ArgumentTypeError(msg)
+        wanted = "a layer such as chainrule.Dense(8)"
+        _checks.refuse(f"{owner}: every part", wanted, value)
     return value
 
 
@@ -34,6 +32,7 @@ class Sequential(Layer):
     Parameters
     ----------
     *layers : Layer
+        Or one list of them.
     trainable : bool
         False freezes all of them.
     """
@@ -41,7 +40,11 @@ class Sequential(Layer):
     layers: tuple[Layer, ...]
     first_learning: int | None  # number of the first part that learns, once bound
 
-    def __init__(self, *layers: Layer, trainable: bool = True) -> None:
+    def __init__(
+        self, *layers: Layer | Sequence[Layer], trainable: bool = True
+    ) -> None:
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            layers = tuple(layers[0])
         if not layers:
             msg = "Sequential: at least one layer is needed; got none."
             raise ArgumentError(msg)
@@ -189,6 +192,7 @@ def _prefixed(prefix: str, variables: Any) -> Any:
     return tuple(_prefixed(prefix, v) for v in variables)
 
 
+@_checks.told(0)
 def MLP(  # noqa: N802 - named like the layers, since it makes one
     units: Iterable[int],
     activation: Any = "relu",
@@ -215,8 +219,8 @@ def MLP(  # noqa: N802 - named like the layers, since it makes one
     Sequential
     """
     if isinstance(units, (str, bytes)) or not isinstance(units, Iterable):
-        msg = f"MLP: units must be a sequence such as (32, 32, 1); got {units!r}."
-        raise ArgumentTypeError(msg)
+        wanted = "a sequence such as (32, 32, 1)"
+        _checks.refuse("MLP: units", wanted, units)
     between = activations.get(activation)
     layers: list[Layer] = []
     for m in units:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from chainrule import _checks, initializers, rules
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
-from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.errors import ShapeError
 from chainrule.layers.base import Layer, Variable, fold, lead, unfold
 
 __all__ = ["Dense", "Flatten"]
@@ -56,15 +56,12 @@ class Dense(Layer):
         *,
         trainable: bool = True,
     ) -> None:
-        if not isinstance(bias, bool):
-            msg = f"Dense: bias must be True or False; got {bias!r}."
-            raise ArgumentTypeError(msg)
         initializers.get("Dense: kernel_initializer", kernel_initializer)
         initializers.get("Dense: bias_initializer", bias_initializer)
         self._configure(
             trainable,
             units=_checks.integer("Dense: units", units, 1),
-            bias=bias,
+            bias=_checks.boolean("Dense: bias", bias),
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
         )

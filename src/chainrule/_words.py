@@ -1,0 +1,392 @@
+"""Words of other libraries: which are taken here, and what to write for the others.
+
+A name stands for one of chainrule's where it means exactly the same. Where it does not,
+as Keras's "binary_crossentropy", which takes probabilities, the error says what to
+write. Read by `chainrule._checks`, and only where something is not understood.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["about", "advice", "data", "keyword", "missing", "same"]
+
+# Kind of name -> alias -> chainrule's name of the same function.
+SAME: dict[str, dict[str, str]] = {
+    "loss": {
+        "mse": "squared_error",
+        "mean_squared_error": "squared_error",
+        "l2": "squared_error",
+        "mae": "absolute_error",
+        "mean_absolute_error": "absolute_error",
+        "l1": "absolute_error",
+        "huber_loss": "huber",
+        "pinball": "quantile",
+        "pinball_loss": "quantile",
+    },
+    "metric": {
+        "mae": "mean_absolute_error",
+        "mse": "mean_squared_error",
+        "acc": "accuracy",
+        "r2_score": "r2",
+    },
+    "activation": {
+        "swish": "silu",
+        "hard_swish": "hard_silu",
+        "logistic": "sigmoid",
+        "linear": "identity",
+        "exponential": "exp",
+    },
+    "optimizer": {},
+}
+
+_LOGITS = (
+    "Write {0}, which takes logits: let the network end in Dense, without {1}; "
+    "predict_proba gives probabilities"
+)
+_BINARY = _LOGITS.format("'binary_cross_entropy'", "Sigmoid")
+_CLASSES = _LOGITS.format("'cross_entropy'", "Softmax") + ". It takes labels and rows"
+
+# Kind of name -> word -> what to write; "" stands for every kind.
+ADVICE: dict[str, dict[str, str]] = {
+    "loss": {
+        "bce": _BINARY,
+        "binary_crossentropy": _BINARY,
+        "bce_with_logits": _BINARY,
+        "log_loss": f"{_BINARY}. More than two classes: 'cross_entropy'",
+        "logistic": _BINARY,
+        "crossentropy": _CLASSES,
+        "categorical_crossentropy": _CLASSES,
+        "sparse_categorical_crossentropy": _CLASSES,
+        "nll": _CLASSES,
+        "nll_loss": _CLASSES,
+        "rmse": "Write 'squared_error': its minimum is the same",
+        "hinge": "Write 'binary_cross_entropy', or a Loss of your own",
+        "kl_divergence": "Write 'cross_entropy', which takes rows of probabilities",
+    },
+    "metric": {
+        "mean_squared_error": "It is the loss, squared_error, under the name loss",
+        "mse": "It is the loss, squared_error, under the name loss",
+        "rmse": "Hand in a function of (y_true, y_pred)",
+        "auc": "Hand in a function of (y_true, y_pred), which are logits",
+        "f1": "Hand in a function of (y_true, y_pred), which are logits",
+        "binary_accuracy": "Write 'accuracy'",
+        "categorical_accuracy": "Write 'accuracy'",
+        "sparse_categorical_accuracy": "Write 'accuracy'",
+    },
+    "activation": {
+        "gelu_new": "Write 'gelu_tanh'",
+        "gelu_approximate": "Write 'gelu_tanh'",
+        "relu6": "Write 'hard_sigmoid' or 'hard_silu' of it, or a layer of your own",
+        "prelu": "Write 'leaky_relu'",
+    },
+    "optimizer": {
+        "lbfgs": "Write chainrule.LBFGS()",
+        "levenberg_marquardt": "Write chainrule.LevenbergMarquardt()",
+        "momentum": "Write chainrule.SGD(1e-2, momentum=0.9)",
+        "nesterov": "Write chainrule.SGD(1e-2, momentum=0.9, nesterov=True)",
+    },
+    "initializer": {
+        "xavier_uniform": "Write 'glorot_uniform'",
+        "xavier_normal": "Write 'glorot_normal'",
+        "kaiming_uniform": "Write 'he_uniform'",
+        "kaiming_normal": "Write 'he_normal'",
+        "normal": "Write 'glorot_normal', 'he_normal' or 'lecun_normal'",
+        "uniform": "Write 'glorot_uniform', 'he_uniform' or 'lecun_uniform'",
+    },
+}
+
+_OPTIMIZER = "it belongs to the optimizer: Model(..., optimizer=chainrule.Adam(1e-3))"
+_WIDTH = "leave it out: the first fit, or build(sample_shape), finds it"
+_WEIGHTS = (
+    "it belongs to the loss: loss=chainrule.losses.CrossEntropy(class_weight=...), "
+    "or BinaryCrossEntropy's"
+)
+_BEHIND = (
+    "put the layer behind it, as in Sequential(Dense(8), Tanh()), or take MLP((8, 1), "
+    "activation='tanh')"
+)
+_FIT = "it belongs to fit"
+_MODEL = "it belongs to Model"
+_DECAY = "write weight_decay= of the optimizer, which decays weights and never biases"
+_EPOCHS = "write epochs="
+_WHOLE = "leave it out: an epoch takes every sample once, batch_size at a time"
+_VALIDATION = "leave it out: all validation samples are evaluated after each epoch"
+
+# Class or function -> keyword of others -> what to write. A class has its bases' too.
+KEYWORDS: dict[str, dict[str, str]] = {
+    "fit": {
+        "verbose": "write progress=False for verbose=0, progress=True for a bar",
+        "class_weight": _WEIGHTS,
+        **dict.fromkeys(("lr", "learning_rate", "weight_decay"), _OPTIMIZER),
+        **dict.fromkeys(("n_epochs", "num_epochs", "nb_epoch", "max_iter"), _EPOCHS),
+        **dict.fromkeys(("steps_per_epoch", "drop_last"), _WHOLE),
+        **dict.fromkeys(
+            ("validation_freq", "validation_steps", "validation_batch_size"),
+            _VALIDATION,
+        ),
+        "initial_epoch": "leave it out: fit goes on from where the model stands",
+        "eval_set": "write validation_data=(x, y)",
+        "weights": "write sample_weight=",
+        "X": "the first argument is called x",
+        **dict.fromkeys(
+            ("optimizer", "loss", "metrics", "seed", "backend", "device"), _MODEL
+        ),
+        "random_state": "write seed= of Model",
+        "patience": "write callbacks=[chainrule.EarlyStopping(patience=10)]",
+        "early_stopping": "write callbacks=[chainrule.EarlyStopping()]",
+        **dict.fromkeys(
+            ("workers", "use_multiprocessing", "num_workers", "max_queue_size"),
+            "leave it out: data are arrays",
+        ),
+    },
+    "Model": {
+        **dict.fromkeys(("lr", "learning_rate", "weight_decay"), _OPTIMIZER),
+        **dict.fromkeys(
+            ("epochs", "batch_size", "callbacks", "shuffle", "sample_weight"), _FIT
+        ),
+        "verbose": "write progress= of fit",
+        "class_weight": _WEIGHTS,
+        "layers": "write chainrule.Sequential(...) as the network",
+        "units": "write chainrule.MLP(units) as the network",
+        "activation": "it belongs to MLP((8, 1), activation='tanh')",
+        "criterion": "write loss=",
+        "random_state": "write seed=",
+        "n_members": "write members=",
+        **dict.fromkeys(
+            ("inputs", "outputs"),
+            "a network is one chain, chainrule.Sequential(...), from x to its output",
+        ),
+    },
+    "Layer": {
+        **dict.fromkeys(
+            ("input_shape", "input_dim", "in_features", "batch_input_shape"), _WIDTH
+        ),
+        "name": "leave it out: a parameter is called by its layer's number",
+        "dtype": "it belongs to Model",
+        "device": "it belongs to Model",
+        "inplace": "leave it out",
+    },
+    "Dense": {
+        "activation": _BEHIND,
+        "out_features": "write units=",
+        "use_bias": "write bias=",
+        **dict.fromkeys(("kernel_regularizer", "bias_regularizer"), _DECAY),
+    },
+    "Dropout": {"p": "write rate="},
+    "BatchNorm": {"eps": "write epsilon="},
+    "LayerNorm": {"eps": "write epsilon="},
+    "LeakyReLU": dict.fromkeys(("negative_slope", "alpha"), "write slope="),
+    "MLP": {
+        **dict.fromkeys(("input_shape", "input_dim", "in_features"), _WIDTH),
+        **dict.fromkeys(
+            ("hidden_layer_sizes", "hidden_sizes", "layers"),
+            "write units=, the output's width last: MLP((32, 32, 1))",
+        ),
+        "dropout": "write Sequential(Dense(32), ReLU(), Dropout(0.1), Dense(1))",
+    },
+    "Optimizer": {
+        "lr": "write learning_rate=",
+        "betas": "write beta_1= and beta_2=",
+        "beta1": "write beta_1=",
+        "beta2": "write beta_2=",
+        "b1": "write beta_1=",
+        "b2": "write beta_2=",
+        "eps": "write epsilon=",
+        "decay": "write a schedule as learning_rate; see chainrule.schedules",
+        "global_clipnorm": "write clip_norm=",
+        **dict.fromkeys(
+            ("clipnorm", "clipvalue"),
+            "write clip_norm=, of the gradient of all parameters together",
+        ),
+        "params": "leave it out: Model hands the parameters in",
+        "amsgrad": "leave it out: there is none",
+    },
+    "RMSprop": {"alpha": "write rho=", "momentum": "leave it out: there is none"},
+    "Loss": {
+        **dict.fromkeys(("reduction", "size_average"), "leave it out: it is a mean"),
+        "from_logits": "leave it out: cross entropies take logits",
+        "weight": "write class_weight=",
+        "pos_weight": "write class_weight=(1, w)",
+    },
+    "Quantile": {
+        **dict.fromkeys(("quantile", "tau", "alpha"), "write q="),
+    },
+}
+
+# Layers, losses, optimizers and functions of others -> chainrule's.
+_LOSSES = "chainrule.losses"
+_NONE = "leave it out: chainrule has networks that feed forward, of vectors"
+ATTRIBUTES: dict[str, str] = {
+    "Linear": "chainrule.Dense(units)",
+    **dict.fromkeys(
+        ("BatchNorm1d", "BatchNorm1D", "BatchNormalization"), "chainrule.BatchNorm()"
+    ),
+    "LayerNormalization": "chainrule.LayerNorm()",
+    **dict.fromkeys(("Swish", "swish"), "chainrule.SiLU()"),
+    **dict.fromkeys(("HardSwish", "Hardswish"), "chainrule.HardSiLU()"),
+    "Activation": "the layer itself: chainrule.Tanh()",
+    **dict.fromkeys(
+        ("Input", "InputLayer"),
+        "nothing: the first fit, or build(sample_shape), finds the shape",
+    ),
+    "Module": "chainrule.Layer",
+    **dict.fromkeys(
+        ("nn", "optim", "keras"), "chainrule's own names: chainrule.Dense and so on"
+    ),
+    **dict.fromkeys(("MLPClassifier", "MLPRegressor"), "chainrule.sklearn"),
+    **dict.fromkeys(
+        ("CSVLogger", "LambdaCallback", "ReduceLROnPlateau", "Callback"),
+        "chainrule.callbacks",
+    ),
+    **dict.fromkeys(("ModelCheckpoint",), "chainrule.Checkpoint(path)"),
+    **dict.fromkeys(("load_model", "from_file"), "chainrule.load(path)"),
+    **dict.fromkeys(
+        ("MSELoss", "MeanSquaredError", "L1Loss", "MeanAbsoluteError", "HuberLoss"),
+        f"{_LOSSES}: SquaredError(), AbsoluteError(), Huber()",
+    ),
+    **dict.fromkeys(
+        ("BCELoss", "BCEWithLogitsLoss", "BinaryCrossentropy"),
+        f"{_LOSSES}.BinaryCrossEntropy(), which takes logits",
+    ),
+    **dict.fromkeys(
+        ("CrossEntropyLoss", "NLLLoss", "CategoricalCrossentropy"),
+        f"{_LOSSES}.CrossEntropy(), which takes logits",
+    ),
+    **dict.fromkeys(
+        ("Conv1d", "Conv2d", "Conv1D", "Conv2D", "LSTM", "GRU", "Embedding"),
+        "another library: chainrule has no such layer",
+    ),
+}
+
+# Methods of others' models -> what to do.
+METHODS: dict[str, str] = {
+    "compile": "hand loss=, optimizer= and metrics= to Model(...)",
+    "train": "call fit; predict never drops out",
+    "eval": "call predict, which never drops out, or evaluate(x, y)",
+    "forward": "call predict(x)",
+    "call": "call predict(x)",
+    "score": "call evaluate(x, y)",
+    "test_on_batch": "call evaluate(x, y)",
+    "train_on_batch": "call fit(x, y, epochs=1)",
+    "partial_fit": "call fit(x, y, epochs=1), which goes on from where it stands",
+    "fit_generator": "call fit(x, y, epochs=1) with each chunk of the data",
+    "predict_classes": "call predict_proba(x).argmax(-1)",
+    "predict_on_batch": "call predict(x)",
+    "state_dict": "call get_weights(), or read .parameters",
+    "load_state_dict": "call set_weights(weights)",
+    "save_weights": "call save(path)",
+    "load_weights": "call chainrule.load(path)",
+    "load": "call chainrule.load(path)",
+    "add": "make the network first: chainrule.Sequential(...)",
+    "layers": "read .network.layers",
+    "weights": "read .parameters, or call get_weights()",
+    "lr": "read or set .learning_rate",
+    "zero_grad": "call fit, which keeps no gradients",
+    "backward": "call fit, or jacobian and hessian for derivatives",
+}
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c not in "_- .")
+
+
+def same(kind: str, word: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that `word` spells otherwise, or stands for."""
+    if kind not in SAME or word.lower() in ADVICE[kind]:
+        return None
+    spelled = {_letters(alias): name for alias, name in SAME[kind].items()}
+    known = {_letters(name): name for name in names}
+    name = spelled.get(_letters(word), "")
+    return known.get(_letters(word)) or known.get(_letters(name))
+
+
+def advice(kind: str, word: str, names: Iterable[str]) -> str:
+    """Return a sentence, after a space, for a name that is not one of `names`."""
+    told = {_letters(alias): text for alias, text in ADVICE.get(kind, {}).items()}
+    text = told.get(_letters(word)) or told.get(_letters(word).removesuffix("loss"))
+    if text:
+        return f" {text}."
+    if kind:
+        word = word.lower()
+    close = difflib.get_close_matches(word, list(names), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def keyword(owners: Iterable[str], word: str, names: Iterable[str]) -> str:
+    """Return what to write for a keyword that a class or function does not have."""
+    for owner in owners:
+        if word in KEYWORDS.get(owner, {}):
+            return KEYWORDS[owner][word]
+    close = difflib.get_close_matches(word, list(names), n=1)
+    if close:
+        return f"did you mean {close[0]}=?"
+    names = [f"{name}=" for name in names]
+    return f"it takes {', '.join(names)}" if names else "it takes none"
+
+
+def missing(owner: str, word: str, names: Iterable[str], table: str = "") -> str:
+    """Return the message for an attribute that is not there."""
+    msg = f"{owner} has no attribute {word!r}"
+    text = METHODS.get(word) if table == "methods" else ATTRIBUTES.get(word)
+    if text:
+        return f"{msg}; {text}." if table == "methods" else f"{msg}; take {text}."
+    public = [name for name in names if not name.startswith("_")]
+    close = difflib.get_close_matches(word, public, n=1)
+    return f"{msg}. Did you mean {close[0]!r}?" if close else f"{msg}."
+
+
+# First part of the module of an object's class -> whose it is.
+_PEERS = {
+    "torch": "PyTorch",
+    "keras": "Keras",
+    "tensorflow": "TensorFlow",
+    "tf_keras": "Keras",
+    "jax": "JAX",
+    "flax": "Flax",
+    "optax": "Optax",
+    "equinox": "Equinox",
+    "haiku": "Haiku",
+    "sklearn": "scikit-learn",
+    "skorch": "skorch",
+}
+_FUNCTIONS = {"relu", "tanh", "sigmoid", "softmax", "gelu", "elu", "silu", "swish"}
+
+
+def about(value: Any) -> str:
+    """Return a sentence, after a space, on what an object of the wrong kind is."""
+    if isinstance(value, type):
+        if value.__module__.split(".")[0] == "chainrule":
+            return f" Write {value.__name__}(...)."
+        return " It is a class; hand in an object."
+    for cls in type(value).__mro__:
+        peer = _PEERS.get(cls.__module__.split(".")[0])
+        if peer is not None:
+            return f" It is one of {peer}'s; take chainrule's own instead."
+    if isinstance(value, str) and _letters(value) in _FUNCTIONS:
+        return " An activation is a layer: Sequential(Dense(8), Tanh(), Dense(1))."
+    if isinstance(value, (list, tuple)) and value and hasattr(value[0], "forward"):
+        return " Join layers: chainrule.Sequential(*layers)."
+    return ""
+
+
+_CHUNKS = (
+    " Data come as arrays. Of what is too large for memory, fit chunk by chunk: "
+    "for x, y in chunks: model.fit(x, y, epochs=1)."
+)
+
+
+def data(value: Any = None) -> str:
+    """Return a sentence, after a space, on what was handed in for arrays."""
+    if isinstance(value, dict):
+        return " Join its arrays: numpy.column_stack(list(x.values()))."
+    homes = [cls.__module__ for cls in type(value).__mro__]
+    if any(home.startswith(("torch.utils.data", "tensorflow")) for home in homes):
+        return _CHUNKS
+    if hasattr(value, "__next__") or hasattr(value, "take"):
+        return _CHUNKS if not hasattr(value, "dtype") else ""
+    if hasattr(value, "__iter__") and not hasattr(value, "__len__"):
+        return _CHUNKS
+    return ""
