@@ -16,7 +16,7 @@ SOURCE = Path(chainrule.__file__).parent
 # Each may import from itself and from what stands before it. `backends` stand on
 # `namespace` alone and are handed in from above.
 LEVELS = [
-    {"errors", "_typing", "_words"},
+    {"errors", "_typing", "_words", "_console"},
     {"_checks"},
     {"namespace", "_record", "_files"},
     {"backends"},
