@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import sys
 import types
 from typing import Any
 
@@ -73,7 +74,8 @@ def get(backend: Any, device: Any = None) -> Backend:
         "numpy", "jax", "cupy" or "torch"; a Backend, which is returned; or an array
         namespace of the 2024.12 standard, such as ``array_api_strict``.
     device : object, optional
-        A device of that library, or its name; None is the library's default.
+        A device of that library, or its name; None is the library's default, as it is
+        now: within ``jax.default_device(...)``, say.
 
     Raises
     ------
@@ -101,11 +103,10 @@ def get(backend: Any, device: Any = None) -> Backend:
         # A pickled generic backend knows its module by name.
         return _from_module(importlib.import_module(backend), device)
     _checks.choice("backend", backend, _ENGINES)
-    try:
-        hash(device)
-    except TypeError:
-        return _load(backend)(device)  # type: ignore[no-any-return]
-    return _instance(backend, device)
+    if device is None and backend == "numpy":
+        return _instance(backend, None)
+    # A name without a number, or none at all, is what it means now.
+    return _instance(backend, _load(backend).locate(device))
 
 
 @functools.lru_cache(maxsize=64)
@@ -165,15 +166,19 @@ def of(a: Any) -> Backend:
     """Return the backend to which an array belongs; lists and frames are NumPy's."""
     if isinstance(a, np.ndarray):
         return get("numpy")
-    root = type(a).__module__.partition(".")[0]
-    if root == "torch" and hasattr(a, "device"):
+    # Of a class of one's own, too, that is derived from a library's. A library that is
+    # not loaded has no arrays.
+    if _is_a(a, "torch", "Tensor"):
         return get("torch", a.device)
-    if root in ("jax", "jaxlib") and hasattr(a, "devices"):
-        # A deleted array lies nowhere; the engine says so.
-        devices = [] if getattr(a, "is_deleted", bool)() else a.devices()
-        return get("jax", next(iter(devices)) if len(devices) == 1 else None)
-    if root == "cupy" and hasattr(a, "device"):
+    if _is_a(a, "jax", "Array"):
+        return get("jax", _load("jax").home(a))
+    if _is_a(a, "cupy", "ndarray"):
         return get("cupy", a.device)
     if hasattr(type(a), "__array_namespace__"):  # of an array, not of a class
         return _from_module(a.__array_namespace__(), getattr(a, "device", None))
     return get("numpy")
+
+
+def _is_a(a: Any, library: str, kind: str) -> bool:
+    found = getattr(sys.modules.get(library), kind, None)
+    return isinstance(found, type) and isinstance(a, found)

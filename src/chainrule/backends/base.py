@@ -132,6 +132,19 @@ class Backend:
         device = None if self.device is None else str(self.device)
         return backends.get, (self.name, device)
 
+    @staticmethod
+    def locate(device: Any) -> Any:
+        """Return what a device, or a name of one, means now; hashable.
+
+        None is the library's default, which may be another one at each call.
+
+        Raises
+        ------
+        DeviceError
+            If there is no such device.
+        """
+        return device
+
     # Arrays in and out.
 
     def owns(self, a: Any) -> bool:

@@ -144,6 +144,11 @@ class CuPyBackend(Backend):
 
         return backends.get, ("cupy", f"cuda:{self.device.id}")
 
+    @staticmethod
+    def locate(device: Any) -> Any:
+        """Return the name of a device, since none can be hashed; by default the current."""
+        return f"cuda:{_device(device).id}"
+
     def owns(self, a: Any) -> bool:
         """Whether `a` is a CuPy array on this device."""
         return isinstance(a, cupy.ndarray) and a.device == self.device

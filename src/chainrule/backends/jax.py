@@ -16,7 +16,12 @@ from jax import lax
 
 from chainrule.backends.base import Backend, build_decay_mask
 from chainrule.backends.threads import processors
-from chainrule.errors import ArgumentError, ChainruleWarning, DeviceError
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ChainruleWarning,
+    DeviceError,
+)
 from chainrule.namespace import register
 
 __all__ = ["JaxBackend"]
@@ -65,6 +70,14 @@ def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
 
 register("jax.numpy", concat=_concat, erf=jax.scipy.special.erf, matmul=_matmul)
 
+try:  # saves a twentieth of a small prediction's time
+    from jax._src.core import trace_state_clean as _traces_nothing
+except ImportError:
+
+    def _traces_nothing() -> bool:
+        return False
+
+
 # What a model calls the precisions, and what JAX does.
 _PRECISIONS = {
     "highest": "highest",
@@ -73,8 +86,29 @@ _PRECISIONS = {
 }
 
 
+# What a user may have set, and computing here needs otherwise: rules add arrays of
+# several ranks, and what is not finite ends in a `DivergenceError`. Setting -> what it
+# is if nobody set it, and a context.
+_SETTINGS: dict[str, tuple[Any, Callable[[], Any]]] = {
+    "jax_numpy_dtype_promotion": (
+        "standard",
+        lambda: jax.numpy_dtype_promotion("standard"),
+    ),
+    "jax_numpy_rank_promotion": ("allow", lambda: jax.numpy_rank_promotion("allow")),
+    "jax_debug_nans": (False, lambda: jax.debug_nans(False)),
+    "jax_debug_infs": (False, lambda: jax.debug_infs(False)),
+    "jax_transfer_guard": (None, lambda: jax.transfer_guard("allow")),
+    "jax_transfer_guard_host_to_device": (None, lambda: jax.transfer_guard("allow")),
+    "jax_transfer_guard_device_to_host": (None, lambda: jax.transfer_guard("allow")),
+}
+
+
 def _device(device: Any) -> Any:
-    if device is None or isinstance(device, jax.Device):
+    if device is None:
+        device = jax.config.jax_default_device
+    if device is None:
+        return jax.local_devices()[0]
+    if isinstance(device, jax.Device):
         return device
     if not isinstance(device, str):
         msg = (
@@ -130,11 +164,10 @@ class JaxBackend(Backend):
     stretch = 16
 
     def __init__(self, device: Any = None) -> None:
-        where = _device(device or jax.config.jax_default_device)
         # The namespace stays unbound: inside a compiled function arrays lie nowhere,
         # and `scope` puts the others on the device.
         super().__init__(jnp, None, "jax")
-        self.device = where or jax.local_devices()[0]
+        self.device = _device(device)
         self.precisions = ("highest", "bfloat16")
         if self.device.platform in ("gpu", "cuda"):
             self.precisions = ("highest", "tf32", "bfloat16")
@@ -143,6 +176,19 @@ class JaxBackend(Backend):
         from chainrule import backends
 
         return backends.get, ("jax", f"{self.device.platform}:{self.device.id}")
+
+    @staticmethod
+    def locate(device: Any) -> Any:
+        """Return a `jax.Device`; by default ``jax.default_device``, if it is set."""
+        return _device(device)
+
+    @staticmethod
+    def home(a: Any) -> Any:
+        """Return the device of an array; None if it lies nowhere, or on several."""
+        if isinstance(a, jax.core.Tracer) or a.is_deleted():
+            return None
+        devices = a.devices()
+        return next(iter(devices)) if len(devices) == 1 else None
 
     def owns(self, a: Any) -> bool:
         """Whether `a` is a JAX array on this device."""
@@ -158,7 +204,14 @@ class JaxBackend(Backend):
         )
 
     def usable(self, name: str, a: Any) -> Any:
-        """Refuse an array whose memory was given away."""
+        """Refuse an array whose memory was given away, and what stands for an array."""
+        if isinstance(a, jax.core.Tracer):
+            msg = (
+                f"{name} is a tracer of jax.jit, grad or vmap and has no values. Inside "
+                f"such a function call f = model.function(), which is pure: "
+                f"f(theta, state, x)."
+            )
+            raise ArgumentTypeError(msg)
         if a.is_deleted():
             msg = f"{name} was deleted, or donated to a compiled function."
             raise ArgumentError(msg)
@@ -181,6 +234,12 @@ class JaxBackend(Backend):
             stack.enter_context(jax.enable_x64(dtype == "float64"))
             stack.enter_context(jax.default_matmul_precision(_PRECISIONS[precision]))
             stack.enter_context(jax.default_device(self.device))
+            for setting, (usual, context) in _SETTINGS.items():
+                if getattr(jax.config, setting) != usual:
+                    stack.enter_context(context())
+            if not _traces_nothing():
+                # What has values is computed at once, also while JAX traces a function.
+                stack.enter_context(jax.ensure_compile_time_eval())
             yield
 
     def versions(self) -> dict[str, str]:

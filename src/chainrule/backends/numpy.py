@@ -102,10 +102,14 @@ class NumPyBackend(Backend):
     gather = GATHER
 
     def __init__(self, device: Any = None) -> None:
+        super().__init__(np, self.locate(device), "numpy")
+
+    @staticmethod
+    def locate(device: Any) -> None:
+        """Refuse any device but 'cpu', which needs no saying."""
         if device not in (None, "cpu"):
             msg = f"device must be None or 'cpu' on the numpy backend; got {device!r}."
             raise DeviceError(msg)
-        super().__init__(np, None, "numpy")
 
     def owns(self, a: Any) -> bool:
         """Whether `a` is a NumPy array."""

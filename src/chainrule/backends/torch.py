@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,10 @@ from typing import Any
 import array_api_compat.torch as compat
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from chainrule.backends.base import Backend, remembering
+from chainrule.backends.torch_settings import PRODUCTS, isolated
 from chainrule.errors import (
     ArgumentTypeError,
     ChainruleWarning,
@@ -29,6 +32,7 @@ BLOCK = 1 << 17
 GATHER = 1 << 23
 
 # half: whether this thread is inside the scope of a model of precision "bfloat16".
+# graph: inside any scope, whether the caller's autograd was on; else None.
 # told: inside a fit whose steps are compiled, what it was told; else None.
 _THREAD = threading.local()
 
@@ -91,49 +95,62 @@ def _device(device: Any) -> Any:
     try:
         where = torch.device(device or torch.get_default_device())
         # Asking for memory is the only question that every kind of device answers.
-        return torch.empty(0, device=where).device
+        found = torch.empty(0, device=where).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = str(error).partition("\n")[0]
         msg = f"device {device!r} is not to be had on the torch backend: {first}"
         raise DeviceError(msg) from error
+    if found.type == "meta":
+        msg = (
+            f"device {device!r} is torch's meta device, where arrays have no values; "
+            f"give device='cpu', say, or leave torch.device('meta')."
+        )
+        raise DeviceError(msg)
+    return found
 
 
-class _Products:
-    """How float32 products are made while anyone is inside; after that, as before.
-
-    The setting is the process's, so threads that overlap share it: TF32 is on only
-    where all of them ask for it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside: list[str] = []
-        self._before = "highest"
-
-    @contextlib.contextmanager
-    def __call__(self, wanted: str) -> Iterator[None]:
-        """Enter with "highest" or, for TF32, "high"."""
-        with self._lock:
-            if not self._inside:
-                self._before = torch.get_float32_matmul_precision()
-            self._inside.append(wanted)
-            self._set()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside.remove(wanted)
-                self._set()
-
-    def _set(self) -> None:
-        setting = self._before
-        if self._inside:
-            setting = "highest" if "highest" in self._inside else "high"
-        if torch.get_float32_matmul_precision() != setting:
-            torch.set_float32_matmul_precision(setting)
+def _plain(a: Any) -> Any:
+    """Return a tensor as torch's own class, without what a derived one does."""
+    return a if type(a) is torch.Tensor else a.as_subclass(torch.Tensor)
 
 
-_PRODUCTS = _Products()
+def _check_values(name: str, a: Any) -> None:
+    """Refuse what stands for a tensor while a program is traced or transformed."""
+    if a.device.type == "meta":
+        msg = f"{name} lies on torch's meta device and has no values."
+        raise DeviceError(msg)
+    kind = type(a).__name__
+    if torch._C._functorch.is_functorch_wrapped_tensor(a):
+        kind = "tensor inside torch.func or torch.vmap"
+    elif kind not in ("FakeTensor", "FunctionalTensor", "ProxyTensor"):
+        if hasattr(a, "full_tensor"):
+            msg = f"{name} is distributed; hand in {name}.full_tensor()."
+            raise ArgumentTypeError(msg)
+        return
+    msg = (
+        f"{name} is a {kind}, which has no values of its own. Inside such a function "
+        f"call f = model.function(), which is pure: f(theta, state, x)."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def _has_gradient(a: Any) -> bool:
+    """Whether a derivative is asked of what is computed from `a` now."""
+    if a.requires_grad:
+        return bool(torch.is_grad_enabled() or getattr(_THREAD, "graph", None))
+    return forward_ad._current_level >= 0 and (
+        forward_ad.unpack_dual(a).tangent is not None
+    )
+
+
+def _after_fork() -> None:
+    # Threads do not come along, and torch would wait for its own for ever.
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class TorchBackend(Backend):
@@ -148,6 +165,15 @@ class TorchBackend(Backend):
         if self.device.type == "cuda":
             self.precisions = ("highest", "tf32", "bfloat16")
 
+    @staticmethod
+    def locate(device: Any) -> Any:
+        """Return a `torch.device` with its number: the current one, if none is said."""
+        if isinstance(device, torch.device) and (
+            device.type == "cpu" or device.index is not None
+        ):
+            return device
+        return _device(device)
+
     def owns(self, a: Any) -> bool:
         """Whether `a` is a tensor on this device."""
         return isinstance(a, torch.Tensor) and a.device == self.device
@@ -156,25 +182,33 @@ class TorchBackend(Backend):
         """Return a tensor on this device, outside any autograd graph."""
         kind = None if dtype is None else getattr(torch, dtype)
         if isinstance(a, torch.Tensor):
-            return a.detach().to(device=self.device, dtype=kind)
+            return _plain(a).detach().to(device=self.device, dtype=kind)
         # Contiguous and writable: torch cannot hold negative strides, and warns about
         # read-only memory.
         host = np.array(a, dtype=dtype, order="C")
         return torch.from_numpy(host).to(self.device)
 
     def usable(self, name: str, a: Any) -> Any:
-        """Refuse sparse and meta tensors; widen unsigned integers, which lack `<`."""
+        """Refuse tensors without values of their own; warn where a graph is cut.
+
+        Unsigned integers, which lack `<`, are widened.
+        """
+        _check_values(name, a)
         if a.is_nested:
             msg = f"{name} must be rectangular; it is a nested tensor."
             raise ShapeError(msg)
         if a.layout is not torch.strided:
             msg = f"{name} is a sparse tensor; hand in {name}.to_dense()."
             raise ArgumentTypeError(msg)
-        if a.device.type == "meta":
-            msg = f"{name} lies on torch's meta device and has no values."
-            raise DeviceError(msg)
+        if _has_gradient(a):
+            msg = (
+                f"{name} is part of PyTorch's graph, which ends here: results have no "
+                f"gradient by it. Differentiate model.function() instead, or hand in "
+                f"{name}.detach()."
+            )
+            warnings.warn(msg, ChainruleWarning, stacklevel=6)
         small = (torch.uint16, torch.uint32, torch.uint64)
-        return a.long() if a.dtype in small else a
+        return a.long() if a.dtype in small else _plain(a)
 
     def to_numpy(self, a: Any) -> Any:
         """Return a NumPy copy."""
@@ -265,15 +299,19 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
-        """No autograd, and products as precise as asked (TF32 off by default)."""
-        before = getattr(_THREAD, "half", False)
-        setting = "high" if precision == "tf32" else "highest"
-        with _PRODUCTS(setting), torch.no_grad():
-            _THREAD.half = precision == "bfloat16"
-            try:
+        """No autograd or autocast, and products as precise as asked (no TF32 else)."""
+        before, tf32 = getattr(_THREAD, "half", False), precision == "tf32"
+        graph = getattr(_THREAD, "graph", None)
+        if graph is None:
+            _THREAD.graph = torch.is_grad_enabled()
+        PRODUCTS.enter(tf32)
+        try:
+            with isolated(self.device.type):
+                _THREAD.half = precision == "bfloat16"
                 yield
-            finally:
-                _THREAD.half = before
+        finally:
+            _THREAD.half, _THREAD.graph = before, graph
+            PRODUCTS.leave(tf32)
 
 
 class _Compiling(TorchBackend):

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from chainrule.backends.torch_settings import PRODUCTS
+
 __all__ = ["compiled"]
 
 # An array that is used more than once is not computed anew from so many operations.
@@ -55,7 +57,7 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
     # What compiled code has in it of the process's settings.
     settings = (
         torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
+        PRODUCTS.setting(),
         torch.are_deterministic_algorithms_enabled(),
     )
     try:
