@@ -172,12 +172,18 @@ def draw(task: Task, result: Result, folder: Path) -> Path:
         x = np.linspace(-1.1, 1.1, 601)
         members = np.asarray(result.model.predict_members(x[:, None]))[..., 0]
         samples = np.hstack([task.x, task.y])
-        title = f"{task.members} networks that saw nothing in the gap"
+        title = f"{task.members} networks: their curves, and the band of those"
         plotting.gap(x, curve(x), members, samples, GAP, path, title)
     else:
         error = np.linalg.norm(result.output - task.y, axis=1)
         losses = result.history["loss"]
-        plotting.sphere(result.output, error, losses, path, f"Sphere: {worst}")
+        plotting.sphere(
+            result.output,
+            error,
+            losses,
+            path,
+            f"(longitude, latitude) → (x, y, z): {worst}",
+        )
     return path
 
 

@@ -89,7 +89,7 @@ def parabola(
         left.plot(*samples.T, "o", ms=4, mfc="white", mec=_ORANGE, label="some samples")
         left.set(ylabel="f(x)", title=title)
         left.legend(loc="upper center")
-        right.set(ylabel="slope", title="The exact slope of their mean")
+        right.set(ylabel="slope", title="Their mean's own slope, exact")
         right.legend(loc="upper left")
         axes[1, 0].legend(loc="lower center")
         figure.savefig(path, dpi=150)
@@ -97,12 +97,17 @@ def parabola(
 
 
 def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None:
-    """Write the picture of the sphere: points (n, 3) coloured by their error (n,)."""
+    """Write the picture of the sphere: points (n, 3) coloured by their error (n,).
+
+    Errors above the 99th percentile share the last colour: a few points at the poles
+    would take the others' apart.
+    """
     style, plt = _pyplot()
     with style:
-        figure = plt.figure(figsize=(10, 5), layout="constrained")
-        grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
-        left = figure.add_subplot(grid[0], projection="3d")
+        whole = plt.figure(figsize=(10.4, 5), layout="constrained")
+        # Each half lays out its own: the bar stays clear of the other's axis.
+        figure, other = whole.subfigures(1, 2, width_ratios=(1.35, 1), wspace=0.03)
+        left = figure.add_subplot(projection="3d")
         azimuth, height = np.deg2rad(-55.0), np.deg2rad(22.0)
         eye = np.array([np.cos(azimuth), np.sin(azimuth), np.tan(height)])
         front = points @ (eye / np.linalg.norm(eye)) > 0.0
@@ -114,7 +119,7 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
             s=26,
             linewidths=0,
             vmin=0.0,
-            vmax=error.max(),
+            vmax=np.percentile(error, 99),
             depthshade=False,
         )
         left.set_box_aspect((1, 1, 1), zoom=1.1)
@@ -124,15 +129,16 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
         left.set(xticks=ticks, yticks=ticks, zticks=ticks)
         for axis in (left.xaxis, left.yaxis, left.zaxis):
             axis.set_pane_color((1, 1, 1, 0))
-        bar = figure.colorbar(colours, ax=left, shrink=0.7, pad=0.1)
+        bar = figure.colorbar(colours, ax=left, shrink=0.7, pad=0.1, extend="max")
         bar.set_label("distance from the true point")
+        bar.formatter.set_powerlimits((0, 0))
         bar.outline.set_visible(False)
         bar.ax.grid(False)
-        right = figure.add_subplot(grid[1])
+        right = other.add_subplot()
         right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE, lw=0.8)
         right.set(xlabel="epoch", ylabel="squared error", title="Training loss")
-        figure.savefig(path, dpi=150)
-        plt.close(figure)
+        whole.savefig(path, dpi=150)
+        plt.close(whole)
 
 
 def gap(
@@ -157,7 +163,7 @@ def gap(
             ax.axvspan(*hole, color=_GREY, alpha=0.08, lw=0)
         low, high = mean - 2.0 * std, mean + 2.0 * std
         top.fill_between(
-            x, low, high, color=_BLUE, alpha=0.18, lw=0, label="mean ± 2 std"
+            x, low, high, color=_BLUE, alpha=0.18, lw=0, label="± 2 std of the members"
         )
         top.plot(x, members.T, color=_BLUE, lw=0.5, alpha=0.3)
         top.plot(x, truth, color="#3a3f47", lw=1.4, ls=(0, (4, 2.5)), label="truth")
