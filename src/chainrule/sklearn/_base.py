@@ -156,7 +156,7 @@ class MultilayerPerceptron(FittedPerceptron):
                 return self
         self._check_members(first)
         self._loss, name, self._output_layer = self._choose()
-        self.n_outputs_ = self._outputs_for(t)
+        outputs = self._outputs_for(t)
         self._random_state = check_random_state(self.random_state)
         backend = origin
         if self.backend is not None:
@@ -167,6 +167,9 @@ class MultilayerPerceptron(FittedPerceptron):
         if not first:
             dtype = _arrays.target_dtype(self.coefs_[0], None)
         backend.check_dtype(dtype)
+        if not first:
+            self._check_shapes(X.shape[1], hidden, outputs)
+        self.n_outputs_ = outputs
         self._kind = None if self.backend is not None else origin
         if first:
             self._initialize(X.shape[1], hidden, name, dtype)
@@ -201,6 +204,35 @@ class MultilayerPerceptron(FittedPerceptron):
                 f"{self.members}. Fit anew, with warm_start=False."
             )
             raise ArgumentError(msg)
+
+    def _check_shapes(self, features: int, hidden: list[int], outputs: int) -> None:
+        """Refuse another network, or other targets, than those of the fit that goes on."""
+        layer = self.network
+        if layer is None:
+            layer = _network.mlp(self, [features, *hidden, outputs])
+        network = _network.bind(layer, features, outputs)
+        wanted = _network.unpack(network, np.zeros(network.size, dtype=np.int8))
+        lead = len(self._lead)
+        have = [[c.shape[lead:] for c in w] for w in (self.coefs_, self.intercepts_)]
+        state = self._running(None).shape[lead:]
+        if [[c.shape for c in group] for group in wanted] == have and state == (
+            network.state_size,
+        ):
+            return
+        was: Any
+        came: Any
+        if self.network is not None:
+            what, was = "network must have the parameters", [*have[0], *have[1]]
+            came = [c.shape for group in wanted for c in group]
+        elif (widths := [shape[-1] for shape in have[0]])[-1] != outputs:
+            what, was, came = "y must have the outputs", widths[-1], outputs
+        else:
+            what, was, came = "hidden_layer_sizes must be", widths[:-1], hidden
+        msg = (
+            f"{what} {was}, as in the fit that goes on; got {came}. Fit anew, with "
+            f"warm_start=False."
+        )
+        raise ArgumentError(msg)
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes

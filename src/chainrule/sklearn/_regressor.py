@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from chainrule import backends, ensembles, inputs, losses
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
 from chainrule.sklearn._job import Validation
@@ -110,6 +110,17 @@ n_features_in_, feature_names_in_
         "loss": [StrOptions(set(_network.LOSSES)), losses.Loss, callable],
         "quantiles": ["array-like", None],
     }
+
+    def _validate_params(self) -> None:
+        """Say what the first position is: `MLPClassifier`'s is hidden_layer_sizes."""
+        if isinstance(self.loss, (int, tuple, list)):
+            msg = (
+                f"loss must be a name, a Loss or a function; got {self.loss!r}. It is "
+                f"MLPRegressor's first argument, as in scikit-learn: write "
+                f"hidden_layer_sizes={self.loss!r}."
+            )
+            raise ArgumentTypeError(msg)
+        super()._validate_params()
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class OptimizerState:
     Attributes
     ----------
     optimizer : Optimizer
+    given : str, Optimizer or None
+        The parameter `optimizer` that it was made from; None where it is the solver's.
     learning_rate : float
         Of the next epoch; for Adam, before its bias corrections.
     slots : tuple of host arrays (P,), or None before the first step
@@ -40,8 +42,8 @@ class OptimizerState:
         Learning rate of the last step.
     """
 
-    def __init__(self, optimizer: Any, learning_rate: float) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Any, learning_rate: float, given: Any = None) -> None:
+        self.optimizer, self.given = optimizer, given
         self.learning_rate = learning_rate
         self.slots: Any = None
         self.step = 0
@@ -52,7 +54,8 @@ def solver(estimator: Any) -> OptimizerState:
     """Return the optimizer that the parameters describe, at its beginning."""
     rate = float(estimator.learning_rate_init)
     if estimator.optimizer is not None:
-        return OptimizerState(optimizers.get(estimator.optimizer), rate)
+        given = estimator.optimizer
+        return OptimizerState(optimizers.get(given), rate, given)
     if estimator.solver == "adam":
         adam = optimizers.Adam(
             rate,
@@ -67,6 +70,24 @@ def solver(estimator: Any) -> OptimizerState:
         momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum)
     )
     return OptimizerState(sgd, rate)
+
+
+def going_on(estimator: Any, memory: OptimizerState) -> OptimizerState:
+    """Return the optimizer of a fit that goes on, with the parameters as they are now.
+
+    Other numbers of the solver, such as `learning_rate_init`, hold from the next step
+    on, and what "adaptive" and "invscaling" have made of the rate goes along. Another
+    solver, or another `optimizer`, begins anew.
+    """
+    fresh = solver(estimator)
+    old, new = memory.optimizer, fresh.optimizer
+    kinds = [(type(o), getattr(o, "slots", ())) for o in (old, new)]
+    if memory.given != fresh.given or kinds[0] != kinds[1]:
+        return fresh
+    if fresh.given is None and old != new:
+        memory.learning_rate *= new.learning_rate / old.learning_rate
+        memory.optimizer = new
+    return memory
 
 
 class Pace:
@@ -160,9 +181,11 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     The caller has entered the backend's scope.
     """
     backend, network = job.backend, job.network
-    if not (incremental and hasattr(estimator, "_optimizer")):
-        estimator._optimizer = solver(estimator)
-    memory: OptimizerState = estimator._optimizer
+    if incremental and hasattr(estimator, "_optimizer"):
+        memory = going_on(estimator, estimator._optimizer)
+    else:
+        memory = solver(estimator)
+    estimator._optimizer = memory
     samples = job.data.x.shape[0]
     batch_size = _batch_size(estimator, samples)
     seed = 0
@@ -197,7 +220,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         records: Any = problem.epochs(whole, memory.optimizer, start, epochs=epochs)
     else:
         scheduled = estimator.optimizer is None
-        init = float(estimator.learning_rate_init)
+        init = memory.optimizer.learning_rate
         records = training.epochs(
             backend,
             network,
