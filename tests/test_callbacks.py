@@ -21,6 +21,7 @@ from chainrule.callbacks import (
     LambdaCallback,
     ReduceLROnPlateau,
 )
+from chainrule.metrics import Metric
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = X[:, :2] * 2.0
@@ -34,7 +35,7 @@ def _model(values: Any = None, **options: Any) -> cr.Model:
         def scripted(y_true: Any, y_pred: Any) -> float:
             return next(script)
 
-        options["metrics"] = [scripted]
+        options["metrics"] = [Metric(scripted, greater_is_better=False)]
     return cr.Model(cr.MLP((4, 2)), optimizer=cr.Adam(0.01), **options)
 
 

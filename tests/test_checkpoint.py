@@ -20,6 +20,7 @@ from chainrule.callbacks import (
     LambdaCallback,
     ReduceLROnPlateau,
 )
+from chainrule.metrics import Metric
 
 from soak import fuzz_load
 
@@ -263,14 +264,15 @@ def test_the_best_is_known_to_the_newest(tmp_path: Path) -> None:
             return next(values)
 
         serialization.register(metric, name=f"metric {tmp_path} {order}")
+        falls = Metric(metric, greater_is_better=False)
 
         def savers() -> list[Any]:
             both = [Checkpoint(last), Checkpoint(best, best=True, monitor="metric")]
             return both[::order]
 
         options = {"validation_data": None}
-        _fit(_model(metrics=[metric]), 2, *savers(), **options)
-        _fit(_model(metrics=[metric]), 4, *savers(), resume=last, **options)
+        _fit(_model(metrics=[falls]), 2, *savers(), **options)
+        _fit(_model(metrics=[falls]), 4, *savers(), resume=last, **options)
         assert cr.load(best)._epoch == 2
         assert cr.load(last)._epoch == 4
 
@@ -390,7 +392,11 @@ def test_other_surroundings_are_a_warning(
         _fit(model, 6, resume=path)
     _fit(alone, 6)
     theta = model.get_weights()[0]
-    np.testing.assert_allclose(theta, alone.theta, rtol=1e-4)
+    for e in alone._need().entries:
+        # The bias before BatchNorm has no gradient: Adam makes steps of its rounding.
+        if e.name != "0.bias":
+            some = slice(e.start, e.stop)
+            np.testing.assert_allclose(theta[some], alone.theta[some], rtol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [True, False])

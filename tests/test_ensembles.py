@@ -463,7 +463,7 @@ def test_a_metric_stops_all_members() -> None:
     assert isinstance(hook.best_epoch, int)
     assert isinstance(hook.stopped_epoch, int)
     accuracy = np.mean(model.predict(X).argmax(axis=1) == LABELS)
-    assert accuracy == pytest.approx(-hook.best)
+    assert accuracy == pytest.approx(hook.best)
 
 
 # Life of a model.

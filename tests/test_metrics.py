@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ def test_accuracy_of_classes(one_hot: bool, weight: Any) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     t = np.eye(3)[LABELS] if one_hot else LABELS.astype(np.int32)
     want = sklearn.accuracy_score(LABELS, LOGITS.argmax(1), sample_weight=weight)
-    assert metrics.accuracy(t, LOGITS, weight) == pytest.approx(want, rel=1e-12)
+    got = metrics.accuracy(t, LOGITS, weight, loss="cross_entropy")
+    assert got == pytest.approx(want, rel=1e-12)
 
 
 @WEIGHTS
@@ -41,7 +44,8 @@ def test_accuracy_of_yes_and_no(weight: Any) -> None:
     # Several outputs of their own: the share of those that are right.
     t2 = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
     z2 = np.array([[2.0, -1.0], [-1.0, -1.0], [1.0, -3.0]])
-    assert metrics.accuracy(t2, z2) == pytest.approx(2.5 / 3.0)
+    got = metrics.accuracy(t2, z2, loss="binary_cross_entropy")
+    assert got == pytest.approx(2.5 / 3.0)
 
 
 def test_accuracy_of_sequences() -> None:
@@ -138,7 +142,7 @@ def test_accuracy_in_a_fit() -> None:
     assert history["accuracy"][-1] == pytest.approx(want)
 
 
-@pytest.mark.parametrize("name", ["loss", "val_loss"])
+@pytest.mark.parametrize("name", ["loss", "val_loss", "learning_rate", "epoch"])
 def test_taken_names(name: str) -> None:
     def metric(y_true: Any, y_pred: Any) -> float:
         return 0.0
@@ -153,3 +157,206 @@ def test_metrics_change_nothing() -> None:
     for model in (one, two):
         model.fit(X, Y, epochs=3)
     assert one.theta.tobytes() == two.theta.tobytes()
+
+
+# What outputs mean: the loss says it.
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("end", [(), (cr.Sigmoid(),)], ids=["linear", "sigmoid"])
+def test_accuracy_of_values(name: str, end: Any) -> None:
+    """Under a squared error the boundary is one half, in fits and evaluation."""
+    y = (X[:, 0] > 0.3).astype(int)
+    network = cr.Sequential(cr.Dense(4), cr.Tanh(), cr.Dense(1), *end)
+    model = cr.Model(network, metrics=["accuracy"], **backend(name))
+    history = model.fit(X, y, epochs=3, validation_data=(X[:9], y[:9]))
+    right = (np.asarray(model.predict(X))[:, 0] > 0.5) == y
+    assert history["accuracy"][-1] == pytest.approx(right.mean())
+    assert history["val_accuracy"][-1] == pytest.approx(right[:9].mean())
+    assert model.evaluate(X, y)["accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_accuracy_of_several_labels(name: str, one_hot: bool) -> None:
+    """Each output counts, also where the rows of the targets happen to sum to 1."""
+    y = np.eye(3)[LABELS] if one_hot else (X > 0.2).astype(float)
+    model = cr.Model(
+        cr.MLP((4, 3)),
+        loss="binary_cross_entropy",
+        metrics=["accuracy"],
+        **backend(name),
+    )
+    history = model.fit(X, y, epochs=2)
+    right = (np.asarray(model.predict(X)) > 0) == (y > 0.5)
+    assert history["accuracy"][-1] == pytest.approx(right.mean())
+
+
+def test_accuracy_of_one_hot_rows() -> None:
+    model = cr.Model(cr.MLP((4, 3)), loss="cross_entropy", metrics=["accuracy"])
+    model.fit(X, np.eye(3)[LABELS], epochs=2)
+    want = (model.predict(X).argmax(axis=1) == LABELS).mean()
+    rows = model.evaluate(X, np.eye(3)[LABELS])["accuracy"]
+    assert rows == model.evaluate(X, LABELS)["accuracy"] == pytest.approx(want)
+
+
+class Probit(cr.losses.BinaryCrossEntropy):
+    """A loss of one's own with another link to probabilities."""
+
+    link = "identity"
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        return xp.clip(z / 4.0 + 0.25, 0.0, 1.0)
+
+
+def test_accuracy_of_a_link_of_ones_own() -> None:
+    y = (X[:, 0] > 0.3).astype(int)
+    model = cr.Model(cr.MLP((4, 1)), loss=Probit(), metrics=["accuracy"])
+    model.fit(X, y, epochs=2)
+    right = (model.predict(X)[:, 0] > 1.0) == y
+    assert model.evaluate(X, y)["accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_values_of_other_links(name: str) -> None:
+    """r2 and the mean error compare what outputs stand for."""
+    y = np.floor(np.exp(X[:, :2]))
+    names = ["r2", "mean_absolute_error"]
+    for loss, link in (
+        ("poisson", np.exp),
+        ("binary_cross_entropy", lambda z: 1.0 / (1.0 + np.exp(-z))),
+    ):
+        t = y if loss == "poisson" else (y > 1).astype(float)
+        model = cr.Model(cr.MLP((4, 2)), loss=loss, metrics=names, **backend(name))
+        model.fit(X, t, epochs=2)
+        found = model.evaluate(X, t)
+        z = link(np.asarray(model.predict(X), np.float64))
+        assert found["r2"] == pytest.approx(metrics.r2(t, z), rel=1e-5)
+        assert found["mean_absolute_error"] == pytest.approx(
+            np.abs(t - z).mean(), rel=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("metric", "loss", "y", "match"),
+    [
+        ("accuracy", "squared_error", np.eye(3)[LABELS], "outputs are 3 values"),
+        ("accuracy", "squared_error", 2.0 * (LABELS > 1) - 1, "targets from -1 to 1"),
+        ("accuracy", "huber", LABELS, "targets from 0 to 2"),
+        ("accuracy", "poisson", LABELS, "the logarithm of a rate"),
+        ("r2", "cross_entropy", LABELS, "r2 compares values"),
+        ("mean_absolute_error", "cross_entropy", LABELS, "compares values"),
+    ],
+)
+def test_metrics_without_a_meaning(metric: str, loss: str, y: Any, match: str) -> None:
+    """Refused before the first epoch, by `evaluate` too; the model is as it was."""
+    outputs = 3 if y.ndim == 2 or loss == "cross_entropy" else 1
+    model = cr.Model(cr.MLP((4, outputs)), loss=loss, metrics=[metric])
+    with pytest.raises(cr.ArgumentError, match=match):
+        model.fit(X, y, epochs=1)
+    assert not model.built
+    assert model.history.epochs == 0
+    with pytest.raises(cr.ArgumentError, match=match):
+        model.build(3).evaluate(X, y)
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 1)], ids=["a vector", "a column"])
+def test_accuracy_by_hand(shape: Any) -> None:
+    """Whole numbers of one output are yes and no, not classes."""
+    t = (LABELS > 0).astype(int).reshape(shape)
+    want = ((LOGITS[:, 0] > 0) == (LABELS > 0)).mean()
+    assert metrics.accuracy(t, LOGITS[:, :1]) == pytest.approx(want)
+    column = metrics.accuracy(LABELS[:, None], LOGITS, loss="cross_entropy")
+    assert column == metrics.accuracy(LABELS, LOGITS)
+    with pytest.raises(cr.ArgumentError, match="needs to know what they mean"):
+        metrics.accuracy(np.eye(3)[LABELS], LOGITS)
+
+
+# Directions.
+
+
+def _rises(metric: Any) -> bool | None:
+    return metrics.get(metric)[1].greater_is_better  # type: ignore[attr-defined,no-any-return]
+
+
+def test_directions_are_declared() -> None:
+    assert [_rises(name) for name in ("accuracy", "r2")] == [True, True]
+    assert _rises("mean_absolute_error") is False
+    assert _rises(plain) is None
+
+    def marked(y_true: Any, y_pred: Any) -> float:
+        return 0.0
+
+    marked.greater_is_better = True  # type: ignore[attr-defined]
+    assert _rises(marked) is True
+    assert _rises(partial(marked)) is True
+    assert _rises(metrics.Metric(marked, greater_is_better=False)) is False
+    assert _rises(metrics.Metric("r2", name="mine_error")) is True
+    marked.greater_is_better = "yes"  # type: ignore[attr-defined]
+    with pytest.raises(cr.ArgumentTypeError, match="greater_is_better must be True"):
+        _rises(marked)
+
+
+def test_directions_of_scikit_learn() -> None:
+    """Its own rule for names; what has no name under the rule is in a table."""
+    sklearn = pytest.importorskip("sklearn.metrics")
+    falling = "mean_squared_error max_error log_loss hinge_loss mean_poisson_deviance"
+    rising = "r2_score f1_score roc_auc_score d2_pinball_score matthews_corrcoef auc"
+    for names, rises in ((falling, False), (rising, True)):
+        for name in names.split():
+            assert _rises(getattr(sklearn, name)) is rises, name
+    assert _rises(partial(sklearn.f1_score, average="macro")) is True
+    assert metrics.get(partial(sklearn.f1_score, average="macro"))[0] == "f1_score"
+    # Each scorer's sign says the same of its function.
+    for name in sklearn.get_scorer_names():
+        scorer = sklearn.get_scorer(name)
+        known = _rises(scorer._score_func)
+        assert known in (None, scorer._sign > 0), name
+
+
+@pytest.mark.parametrize(
+    ("name", "rises"),
+    [
+        ("rmse", None),
+        ("auc", None),
+        ("f1", None),
+        ("brier_score", None),
+        ("neg_mean_squared_error", None),
+        ("relative_error", False),
+        ("my_loss", False),
+        ("top_5_accuracy", True),
+        ("val_r2", True),
+        ("inaccuracy", None),
+    ],
+)
+def test_a_name_that_says_it(name: str, rises: bool | None) -> None:
+    def metric(y_true: Any, y_pred: Any) -> float:
+        return 0.0
+
+    metric.__name__ = name
+    assert _rises(metric) is rises
+
+
+def test_a_metric_is_kept_in_files(tmp_path: Any) -> None:
+    cr.serialization.register(plain, name="plain of test_metrics")
+    given = metrics.Metric(plain, name="worst", greater_is_better=False)
+    model = cr.Model(cr.MLP((4, 2)), metrics=[given]).build(3)
+    model.save(tmp_path / "model.st")
+    for back in (cr.load(tmp_path / "model.st"), pickle.loads(pickle.dumps(model))):
+        assert list(back.metrics) == ["worst"]
+        assert back.metrics["worst"].greater_is_better is False
+        assert back.evaluate(X, Y) == model.evaluate(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: metrics.Metric(3), "function must be a function; got 3"),
+        (lambda: metrics.Metric("f1"), "must be one of accuracy"),
+        (lambda: metrics.Metric(plain, name=3), "name must be a string"),  # type: ignore[arg-type]
+        (lambda: metrics.Metric(plain, greater_is_better=1), "True, False or None"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_bad_metric(make: Any, match: str) -> None:
+    with pytest.raises(cr.ChainruleError, match=match):
+        make()

@@ -194,6 +194,7 @@ NEEDED: dict[str, tuple[Any, ...]] = {
     "CosineDecay": (0.1, 5),
     "StepDecay": (0.1, 5),
     "InverseTimeDecay": (0.1, 5),
+    "Metric": ("r2",),
 }
 
 

@@ -25,7 +25,7 @@ from chainrule.errors import (
 from chainrule.history import History
 from chainrule.training import tree_map
 
-__all__ = ["Resumed", "describe", "number", "read", "write"]
+__all__ = ["Resumed", "describe", "number", "owns", "read", "write"]
 
 # Bytes of an array up to which all of it is hashed; beyond, evenly spaced blocks of
 # rows, which together are as many.
@@ -249,7 +249,7 @@ def read(
     with serialization.naming(path):
         before = _history(fit.get("before"), "the history before the fit")
         resumed = _resumed(fit, saved, backend)
-        warning = _restore_callbacks(hooks, resumed)
+        warning = _restore_callbacks(hooks, resumed, saved)
     differ = [k for k in {**around, **about[1]} if around.get(k) != about[1].get(k)]
     if differ:
         listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
@@ -269,6 +269,18 @@ def read(
         setattr(model, f"_{name}", getattr(saved, f"_{name}"))
     model.history = before
     return resumed
+
+
+def owns(about: tuple[dict[str, Any], dict[str, Any]], path: Any, what: str) -> bool:
+    """Say whether a file is the checkpoint `what` of a fit that `describe` described."""
+    if number(path) != what:
+        return False
+    try:
+        config, tensors = serialization.read_file(path)
+        fit = _dict(serialization.decode(config.get("fit"), "fit", tensors))
+        return bool(_plain(fit.get("wanted")) == about[0])
+    except ChainruleError:
+        return False
 
 
 def number(path: Any) -> str | None:
@@ -379,29 +391,40 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _restore_callbacks(hooks: list[Any], resumed: Resumed) -> list[str]:
-    """Give each callback its state, the n-th of a class that of the n-th then.
+def _restore_callbacks(hooks: list[Any], resumed: Resumed, saved: Any) -> list[str]:
+    """Give each callback its state: its own, or the n-th of a class that of the n-th then.
 
-    Returns what does not fit.
+    Returns what does not fit. `saved` is the model of the file, whose shapes states have.
     """
-    left = list(resumed.callbacks)
-    found = []
+    left, pairs = list(resumed.callbacks), []
     stateful = _stateful(hooks)
-    before = [dict(vars(hook)) for hook in stateful]
+    new, before = list(stateful), [dict(vars(hook)) for hook in stateful]
+    hook: Any = None
     try:
-        for hook in stateful:
-            name = _name(hook)
-            same = (i for i, (theirs, *_) in enumerate(left) if theirs == name)
-            if (mine := next(same, None)) is not None:
-                hook.restore(left.pop(mine)[1])
-            elif _steers(hook):
-                found.append(f"the callback {name} is new")
+        for rank in (2, 1):
+            for hook in list(new):
+                fits = getattr(hook, "matches", lambda _: 1)
+                same = (
+                    i
+                    for i, (theirs, state, _) in enumerate(left)
+                    if theirs == _name(hook) and fits(state) >= rank
+                )
+                if (mine := next(same, None)) is not None:
+                    new.remove(hook)
+                    pairs.append((hook, left.pop(mine)[1]))
+        for hook, state in pairs:
+            model, hook.model = getattr(hook, "model", None), saved
+            hook.restore(state)
+            hook.model = model
     except Exception as error:
         # Whatever a callback, perhaps a user's, says to a state that it never had.
-        for hook, values in zip(stateful, before, strict=True):
-            vars(hook).clear()
-            vars(hook).update(values)
-        msg = f"the callback {name} refuses its state ({error!r})."
+        for each, values in zip(stateful, before, strict=True):
+            vars(each).clear()
+            vars(each).update(values)
+        if isinstance(error, ChainruleError):
+            raise  # it says itself what to do
+        msg = f"the callback {_name(hook)} refuses its state ({error!r})."
         raise SerializationError(msg) from error
+    found = [f"the callback {_name(each)} is new" for each in new if _steers(each)]
     gone = [name for name, _, steers in left if steers]
     return found + [f"the callback {name} is gone" for name in gone]

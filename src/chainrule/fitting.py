@@ -25,6 +25,7 @@ from chainrule import (
 )
 from chainrule._interrupt import Interrupt
 from chainrule.callbacks import Checkpoint
+from chainrule.callbacks.base import HOOKS, check_hooks
 from chainrule.errors import (
     ArgumentError,
     DivergenceError,
@@ -34,7 +35,7 @@ from chainrule.history import History
 from chainrule.progress import ProgressBar
 from chainrule.training import tree_map
 
-__all__ = ["check_callbacks", "run", "split"]
+__all__ = ["check_callbacks", "log_names", "logs_rate", "run", "split"]
 
 
 def run(
@@ -80,6 +81,7 @@ def run(
     sloped = isinstance(loss, slopes.SlopeLoss)
     listening = bool(hooks or check is not None or model.metrics)
     listening = listening or sloped or not elementwise
+    rated = logs_rate(model, hooks)
     copy = backend.copy
     start = training.State(
         copy(model._weights[0]),
@@ -138,7 +140,9 @@ def run(
     logs: dict[str, Any] = {}
     for hook in savers:
         hook.write = _writer(model, about, hooks, first, history)
+        hook.owns = _owner(about)
     step, epoch, rate = model._step, model._epoch, model._rate
+    factor = model._rate_factor()
     try:
         with interrupt:
             for hook in hooks:
@@ -176,6 +180,8 @@ def run(
                         more = _slopes(model, loss, check, "val_")
                         logs["val_loss"] += loss.weight * more["val_slope_loss"]
                         logs |= more
+                    if rated:
+                        logs["learning_rate"] = _plain_rate(model._rate)
                     history.append(logs)
                 else:
                     pending.append((record.loss, record.stretch))
@@ -213,10 +219,15 @@ def run(
         records.close()
         bar.close()
         for hook in savers:
-            hook.write = None
+            hook.write = hook.owns = None
         values = [loss for told in pending for loss in training.read(backend, *told)]
-        for value in values[:made]:
-            history.append(model._losses("", value))
+        for i, value in enumerate(values[:made]):
+            told = model._losses("", value)
+            if rated:
+                at = step + (i + 1) * steps - 1
+                last = model.optimizer.rates(at, 1, factor)[..., -1]
+                told["learning_rate"] = _plain_rate(last)
+            history.append(told)
         model.history.extend(history)
     for hook in hooks:
         hook.on_train_end(dict(logs))
@@ -259,6 +270,52 @@ def _writer(model: Any, about: Any, hooks: list[Any], first: int, history: Any) 
     return write
 
 
+def _owner(about: Any) -> Any:
+    """Return ``owns(path, number)`` for the checkpoints of a fit."""
+    from chainrule import checkpoints
+
+    return functools.partial(checkpoints.owns, about)
+
+
+def log_names(
+    model: Any, hooks: list[Any], check: Any, sloped: bool
+) -> dict[str, bool | None]:
+    """Return the names of each epoch's logs, with whether more of them is better.
+
+    Those that are arrays, one value for each member, are left out.
+    """
+    names: dict[str, bool | None] = {"loss": False}
+    names |= {k: metric.greater_is_better for k, metric in model.metrics.items()}
+    if sloped:
+        names["slope_loss"] = False
+    if check is not None:
+        both = {k: v for k, v in names.items() if k != "slope_loss"}
+        names |= {f"val_{name}": rises for name, rises in both.items()}
+    if isinstance(check, slopes.SlopeData):
+        names["val_slope_loss"] = False
+    if logs_rate(model, hooks):
+        # Not the rate itself: a schedule is a user's, and is asked epoch by epoch.
+        own = isinstance(model.optimizer.learning_rate, tuple) or np.ndim(model._factor)
+        names |= {} if own else {"learning_rate": None}
+    return names
+
+
+def _plain_rate(rate: Any) -> Any:
+    """Return a learning rate as logs have it: a float, or an array of the members'."""
+    return rate if np.ndim(rate) else float(rate)
+
+
+def logs_rate(model: Any, hooks: list[Any]) -> bool:
+    """Whether the logs have the learning rate: where it may be another each epoch."""
+    optimizer = model.optimizer
+    if not isinstance(optimizer, optimizers.Optimizer):
+        return False
+    rates = optimizer.learning_rate
+    numbers = rates if isinstance(rates, tuple) else (rates,)
+    scheduled = not all(isinstance(rate, (int, float)) for rate in numbers)
+    return scheduled or any(getattr(hook, "logs_rate", False) for hook in hooks)
+
+
 def _slopes(model: Any, loss: Any, data: Any, prefix: str) -> dict[str, float]:
     """Return the error of the slopes at the epoch's end."""
     error = slopes.evaluate(model.backend, model._need(), model._weights, data)
@@ -299,10 +356,10 @@ def check_callbacks(given: Any) -> list[Any]:
     except TypeError:  # a single thing; an array without axes says that it is iterable
         hooks = [given]
     for hook in hooks:
-        needed = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
-        if isinstance(hook, type) or not all(hasattr(hook, name) for name in needed):
+        if isinstance(hook, type) or not all(hasattr(hook, name) for name in HOOKS):
             wanted = "objects such as callbacks.EarlyStopping()"
             _checks.refuse("callbacks", wanted, hook)
+        check_hooks(hook)
     return hooks
 
 

@@ -54,14 +54,14 @@ class History(Mapping[str, list[Any]]):
             self.append({name: column[i] for name, column in other.items()})
 
     def member(self, k: int) -> History:
-        """Return the losses of member k of an ensemble."""
+        """Return the losses, and the learning rates, of member k of an ensemble."""
         new = History(
             {
                 name.replace("member_", ""): [
                     float(v if np.ndim(v) == 0 else v[k]) for v in column
                 ]
                 for name, column in self.items()
-                if name.endswith("member_loss")
+                if name.endswith("member_loss") or name == "learning_rate"
             }
         )
         new.interrupted = self.interrupted

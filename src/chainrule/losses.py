@@ -33,10 +33,17 @@ class Loss(Record):
     A loss of one's own sets `rule` to a function ``(z, t, weight=None, *, xp=None) ->
     (value, pullback)`` as in `chainrule.rules`, and `options` to the names of its own
     attributes that the rule takes as keywords.
+
+    Attributes
+    ----------
+    link : {"identity", "log", "logit", "softmax"}
+        Which function of a target's mean the network's outputs are: what turns outputs
+        into probabilities, and what metrics take them for.
     """
 
     rule: Callable[..., Any]
     options: tuple[str, ...] = ()
+    link = "identity"
 
     @property
     def name(self) -> str:
@@ -183,6 +190,7 @@ class Poisson(Loss):
     """Counts, with the network's output as the logarithm of the rate."""
 
     rule = staticmethod(rules.poisson)
+    link = "log"
 
     def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
         """As `Loss.target`; counts must not be negative."""
@@ -235,6 +243,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     rule = staticmethod(rules.binary_cross_entropy)
+    link = "logit"
     options = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float
@@ -284,6 +293,7 @@ class CrossEntropy(Loss):
     """
 
     rule = staticmethod(rules.cross_entropy)
+    link = "softmax"
     options = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float

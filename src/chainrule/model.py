@@ -513,15 +513,18 @@ class Model(Derivatives, Uncertainty):
                 data, check = fitting.split(data, split)
             samples = data.x.shape[0]
             batch_size = min(batch_size, samples)
-            network.layer.check_rows(batch_size)
             if isinstance(self.optimizer, optimizers.Optimizer):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
-            names = ["loss", *self.metrics]
-            names += [f"val_{name}" for name in names] if check is not None else []
-            if slopes is not None:
-                names.append("slope_loss")
-                names += ["val_slope_loss"] if split else []
+            for each in (data, check):
+                if each is not None:
+                    for metric in self.metrics.values():
+                        metric.check(
+                            self.loss, network.output_shape, each.t, backend.to_numpy
+                        )
+            names = fitting.log_names(self, hooks, check, slopes is not None)
             for hook in hooks:
+                if hasattr(hook, "check_model"):
+                    hook.check_model(self)
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
             if isinstance(self.optimizer, optimizers.ProblemOptimizer):
@@ -610,7 +613,7 @@ class Model(Derivatives, Uncertainty):
                 for a in (data.t, z, data.weight)
             ]
             for name, metric in self.metrics.items():
-                logs[prefix + name] = metric(*host)
+                logs[prefix + name] = metric(*host, self.loss)
         return logs
 
     # Input.
@@ -969,7 +972,7 @@ class Model(Derivatives, Uncertainty):
                 e.name,
                 str(e.shape),
                 f"{e.stop - e.start:,}",
-                _learns(e),
+                "yes" if e.trainable else "no",
             )
             for e in network.entries
         ]
@@ -978,7 +981,7 @@ class Model(Derivatives, Uncertainty):
             f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}"
             for r in rows
         ]
-        learning = sum(e.stop - e.start for e in network.entries if _learns(e) == "yes")
+        learning = sum(e.stop - e.start for e in network.entries if e.trainable)
         lines.append(
             f"{network.size:,} parameters, {learning:,} trainable; samples "
             f"{network.input_shape} -> {network.output_shape}; {self.dtype} on "
@@ -1006,13 +1009,6 @@ class Model(Derivatives, Uncertainty):
             f"Model({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed}{whose})"
         )
-
-
-def _learns(entry: Any) -> str:
-    """Say whether a parameter learns."""
-    if not entry.trainable:
-        return "no"
-    return "no: BatchNorm takes it away" if entry.absorbed else "yes"
 
 
 def _dtype_name(dtype: Any) -> Any:

@@ -63,11 +63,6 @@ class Identity(Activation):
 
     rule = staticmethod(rules.identity)
 
-    @property
-    def passes(self) -> bool:
-        """True."""
-        return True
-
 
 class ReLU(Activation):
     """z = max(x, 0)."""

@@ -23,16 +23,6 @@ _WRT = {
 }
 
 
-def _without_bias(pull: Any, xp: Any) -> Any:
-    """Return a dense pullback whose db is zero: one that is absorbed."""
-
-    def pullback(dy: Any, wrt: tuple[int, ...]) -> tuple[Any, Any, Any]:
-        dx, dw, _ = pull(dy, tuple(i for i in wrt if i < 2))
-        return dx, dw, None if dw is None else xp.zeros_like(dw[..., 0])
-
-    return pullback
-
-
 class Dense(Layer):
     """Affine map of the last axis: y = W x + b, equation (2) with its bias.
 
@@ -50,11 +40,6 @@ class Dense(Layer):
     Notes
     -----
     Samples (n,) become (m,); sequences (time, n) become (time, m).
-
-    In training a BatchNorm right behind takes the bias away again: E does not depend on
-    it, and its gradient is zero. It is given as exactly zero, so that the bias stays
-    what it was (``bias=False`` saves it). The same holds where only layers stand
-    between that carry a constant on: Dense, Flatten, Identity, a frozen BatchNorm.
     """
 
     units: int
@@ -104,16 +89,7 @@ class Dense(Layer):
         if not self.bias:
             return (weight,)
         start = initializers.get("bias_initializer", self.bias_initializer)
-        return (weight, Variable("bias", (self.units,), start, False, self.absorbed))
-
-    @property
-    def passes(self) -> bool:
-        """True: W (x + c) = W x + W c."""
-        return True
-
-    def followed(self, absorbs: bool) -> Self:
-        """Return the layer, whose bias has no gradient if that absorbs it."""
-        return self.replace(absorbed=absorbs and self.bias)
+        return (weight, Variable("bias", (self.units,), start))
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
@@ -123,8 +99,6 @@ class Dense(Layer):
         weight, bias = params if self.bias else (*params, None)
         y, pull = rules.dense(x, weight, bias, xp=context.xp)
         trainable = self.trainable
-        if self.absorbed and context.train:
-            pull = _without_bias(pull, context.xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             learns = dp and trainable
@@ -141,8 +115,6 @@ class Dense(Layer):
         batch = x.shape[-len(inside) - 1]
         y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
         trainable = self.trainable
-        if self.absorbed and context.train:
-            pull = _without_bias(pull, xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             learns = dp and trainable
@@ -165,11 +137,6 @@ class Flatten(Layer):
         return self.replace(
             input_shape=sample_shape, output_shape=(math.prod(sample_shape),)
         )
-
-    @property
-    def passes(self) -> bool:
-        """True: it only reshapes."""
-        return True
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``: x (..., batch, *in) -> z (..., batch, size)."""

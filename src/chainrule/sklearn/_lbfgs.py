@@ -9,8 +9,9 @@ import scipy.optimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
-from chainrule import optimizers, training
+from chainrule import training
 from chainrule.problem import Problem
+from chainrule.second_order import LBFGS
 from chainrule.sklearn._job import Job
 from chainrule.sklearn._listen import Listener
 
@@ -44,7 +45,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
         gradient = backend.to_numpy(gradient).astype(np.float64)
         return float(backend.to_numpy(value)), gradient
 
-    nobody = optimizers.ProblemOptimizer()  # SciPy iterates: there is no learning rate
+    nobody = LBFGS()  # SciPy iterates: there is no learning rate
     listener = Listener(estimator, job, (placed(theta), running), nobody, 1)
     epoch = 0
     logs: dict[str, float] = {}

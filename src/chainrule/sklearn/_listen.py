@@ -64,10 +64,13 @@ class Listener:
             self.scorer = check_scoring(estimator, estimator.scoring)
         if self.hooks:
             self.model = _model(estimator, job, weights, optimizer)
-            names = ["loss"]
+            names: dict[str, bool | None] = {"loss": False}
             if job.validation is not None:
-                names += ["val_loss", "val_score"]
+                # A score is to rise, whichever it is: that is scikit-learn's contract.
+                names |= {"val_loss": False, "val_score": True}
             for hook in self.hooks:
+                if hasattr(hook, "check_model"):
+                    hook.check_model(self.model)
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
                 hook.model = self.model

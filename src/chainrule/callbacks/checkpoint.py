@@ -1,0 +1,208 @@
+"""The file from which a fit is resumed, and those before it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule import _checks
+from chainrule.callbacks.monitor import Monitor
+from chainrule.errors import ArgumentError, ChainruleWarning
+
+__all__ = ["Checkpoint"]
+
+_NUMBER = re.compile(r"\d{1,18}(-\d{1,18})?")
+
+
+class Checkpoint(Monitor):
+    """Write all that decides the future of a fit to a file, so that it can be resumed.
+
+    ``fit(..., resume=path)`` goes on from it and ends, bit for bit, where the fit would
+    have ended; `chainrule.load` reads it as a model file. It is written when every
+    other callback has seen the epoch, and durably: the file is the last whole one,
+    whatever happens.
+
+    Parameters
+    ----------
+    path : str or path
+        The newest checkpoint is here, always; its folder must be there.
+    every : int
+        Write at the end of each `every`-th epoch, counted from the model's birth, and
+        when the fit ends: after its last epoch, stopped by a callback, by Ctrl-C or by
+        SIGTERM (not by an error).
+    keep : int or None
+        How many checkpoints to keep, the newest at `path` included. Those before it
+        stay beside it as ``<stem>-<epoch><suffix>``, or ``<stem>-<epoch>-<step>``
+        where they are from within an epoch; None keeps them all. What is no checkpoint
+        of this fit is never removed, and what is no checkpoint never replaced.
+    best : bool
+        Write only where the monitored value is the best so far; `every` then says at
+        which epochs it is looked at. The file has that epoch's model. (For the newest
+        and the best, use two callbacks with two paths.)
+    every_steps : int, optional
+        Write also within an epoch, after each so many whole batches of it, at least
+        two. On the engines that compile whole epochs, this is where they are cut.
+    monitor : str, optional
+        For `best`: a name in the logs; by default val_loss, or loss where there is no
+        validation.
+    mode : {"auto", "min", "max"}
+        As for `EarlyStopping`.
+
+    Notes
+    -----
+    Weights that are not finite are never written. A write that fails ends the fit with
+    a `FileError`; the file that was there is whole, and the model is that of the last
+    whole epoch.
+    """
+
+    steers = False
+
+    def __init__(
+        self,
+        path: Any,
+        every: int = 1,
+        keep: int | None = 1,
+        best: bool = False,
+        every_steps: int | None = None,
+        monitor: str | None = None,
+        mode: str = "auto",
+    ) -> None:
+        super().__init__(monitor, 0, 0.0, mode)
+        from chainrule import _files
+
+        self.path = _files.check_path(path)
+        self.every = _checks.integer("Checkpoint: every", every, 1)
+        self.keep = (
+            None if keep is None else _checks.integer("Checkpoint: keep", keep, 1)
+        )
+        self.best_only = _checks.boolean("Checkpoint: best", best)
+        if every_steps is not None:
+            every_steps = _checks.integer("Checkpoint: every_steps", every_steps, 1)
+            if best:
+                msg = (
+                    "Checkpoint: every_steps and best=True exclude each other: within "
+                    "an epoch nothing is monitored. Use two callbacks."
+                )
+                raise ArgumentError(msg)
+        self.every_steps = every_steps
+        # Set by the fit: write(path, part) -> whether it was written; and
+        # owns(path, number) -> whether that file is this fit's of this number.
+        self.write: Callable[[Any, Any], bool] | None = None
+        self.owns: Callable[[Any, str], bool] | None = None
+
+    def _reset(self) -> None:
+        super()._reset()
+        # Of the file at `path`, "<epoch>" or "<epoch>-<step>"; and those before it.
+        self._number: str | None = None
+        self._older: list[Any] = []
+        self._ask = False  # whether to ask the files for what they are
+
+    def check_logs(self, names: Mapping[str, bool | None]) -> None:
+        """Raise an error if the folder takes no files, or the logs lack the monitor."""
+        from chainrule import _files
+
+        if self.best_only:
+            super().check_logs(names)
+        _files.check_writable(self.path)
+
+    def after_epoch(self, epoch: int, logs: dict[str, Any], last: bool) -> None:
+        """After all callbacks' `on_epoch_end`: write, if it is time to."""
+        due = (epoch + 1) % self.every == 0
+        if self.best_only:
+            name = self._name(logs)
+            value = float(logs[name])
+            best = np.nan if self.best is None else self.best
+            if not (due or last) or not self._improved(value, best, name):
+                return
+            self.best = value
+        elif not (due or last):
+            return
+        self._save(str(epoch + 1), None)
+
+    def after_steps(self, epoch: int, part: Any, last: bool) -> None:
+        """Within an epoch: write, if it is time to."""
+        due = self.every_steps is not None and part.done % self.every_steps == 0
+        if not self.best_only and (due or last):
+            self._save(f"{epoch}-{part.done}", part)
+
+    def _save(self, number: str, part: Any) -> None:
+        from chainrule import _files
+
+        assert self.write is not None
+        if self._ask:
+            self._ask_files()
+        before = self._number, self._older
+        second = None
+        if self._number not in (None, number) and self.keep != 1:
+            second = self._named(self._number)
+            if self._free(second):
+                # The old file gets its second name first: at `path` there is always
+                # one.
+                _files.second_name(self.path, second)
+                self._older = [*self._older, self._number]
+            else:
+                second = None
+        self._number = number
+        if not self.write(self.path, part):
+            self._number, self._older = before
+            if second is not None:
+                _files.remove(second)
+            return
+        extra = 0 if self.keep is None else max(0, len(self._older) - self.keep + 1)
+        for old in self._older[:extra]:
+            _files.remove(self._named(old))
+        self._older = self._older[extra:]
+
+    def _ask_files(self) -> None:
+        """Learn what the file at `path` is, and which of the older ones are this fit's.
+
+        A file says so itself: what a checkpoint claims of other files is not believed.
+        """
+        from chainrule.checkpoints import number as number_of
+
+        self._number, self._ask = number_of(self.path), False
+        owns = self.owns or (lambda path, number: number_of(path) == number)
+        self._older = [old for old in self._older if owns(self._named(old), old)]
+
+    def _free(self, path: Any) -> bool:
+        """Whether a file may be made there: nothing is, or a checkpoint."""
+        from chainrule.checkpoints import number as number_of
+
+        if not path.exists() or number_of(path) is not None:
+            return True
+        msg = (
+            f"Checkpoint: {path} is there and is no checkpoint: it stays, and the "
+            f"checkpoint that would be kept under this name does not. Use another path."
+        )
+        warnings.warn(msg, ChainruleWarning, stacklevel=2)
+        return False
+
+    def _named(self, number: str | None) -> Any:
+        return self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
+
+    def state(self) -> dict[str, Any]:
+        """Return the best value so far, and which files there are."""
+        name = self.path.name
+        return {**super().state(), "name": name, "older": list(self._older)}
+
+    def matches(self, state: dict[str, Any]) -> int:
+        """As `Callback.matches`: by the file's name."""
+        return 2 if state.get("name") == self.path.name else 1
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        older = state["older"]
+        if (
+            isinstance(state["best"], list)
+            or not isinstance(older, list)
+            or not all(isinstance(old, str) and _NUMBER.fullmatch(old) for old in older)
+        ):
+            msg = f"older must be numbers of epochs, or epochs and steps; got {older!r}"
+            raise ValueError(msg)
+        super().restore(state)
+        # What is at `path` need not be what is resumed from, but an older one, say.
+        self._older, self._ask = list(older), True
