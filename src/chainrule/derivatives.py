@@ -15,7 +15,7 @@ from chainrule._typing import Shape
 from chainrule.context import Context
 from chainrule.dual import DualNamespace
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.inference import CHUNK
+from chainrule.inference import CHUNK, build_function
 from chainrule.network import Network
 
 __all__ = [
@@ -224,6 +224,7 @@ class Derivatives:
     if TYPE_CHECKING:
         backend: Any
         dtype: str
+        precision: str
         members: int | None
 
         def member(self, k: int) -> Any: ...
@@ -256,6 +257,39 @@ class Derivatives:
                 f"model.member(k).{name} for each k."
             )
             raise ArgumentError(msg)
+
+    def function(self) -> Any:
+        """Return the network in inference as a pure function of your own library.
+
+        It can be traced, compiled and differentiated there, by all its arguments and as
+        often as you like: ``jax.grad``, ``jit`` and ``vmap`` on JAX, autograd and
+        ``torch.func`` on PyTorch. It has no parameters of its own; the model's are in
+        `theta` and `state`, copies, as they are now.
+
+        Returns
+        -------
+        function
+            ``f(theta, state, x) -> z``, arrays of the backend's library: theta (P,),
+            state (S,), x (batch, *sample_shape), z (batch, *output_shape). With axes
+            before P, of members, theta (members, P) and state (members, S) give
+            z (members, batch, *output_shape): those of an ensemble have one. A network
+            without state, which is one without batch norm, takes None for it.
+
+        Raises
+        ------
+        ShapeError, ArgumentTypeError
+            By the function, for arrays of another shape or library.
+
+        Notes
+        -----
+        Nothing else is checked: what is not finite goes in and comes out. Other dtypes
+        become the model's. Products have the model's precision, whatever the program
+        around it has set; PyTorch's own pass back has the program's. On JAX a float64
+        model needs JAX's 64 bits where the function is called. At a kink the derivative
+        is that library's own: JAX's of relu is 1/2 at 0.
+        """
+        network = self._need()
+        return build_function(self.backend, network, self.dtype, self.precision)
 
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample.

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule._typing import Shape
 from chainrule.context import Context
+from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.network import Network
 
 __all__ = [
     "Data",
+    "build_function",
     "build_output",
     "build_probabilities",
     "evaluate",
@@ -46,6 +49,46 @@ def build_output(backend: Any, network: Network) -> Any:
         return network.forward(network.unflatten(theta, xp), x, context)[0]
 
     return output
+
+
+def build_function(backend: Any, network: Network, dtype: str, precision: str) -> Any:
+    """Return ``f(theta, state, x) -> z`` for a program of others; see `Model.function`."""
+    output, xp = build_output(backend, network), backend.xp
+    kind, shape = getattr(xp, dtype), network.input_shape
+
+    def check(name: str, a: Any, core: Shape, form: str) -> Any:
+        if not backend.holds(a):
+            msg = (
+                f"model.function(): {name} must be an array of {backend.name}, which "
+                f"computes here; got {type(a).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+        if tuple(a.shape[a.ndim - len(core) :]) != core:
+            msg = (
+                f"model.function(): {name} must have the shape {form}; got "
+                f"{tuple(a.shape)}."
+            )
+            raise ShapeError(msg)
+        return a if a.dtype == kind else xp.astype(xp.asarray(a), kind)
+
+    def function(theta: Any, state: Any, x: Any) -> Any:
+        theta = check("theta", theta, (network.size,), f"(..., {network.size})")
+        if network.state_size:
+            form = f"(..., {network.state_size})"
+            state = check("state", state, (network.state_size,), form)
+        form = ", ".join(map(str, ("batch", *shape)))
+        x = check("x", x, shape, f"({form})")
+        if x.ndim != len(shape) + 1:
+            msg = f"model.function(): x must have the shape ({form}); got {tuple(x.shape)}."
+            raise ShapeError(msg)
+        with backend.products(dtype, precision):
+            z = output(theta, state, x)
+            lead = tuple(theta.shape[:-1])
+            # Without parameters all members have the same output.
+            core = z.shape[z.ndim - len(network.output_shape) - 1 :]
+            return xp.broadcast_to(z, (*lead, *core)) if lead else z
+
+    return function
 
 
 def build_direct(backend: Any, network: Network) -> Any:

@@ -282,6 +282,16 @@ class Model(Derivatives, Uncertainty):
             return self.backend.copy(self._weights[0])
 
     @property
+    def state(self) -> Any:
+        """What layers keep, in one vector (S,), or (members, S): a copy, on the backend.
+
+        Batch norm's running statistics; of a network without any it is empty.
+        """
+        self._need()
+        with self._scope():
+            return self.backend.copy(self._weights[1])
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Name -> array, in layout order: copies, on the model's backend."""
         network, theta = self._need(), self.theta

@@ -147,10 +147,13 @@ class Backend:
 
     # Arrays in and out.
 
+    def holds(self, a: Any) -> bool:
+        """Whether `a` is an array of this library, on whatever device."""
+        return isinstance(a, type(self.xp.zeros((0,))))
+
     def owns(self, a: Any) -> bool:
         """Whether `a` is an array of this library, on this device."""
-        kind = type(self.xp.zeros((0,)))
-        return isinstance(a, kind) and (
+        return self.holds(a) and (
             self.device is None or getattr(a, "device", None) == self.device
         )
 
@@ -197,6 +200,14 @@ class Backend:
         """
         # Generic namespaces may be NumPy underneath: see the NumPy engine.
         return np.errstate(all="ignore")
+
+    def products(self, dtype: str, precision: str) -> Any:
+        """Return a context for a pure function that a program of others calls.
+
+        Products are as precise as asked. Whatever the program does with the function's
+        operations, to differentiate or to trace them, goes on.
+        """
+        return self.scope(dtype, precision)
 
     def fuse(self, kind: Any) -> Callable[..., Any]:
         """Return ``kind.update``, an optimizer's, in as few calls as the library can."""

@@ -190,6 +190,10 @@ class JaxBackend(Backend):
         devices = a.devices()
         return next(iter(devices)) if len(devices) == 1 else None
 
+    def holds(self, a: Any) -> bool:
+        """Whether `a` is a JAX array, a tracer of one, or NumPy's, which JAX takes."""
+        return isinstance(a, (jax.Array, np.ndarray, np.generic))
+
     def owns(self, a: Any) -> bool:
         """Whether `a` is a JAX array on this device."""
         return isinstance(a, jax.Array) and a.devices() == {self.device}
@@ -240,6 +244,23 @@ class JaxBackend(Backend):
             if not _traces_nothing():
                 # What has values is computed at once, also while JAX traces a function.
                 stack.enter_context(jax.ensure_compile_time_eval())
+            yield
+
+    @contextlib.contextmanager
+    def products(self, dtype: str, precision: str) -> Iterator[None]:
+        """Full float32 products, also in what is traced and differentiated here."""
+        if dtype == "float64" and not jax.config.jax_enable_x64:
+            msg = (
+                "model.function() of a float64 model needs JAX's 64 bits where it is "
+                "called: jax.config.update('jax_enable_x64', True), or inside "
+                "jax.enable_x64(True)."
+            )
+            raise ArgumentError(msg)
+        with (
+            jax.default_matmul_precision(_PRECISIONS[precision]),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+        ):
             yield
 
     def versions(self) -> dict[str, str]:

@@ -111,9 +111,11 @@ class NumPyBackend(Backend):
             msg = f"device must be None or 'cpu' on the numpy backend; got {device!r}."
             raise DeviceError(msg)
 
-    def owns(self, a: Any) -> bool:
+    def holds(self, a: Any) -> bool:
         """Whether `a` is a NumPy array."""
         return isinstance(a, np.ndarray)
+
+    owns = holds
 
     def asarray(self, a: Any, dtype: str | None = None) -> Any:
         """Return a NumPy array; the same one where nothing has to change."""

@@ -15,7 +15,11 @@ import torch
 from torch.autograd import forward_ad
 
 from chainrule.backends.base import Backend, remembering
-from chainrule.backends.torch_settings import PRODUCTS, isolated
+from chainrule.backends.torch_settings import (
+    PRODUCTS,
+    isolated,
+    without_autocast,
+)
 from chainrule.errors import (
     ArgumentTypeError,
     ChainruleWarning,
@@ -174,6 +178,10 @@ class TorchBackend(Backend):
             return device
         return _device(device)
 
+    def holds(self, a: Any) -> bool:
+        """Whether `a` is a tensor."""
+        return isinstance(a, torch.Tensor)
+
     def owns(self, a: Any) -> bool:
         """Whether `a` is a tensor on this device."""
         return isinstance(a, torch.Tensor) and a.device == self.device
@@ -297,16 +305,25 @@ class TorchBackend(Backend):
         finally:
             _THREAD.told = before
 
-    @contextlib.contextmanager
-    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+    def scope(self, dtype: str, precision: str = "highest") -> Any:
         """No autograd or autocast, and products as precise as asked (no TF32 else)."""
+        return self._computing(precision, isolated(self.device.type))
+
+    def products(self, dtype: str, precision: str) -> Any:
+        """Products as precise as asked, also inside autocast; autograd sees them."""
+        if torch.compiler.is_compiling():  # settings cannot change in what is compiled
+            return contextlib.nullcontext()
+        return self._computing(precision, without_autocast(self.device.type))
+
+    @contextlib.contextmanager
+    def _computing(self, precision: str, context: Any) -> Iterator[None]:
         before, tf32 = getattr(_THREAD, "half", False), precision == "tf32"
         graph = getattr(_THREAD, "graph", None)
         if graph is None:
             _THREAD.graph = torch.is_grad_enabled()
         PRODUCTS.enter(tf32)
         try:
-            with isolated(self.device.type):
+            with context:
                 _THREAD.half = precision == "bfloat16"
                 yield
         finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["PRODUCTS", "isolated"]
+__all__ = ["PRODUCTS", "isolated", "without_autocast"]
 
 # What has a float32 precision of its own since torch 2.9; before that there is one
 # setting for all, which raises an error once these differ from it.
@@ -92,6 +92,13 @@ class _Products:
 PRODUCTS = _Products()
 
 
+def without_autocast(device: str) -> Any:
+    """Return a context in which products have their arguments' type."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
+
+
 def isolated(device: str) -> Any:
     """Return a context without autograd, autocast and inference mode.
 
@@ -104,9 +111,5 @@ def isolated(device: str) -> Any:
 
 @contextlib.contextmanager
 def _isolated(device: str) -> Iterator[None]:
-    with (
-        torch.inference_mode(False),
-        torch.autocast(device, enabled=False),
-        torch.no_grad(),
-    ):
+    with torch.inference_mode(False), without_autocast(device), torch.no_grad():
         yield
