@@ -22,7 +22,7 @@ from chainrule.callbacks import (
 )
 from chainrule.metrics import Metric
 
-from soak import fuzz_load
+from soak import fuzz_load, fuzz_resume
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(46, 3))
@@ -626,3 +626,9 @@ def test_a_callback_that_refuses_its_state_leaves_the_others(tmp_path: Path) -> 
         _fit(model, 6, stopper, Own(), resume=path)
     assert not model.built
     assert vars(stopper) == vars(EarlyStopping())
+
+
+def test_hundreds_of_forged_checkpoints(tmp_path: Path) -> None:
+    found = fuzz_resume.fuzz(400, 1, tmp_path)
+    assert found["SerializationError"] > 100
+    assert found["went on"] > 10
