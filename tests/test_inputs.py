@@ -476,6 +476,13 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "bias": (lambda: cr.Dense(2, bias=1), Type, "^Dense: bias must be True or False"),  # type: ignore[arg-type]
     "no network": (lambda: cr.Model((4, 2)), Type, r"^network .*got \(4, 2\)"),  # type: ignore[arg-type]
     "network class": (lambda: cr.Model(cr.Tanh), Type, "^network must be a layer"),  # type: ignore[arg-type]
+    "BatchNorm, batches of one": (
+        lambda: cr.Model(cr.Sequential(cr.BatchNorm(), cr.Dense(2))).fit(
+            X, Y, batch_size=1
+        ),
+        Value,
+        "^BatchNorm needs batches of at least 2 rows",
+    ),
     "layer class": (lambda: cr.Sequential(cr.Tanh), Type, r"write Tanh\(\)"),  # type: ignore[arg-type]
     "no layer": (lambda: cr.Sequential(3), Type, "^Sequential: every part .*got 3"),  # type: ignore[arg-type]
     "no layers": (cr.Sequential, Value, "^Sequential: at least one layer"),

@@ -523,6 +523,7 @@ class Model(Derivatives, Uncertainty):
                 data, check = fitting.split(data, split)
             samples = data.x.shape[0]
             batch_size = min(batch_size, samples)
+            network.layer.check_rows(batch_size)
             if isinstance(self.optimizer, optimizers.Optimizer):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
             for each in (data, check):
@@ -982,7 +983,7 @@ class Model(Derivatives, Uncertainty):
                 e.name,
                 str(e.shape),
                 f"{e.stop - e.start:,}",
-                "yes" if e.trainable else "no",
+                _learns(e),
             )
             for e in network.entries
         ]
@@ -991,7 +992,7 @@ class Model(Derivatives, Uncertainty):
             f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}"
             for r in rows
         ]
-        learning = sum(e.stop - e.start for e in network.entries if e.trainable)
+        learning = sum(e.stop - e.start for e in network.entries if _learns(e) == "yes")
         lines.append(
             f"{network.size:,} parameters, {learning:,} trainable; samples "
             f"{network.input_shape} -> {network.output_shape}; {self.dtype} on "
@@ -1019,6 +1020,13 @@ class Model(Derivatives, Uncertainty):
             f"Model({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed}{whose})"
         )
+
+
+def _learns(entry: Any) -> str:
+    """Say whether a parameter learns."""
+    if not entry.trainable:
+        return "no"
+    return "no: BatchNorm takes it away" if entry.absorbed else "yes"
 
 
 def _dtype_name(dtype: Any) -> Any:

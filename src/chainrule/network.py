@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     stop: int
     decay: bool
     trainable: bool
+    absorbed: bool = False  # the gradient is zero in training: `Layer.followed`
 
 
 class Run(NamedTuple):
@@ -164,14 +165,9 @@ def _learning(layer: Layer, prefix: str = "") -> Iterator[str]:
     """Names of the parameters that training may change."""
     if not layer.trainable:
         return
-    parts: dict[str, Layer] = {}
-    if isinstance(inner := getattr(layer, "layer", None), Layer):
-        parts = {"layer": inner}
-    elif isinstance(layers := getattr(layer, "layers", None), tuple):
-        parts = {str(i): part for i, part in enumerate(layers)}
-    if not parts:
+    if not layer.children:
         yield from (prefix + v.name for v in _leaves(layer.parameters))
-    for name, part in parts.items():
+    for name, part in layer.children:
         yield from _learning(part, f"{prefix}{name}.")
 
 
@@ -180,7 +176,9 @@ def _layout(variables: Any, frozen: Any) -> tuple[Entry, ...]:
     for v in variables:
         stop = start + math.prod(v.shape)
         entries.append(
-            Entry(v.name, v.shape, start, stop, v.decay, v.name not in frozen)
+            Entry(
+                v.name, v.shape, start, stop, v.decay, v.name not in frozen, v.absorbed
+            )
         )
         start = stop
     return tuple(entries)

@@ -36,6 +36,11 @@ __all__ = [
 ]
 
 
+# Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 / TINY
+# and not 0 / 0: the smallest normal float32, which is nothing beside any root of v.
+TINY = 2.0**-126
+
+
 class Optimizer(Record):
     """Base of the elementwise kind.
 
@@ -331,7 +336,9 @@ class Adam(Optimizer):
             "c1": 1.0 - self.beta_1,
             "c2": 1.0 - self.beta_2,
             "a": rates * root / c1,
-            "e": self.epsilon if self.epsilon_hat else self.epsilon * root,
+            "e": max(self.epsilon, TINY)
+            if self.epsilon_hat
+            else np.maximum(self.epsilon * root, TINY),
         }
 
     def update(
@@ -436,7 +443,7 @@ class RMSprop(Optimizer):
             "rate": rates,
             "rho": self.rho,
             "c": 1.0 - self.rho,
-            "e": self.epsilon,
+            "e": max(self.epsilon, TINY),
         }
 
     def update(
@@ -486,7 +493,7 @@ class Adagrad(Optimizer):
         )
 
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
-        return {"rate": rates, "e": self.epsilon}
+        return {"rate": rates, "e": max(self.epsilon, TINY)}
 
     def update(
         self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
@@ -562,7 +569,7 @@ class NAdam(Optimizer):
             "c2": 1.0 - self.beta_2,
             "ag": rates * root * (1.0 - mu[now]) / (1.0 - product[now]),
             "am": rates * root * mu[after] / (1.0 - product[after]),
-            "e": self.epsilon * root,
+            "e": np.maximum(self.epsilon * root, TINY),
         }
 
     def update(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import random
 from chainrule.network import Network
 from layers_support import check_gradients, through
 
@@ -94,14 +95,171 @@ def test_frozen_batch_norm_is_inference(lib: Library) -> None:
 
 
 def test_one_row(lib: Library) -> None:
-    got = through(
-        Network(cr.BatchNorm(), (4,)), THETA, X[:1], DZ[:1], state=STATE, lib=lib
+    """It has no variance: the running statistics stand in, and stay."""
+    network = Network(cr.BatchNorm(), (4,))
+    given: dict[str, Any] = {"state": STATE, "lib": lib}
+    still = through(network, THETA, X[:1], DZ[:1], train=False, **given)
+    got = through(network, THETA, X[:1], DZ[:1], train=True, **given)
+    for one, other in zip(got, still, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(got.kept, STATE)
+    # A single sequence has as many rows as times.
+    sequence = Network(cr.BatchNorm(), (6, 4))
+    got = through(sequence, THETA, X[None], DZ[None], train=True, **given)
+    want = through(network, THETA, X, DZ, train=True, **given)
+    np.testing.assert_allclose(got.kept, want.kept, rtol=1e-12)
+
+
+def _normed() -> cr.Layer:
+    return cr.Sequential(cr.Dense(8), cr.BatchNorm(), cr.Tanh(), cr.Dense(1))
+
+
+def _statistics(where: Any, rows: int, batch_size: int, **options: Any) -> Any:
+    x = np.random.default_rng(1).normal(2.0, 3.0, (rows, 4))
+    model = cr.Model(
+        _normed(), dtype="float64", optimizer=cr.SGD(1e-300), **options, **where
     )
-    np.testing.assert_allclose(got.z[0], THETA[4:])  # (x - mean) = 0: the shift is left
-    np.testing.assert_allclose(got.dx, 0.0, atol=1e-10)
-    np.testing.assert_allclose(got.dtheta, [*np.zeros(4), *DZ[0]], atol=1e-12)
-    want = [*(0.9 * STATE[:4] + 0.1 * X[0]), *(0.9 * STATE[4:])]
-    np.testing.assert_allclose(got.kept, want, rtol=1e-12)
+    model.fit(x, x[:, :1], epochs=1, batch_size=batch_size, shuffle=False)
+    return model.get_weights()[1]
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_a_last_batch_of_one_row_leaves_the_statistics(
+    where: Any, members: int | None
+) -> None:
+    """33 rows in batches of 16 give the statistics of the first 32."""
+    got, want = (_statistics(where, rows, 16, members=members) for rows in (33, 32))
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+def test_batches_of_one_row_are_refused(where: Any) -> None:
+    for rows, batch_size in ((8, 1), (1, 32)):
+        model = cr.Model(_normed(), **where)
+        with pytest.raises(cr.ArgumentError, match="batches of at least 2 rows"):
+            model.fit(np.ones((rows, 4)), np.ones(rows), batch_size=batch_size)
+        assert not model.built
+    # Frozen, or with several rows in a sample, there is nothing to refuse.
+    frozen = cr.Sequential(cr.BatchNorm(trainable=False), cr.Dense(1))
+    cr.Model(frozen, **where).fit(np.ones((3, 4)), np.ones(3), epochs=1, batch_size=1)
+    flat = cr.Sequential(cr.BatchNorm(), cr.Flatten(), cr.Dense(1))
+    x = np.random.default_rng(0).normal(size=(3, 5, 4))
+    cr.Model(flat, **where).fit(x, np.ones(3), epochs=1, batch_size=1)
+
+
+def _before_batch_norm() -> dict[str, tuple[cr.Layer, set[str]]]:
+    """Networks, and the parameters that a BatchNorm takes away."""
+    seq, dense, norm = cr.Sequential, cr.Dense, cr.BatchNorm
+    still = cr.BatchNorm(trainable=False)
+    return {
+        "right before": (seq(dense(5), norm(), cr.Tanh(), dense(1)), {"0.bias"}),
+        "nested": (seq(seq(dense(5)), seq(norm(), dense(1))), {"0.0.bias"}),
+        "a linear map between": (seq(dense(5), dense(3), norm()), {"0.bias", "1.bias"}),
+        "identity between": (seq(dense(5), cr.Identity(), norm()), {"0.bias"}),
+        "no dropout between": (seq(dense(5), cr.Dropout(0.0), norm()), {"0.bias"}),
+        "frozen between": (seq(dense(5), still, norm()), {"0.bias", "1.shift"}),
+        "shifts": (
+            seq(norm(), cr.LayerNorm(), dense(3), norm()),
+            {"1.shift", "2.bias"},
+        ),
+        "residual": (
+            seq(dense(4), cr.Residual(seq(cr.Tanh(), dense(4))), norm()),
+            {"1.layer.1.bias"},
+        ),
+        "linear residual": (
+            seq(dense(4), cr.Residual(seq(dense(4), norm())), norm(), dense(1)),
+            {"0.bias", "1.layer.0.bias", "1.layer.1.shift"},
+        ),
+        "an activation between": (seq(dense(5), cr.Tanh(), norm()), set()),
+        "dropout between": (seq(dense(5), cr.Dropout(0.1), norm()), set()),
+        "frozen": (seq(dense(5), still, dense(1)), set()),
+        "all frozen": (seq(seq(dense(5), norm(), trainable=False), dense(1)), set()),
+        "layer norm": (seq(dense(5), cr.LayerNorm(), dense(1)), set()),
+        "no bias": (seq(dense(5, bias=False), norm()), set()),
+    }
+
+
+@pytest.mark.parametrize("case", _before_batch_norm())
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_what_batch_norm_takes_away_has_no_gradient(
+    lib: Library, case: str, shape: tuple[int, ...]
+) -> None:
+    """Exactly none where it is absorbed; all others are those of differences."""
+    layer, absorbed = _before_batch_norm()[case]
+    network = Network(layer, shape)
+    assert {e.name for e in network.entries if e.absorbed} == absorbed
+    key = random.step_keys(0, 0, 1, network.draws)[0]
+    if lib.name == "numpy":
+        check_gradients(layer, shape, train=True, key=key)
+    rng = np.random.default_rng(2)
+    theta = rng.normal(size=network.size)
+    state = rng.uniform(0.5, 1.0, network.state_size)
+    x = rng.normal(size=(6, *shape))
+    dz = rng.normal(size=(6, *network.output_shape))
+    for train in (True, False):
+        got = through(network, theta, x, dz, train=train, state=state, key=key, lib=lib)
+        for e in network.entries:
+            piece = got.dtheta[e.start : e.stop]
+            if e.trainable:
+                assert piece.any() == (not train or e.name not in absorbed), e.name
+
+
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        cr.Adam(1e-2),
+        cr.Adam(1e-2, epsilon=0.0),
+        cr.AdamW(1e-2),
+        cr.RMSprop(1e-3, epsilon=0.0),
+        cr.Adagrad(1e-2, epsilon=0.0),
+        cr.Lion(1e-3),
+        cr.NAdam(1e-3, epsilon=0.0),
+    ],
+    ids=repr,
+)
+def test_a_bias_before_batch_norm_stays(
+    where: Any, optimizer: Any, members: int | None
+) -> None:
+    """Rounding makes no steps of it, in batches of one row neither."""
+    network = cr.Sequential(
+        cr.Dense(6, bias_initializer=_ramp),
+        cr.BatchNorm(),
+        cr.Tanh(),
+        cr.Dense(1),
+    )
+    x = np.random.default_rng(0).normal(size=(33, 4))
+    model = cr.Model(network, optimizer=optimizer, members=members, **where)
+    model.fit(x, np.sin(x[:, 0]), epochs=3, batch_size=16)
+    named = {k: model.backend.to_numpy(v) for k, v in model.parameters.items()}
+    assert np.isfinite(model.get_weights()[0]).all()
+    ramp = np.broadcast_to(np.float32(_ramp((6,), None)), named["0.bias"].shape)
+    np.testing.assert_array_equal(named["0.bias"], ramp)
+    assert np.any(named["1.shift"] != 0.0)
+    told = model.summary()
+    assert "no: BatchNorm takes it away" in told
+    assert f"{4 * 6 + 2 * 6 + 7} trainable" in told
+
+
+def _ramp(shape: tuple[int, ...], _: Any) -> Any:
+    return np.linspace(-1.0, 1.0, shape[0])
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("float64", 1e-10), ("float32", 1e-4)])
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Lion", "NAdam"])
+def test_trajectories_with_a_bias_before_batch_norm(
+    where: Any, name: str, dtype: str, within: float
+) -> None:
+    """200 steps: predictions agree with NumPy's to rounding."""
+    x = np.random.default_rng(0).normal(size=(65, 3))
+    y = np.sin(x[:, :2])
+    found = []
+    for one in (where, {"backend": "numpy"}):
+        network = cr.Sequential(cr.Dense(16), cr.BatchNorm(), cr.Tanh(), cr.Dense(2))
+        optimizer = getattr(cr, name)(1e-3)
+        model = cr.Model(network, optimizer=optimizer, dtype=dtype, **one)
+        model.fit(x, y, epochs=40, batch_size=16)
+        found.append(np.asarray(model.predict(x)))
+    assert np.abs(found[0] - found[1]).max() <= within * np.abs(found[1]).max()
 
 
 def test_layout() -> None:

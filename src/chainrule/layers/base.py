@@ -21,6 +21,7 @@ class Variable(NamedTuple):
     shape: Shape
     initializer: Callable[..., Any]
     decay: bool = False  # whether weight decay applies: weights yes, biases no
+    absorbed: bool = False  # whether its gradient is zero: see `Layer.followed`
 
 
 class Layer(Record):
@@ -32,6 +33,9 @@ class Layer(Record):
         False freezes the layer and everything in it.
     input_shape, output_shape : tuple of int or None
         Shapes of one sample, without the batch; None before `bind`.
+    absorbed : bool
+        Whether a batch norm behind the bound layer takes away, in training, what this
+        one's bias or shift adds: see `followed`.
 
     Notes
     -----
@@ -44,6 +48,7 @@ class Layer(Record):
     trainable: bool = True
     input_shape: Shape | None = None
     output_shape: Shape | None = None
+    absorbed: bool = False
 
     def _configure(self, trainable: Any, **values: Any) -> None:
         trainable = _checks.boolean(f"{type(self).__name__}: trainable", trainable)
@@ -73,12 +78,49 @@ class Layer(Record):
         """Whether the bound layer has a parameter that training may change."""
         return self.trainable and bool(self.parameters)
 
+    @property
+    def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers that this one is made of, by the names that parameters carry.
+
+        Those of a layer of one's own are its `layer`, or its `layers` by number.
+        """
+        if isinstance(inner := getattr(self, "layer", None), Layer):
+            return (("layer", inner),)
+        if isinstance(layers := getattr(self, "layers", None), tuple):
+            return tuple((str(i), part) for i, part in enumerate(layers))
+        return ()
+
+    @property
+    def passes(self) -> bool:
+        """Whether a constant added to each feature of x adds constants to z's."""
+        return False
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether, in training, z is the same whatever constant a feature of x has."""
+        return False
+
+    def followed(self, absorbs: bool) -> Self:
+        """Return the bound layer as it is with that behind it.
+
+        Where `absorbs`, constants added to the features of its output change nothing
+        in training. Whatever adds such a constant has the gradient zero, which is then
+        given exactly: its rounding differs from library to library, and optimizers that
+        divide by the gradient's size would make whole steps of it.
+        """
+        return self
+
+    def check_rows(self, rows: int) -> None:
+        """Raise an error if no batch has more rows than these, and they are too few."""
+        for _, part in self.children:
+            part.check_rows(rows)
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` for the batch x."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        skip = {"input_shape", "output_shape"} | (
+        skip = {"input_shape", "output_shape", "absorbed"} | (
             {"trainable"} if self.trainable else set()
         )
         inside = (f"{k}={v!r}" for k, v in self._values().items() if k not in skip)

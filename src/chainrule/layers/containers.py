@@ -66,7 +66,25 @@ class Sequential(Layer):
             first_learning=next(learning, len(bound)),
             input_shape=sample_shape,
             output_shape=shape,
-        )
+        ).followed(False)
+
+    @property
+    def passes(self) -> bool:
+        """Whether all parts do."""
+        return all(part.passes for part in self.layers)
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether the constant passes up to a part that absorbs it."""
+        return next((part.absorbs for part in self.layers if not part.passes), False)
+
+    def followed(self, absorbs: bool) -> Self:
+        """Return the layer with that behind its last part."""
+        parts = []
+        for part in reversed(self.layers):
+            parts.append(part.followed(absorbs))
+            absorbs = part.absorbs or (part.passes and absorbs)
+        return self.replace(layers=tuple(reversed(parts)))
 
     @property
     def parameters(self) -> tuple[Any, ...]:
@@ -151,6 +169,15 @@ class Residual(Layer):
         return self.replace(
             layer=inner, input_shape=sample_shape, output_shape=sample_shape
         )
+
+    @property
+    def passes(self) -> bool:
+        """Whether the layer does, or absorbs: x itself carries the constant on."""
+        return self.layer.passes or self.layer.absorbs
+
+    def followed(self, absorbs: bool) -> Self:
+        """Return the layer with that behind its part, too."""
+        return self.replace(layer=self.layer.followed(absorbs))
 
     @property
     def parameters(self) -> tuple[Any, ...]:

@@ -23,6 +23,16 @@ _WRT = {
 }
 
 
+def _without_bias(pull: Any, xp: Any) -> Any:
+    """Return a dense pullback whose db is zero: one that is absorbed."""
+
+    def pullback(dy: Any, wrt: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        dx, dw, _ = pull(dy, tuple(i for i in wrt if i < 2))
+        return dx, dw, None if dw is None else xp.zeros_like(dw[..., 0])
+
+    return pullback
+
+
 class Dense(Layer):
     """Affine map of the last axis: y = W x + b, equation (2) with its bias.
 
@@ -40,6 +50,11 @@ class Dense(Layer):
     Notes
     -----
     Samples (n,) become (m,); sequences (time, n) become (time, m).
+
+    In training a BatchNorm right behind takes the bias away again: E does not depend on
+    it, and its gradient is zero. It is given as exactly zero, so that the bias stays
+    what it was (``bias=False`` saves it). The same holds where only layers stand
+    between that carry a constant on: Dense, Flatten, Identity, a frozen BatchNorm.
     """
 
     units: int
@@ -89,7 +104,16 @@ class Dense(Layer):
         if not self.bias:
             return (weight,)
         start = initializers.get("bias_initializer", self.bias_initializer)
-        return (weight, Variable("bias", (self.units,), start))
+        return (weight, Variable("bias", (self.units,), start, False, self.absorbed))
+
+    @property
+    def passes(self) -> bool:
+        """True: W (x + c) = W x + W c."""
+        return True
+
+    def followed(self, absorbs: bool) -> Self:
+        """Return the layer, whose bias has no gradient if that absorbs it."""
+        return self.replace(absorbed=absorbs and self.bias)
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
@@ -99,6 +123,8 @@ class Dense(Layer):
         weight, bias = params if self.bias else (*params, None)
         y, pull = rules.dense(x, weight, bias, xp=context.xp)
         trainable = self.trainable
+        if self.absorbed and context.train:
+            pull = _without_bias(pull, context.xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             learns = dp and trainable
@@ -115,6 +141,8 @@ class Dense(Layer):
         batch = x.shape[-len(inside) - 1]
         y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
         trainable = self.trainable
+        if self.absorbed and context.train:
+            pull = _without_bias(pull, xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             learns = dp and trainable
@@ -137,6 +165,11 @@ class Flatten(Layer):
         return self.replace(
             input_shape=sample_shape, output_shape=(math.prod(sample_shape),)
         )
+
+    @property
+    def passes(self) -> bool:
+        """True: it only reshapes."""
+        return True
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``: x (..., batch, *in) -> z (..., batch, size)."""

@@ -38,6 +38,11 @@ class Dropout(Layer):
         """One mask a pass."""
         return 1
 
+    @property
+    def passes(self) -> bool:
+        """Whether nothing is ever dropped."""
+        return self.rate == 0.0
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
         assert self.input_shape is not None

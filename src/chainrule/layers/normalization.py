@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Self
 
 from chainrule import _checks, rules
 from chainrule._typing import Params
 from chainrule.context import Context
+from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
 from chainrule.layers.base import Layer, Variable, fold, unfold
 
@@ -23,8 +25,12 @@ class _Norm(Layer):
         shape = self.input_shape[-1:]
         return (
             Variable("gain", shape, Constant(1.0)),
-            Variable("shift", shape, Constant(0.0)),
+            Variable("shift", shape, Constant(0.0), False, self.absorbed),
         )
+
+    def followed(self, absorbs: bool) -> Self:
+        """Return the layer, whose shift has no gradient if that absorbs it."""
+        return self.replace(absorbed=absorbs)
 
     def _apply(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` of the rule on rows."""
@@ -37,10 +43,14 @@ class _Norm(Layer):
         batch = x.shape[-len(shape) - 1]
         z, pull = self._apply(params, fold(x, shape, xp), context)
         trainable = self.trainable
+        absorbed = self.absorbed and context.train
+        mine = (1,) if absorbed else (1, 2)
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            wrt = ((0,) if dx else ()) + ((1, 2) if dp and trainable else ())
+            wrt = ((0,) if dx else ()) + (mine if dp and trainable else ())
             grad, dgain, dshift = pull(fold(dz, shape, xp), wrt)[:3]
+            if absorbed and dgain is not None:
+                dshift = xp.zeros_like(dgain)
             if dx:
                 grad = unfold(grad, batch, shape, xp)
             return grad, (dgain, dshift) if dp and trainable else None
@@ -81,7 +91,15 @@ class BatchNorm(_Norm):
     -----
     While training, the batch's mean and biased variance are used, and the running mean
     and unbiased variance are updated; in inference, and where the layer is frozen
-    (``trainable=False``), the running ones are used. A batch of one row has variance 0.
+    (``trainable=False``), the running ones are used. All rows count, those of sequences
+    (batch × time), too, whatever their sample weights.
+
+    A single row has no variance. A last batch of one row (one value for each feature)
+    is normalised with the running statistics and leaves them alone; a fit all of whose
+    batches are such is refused.
+
+    What adds a constant to the features just before has no gradient in training: see
+    `Dense`.
     """
 
     momentum: float
@@ -97,6 +115,27 @@ class BatchNorm(_Norm):
         )
 
     @property
+    def passes(self) -> bool:
+        """Whether it is frozen: it then only scales and shifts."""
+        return not self.trainable
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether it subtracts the batch's mean: not where it is frozen."""
+        return self.trainable
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse batches of a single row, of which there is no variance."""
+        assert self.input_shape is not None
+        if self.trainable and rows * math.prod(self.input_shape[:-1]) == 1:
+            msg = (
+                "BatchNorm needs batches of at least 2 rows, since a single one has no "
+                "variance; all batches of this fit have 1. Take batch_size=2 or more "
+                "(and as many samples), LayerNorm(), or BatchNorm(trainable=False)."
+            )
+            raise ArgumentError(msg)
+
+    @property
     def state(self) -> tuple[Variable, ...]:
         """The running mean (d,), then the running variance (d,)."""
         assert self.input_shape is not None
@@ -110,11 +149,11 @@ class BatchNorm(_Norm):
         xp, eps = context.xp, self.epsilon
         gain, shift = params
         mean, var = context.take(2)
-        if not (context.train and self.trainable):
+        rows = x.shape[-2]
+        if not (context.train and self.trainable and rows > 1):
             context.keep(mean, var)
             return rules.batch_norm_inference(x, gain, shift, mean, var, eps=eps, xp=xp)
-        new, rows = self.momentum, x.shape[-2]
-        unbiased = rows / max(1, rows - 1)
+        new, unbiased = self.momentum, rows / (rows - 1)
 
         def keep(batch_mean: Any, batch_var: Any) -> None:
             context.keep(

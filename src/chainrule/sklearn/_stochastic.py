@@ -188,6 +188,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     estimator._optimizer = memory
     samples = job.data.x.shape[0]
     batch_size = _batch_size(estimator, samples)
+    network.layer.check_rows(min(batch_size, samples))
     seed = 0
     if network.draws:  # nothing else may draw from scikit-learn's generator
         seed = int(estimator._random_state.randint(np.iinfo(np.int32).max))

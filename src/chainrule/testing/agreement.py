@@ -207,8 +207,9 @@ def compare_backends(
     -----
     Per dtype: the output of each layer in a training pass; the gradient of the loss,
     parameter by parameter; then a `fit`: the parameters, the loss of each epoch, and what
-    the trained network says. Where a parameter has no gradient (a bias before batch
-    norm), optimizers such as Adam turn rounding into steps. It is then left out of
+    the trained network says. Where a parameter's gradient is nothing but rounding (that
+    of a constant column of x, before batch norm), optimizers such as Adam turn it into
+    steps. It is then left out of
     "parameters", and the output of a training pass speaks for it; the prediction is left
     out as well, since running means lag behind a bias that wanders. What is allowed
     stands in `TOLERANCES`.
@@ -384,7 +385,8 @@ def _compared(dtype: str, runs: dict[str, _Found]) -> list[Difference]:
         ("gradient", name, lambda r, n=name: r.gradient[n], 1e-2 * top)
         for name in first.gradient
     ]
-    pulled = [name for name, t in tops.items() if t > FLAT[dtype] * top]
+    # What has exactly no gradient stays what it was.
+    pulled = [n for n, t in tops.items() if not 0.0 < t <= FLAT[dtype] * top]
     if first.parameters and pulled:
         left = len(tops) - len(pulled)
         label = "parameters" + (f", {left} without a gradient left out" if left else "")
