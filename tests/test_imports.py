@@ -23,7 +23,7 @@ LEVELS = [
     {"rules", "random", "dual"},
     {"context", "initializers"},
     {"layers", "losses"},
-    {"network"},
+    {"network", "links"},
     {"plans"},
     {"schedules"},
     {"optimizers", "batches"},

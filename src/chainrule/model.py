@@ -16,6 +16,7 @@ from chainrule import (
     fitting,
     inference,
     inputs,
+    links,
     losses,
     metrics,
     optimizers,
@@ -114,7 +115,7 @@ class Model(Derivatives, Uncertainty):
             wanted = "a layer such as chainrule.MLP((32, 1))"
             _checks.refuse("network", wanted, network)
         self.network = network
-        self.loss = losses.get(loss)
+        self.loss = loss
         if members is not None:
             members = _checks.integer("members", members, 1)
         self.members = members
@@ -161,6 +162,17 @@ class Model(Derivatives, Uncertainty):
         return self.backend.scope(self.dtype, self.precision)
 
     # What the model is.
+
+    @property
+    def loss(self) -> losses.Loss:
+        """The loss; another one must go with the network's last layer."""
+        return self._loss  # type: ignore[no-any-return]
+
+    @loss.setter
+    def loss(self, loss: Any) -> None:
+        loss = losses.get(loss)
+        links.check(loss, self.network)
+        self._loss = loss
 
     @property
     def optimizer(self) -> Any:

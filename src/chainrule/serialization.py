@@ -7,14 +7,15 @@ Loading executes nothing, and draws no weights.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from chainrule import _checks, _files
+from chainrule import _checks, _files, links
 from chainrule._container import FORMAT, Contents, naming, read_file, write_file
 from chainrule._encoding import decode, encode, register
-from chainrule.errors import ChainruleError, SerializationError
+from chainrule.errors import ChainruleError, ChainruleWarning, SerializationError
 from chainrule.layers import Layer
 from chainrule.losses import Loss
 from chainrule.network import Network
@@ -147,7 +148,12 @@ def restore(contents: Contents, backend: Any) -> Any:
     metrics = decode(_entry(config, "metrics", list), "metrics")
     names = ("dtype", "precision", "seed", "members")
     given = {name: config.get(name) for name in names}
+    # Files of networks that are refused today are loaded: they predict what they did.
+    loss = parts.pop("loss")
     model = Model(**parts, metrics=metrics, **given)  # type: ignore[arg-type]
+    model._loss = loss
+    if msg := links.twice(loss, model.network):
+        warnings.warn(msg, ChainruleWarning, stacklevel=3)
     model._member = _checks.integer("member", config.get("member", 0), 0)
     lead = () if model.members is None else (model.members,)
     shape = _entry(config, "input_shape", list)

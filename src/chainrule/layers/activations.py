@@ -68,6 +68,11 @@ class Identity(Activation):
         """True."""
         return True
 
+    @property
+    def ending(self) -> None:
+        """None: values stay what they are."""
+        return
+
 
 class ReLU(Activation):
     """z = max(x, 0)."""

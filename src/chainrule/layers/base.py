@@ -74,6 +74,11 @@ class Layer(Record):
         return 0
 
     @property
+    def ending(self) -> Layer | None:
+        """The layer whose values the outputs are; None if they are the inputs'."""
+        return self
+
+    @property
     def learns(self) -> bool:
         """Whether the bound layer has a parameter that training may change."""
         return self.trainable and bool(self.parameters)

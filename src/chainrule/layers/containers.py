@@ -105,6 +105,12 @@ class Sequential(Layer):
         return sum(part.draws for part in self.layers)
 
     @property
+    def ending(self) -> Layer | None:
+        """That of the last part that changes values."""
+        ends = (part.ending for part in reversed(self.layers))
+        return next((end for end in ends if end is not None), None)
+
+    @property
     def learns(self) -> bool:
         """Whether any part learns."""
         return self.trainable and any(part.learns for part in self.layers)

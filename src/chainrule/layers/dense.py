@@ -160,6 +160,11 @@ class Flatten(Layer):
     def __init__(self, *, trainable: bool = True) -> None:
         self._configure(trainable)
 
+    @property
+    def ending(self) -> None:
+        """None: values stay what they are."""
+        return
+
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes filled in."""
         return self.replace(

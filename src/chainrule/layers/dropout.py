@@ -43,6 +43,11 @@ class Dropout(Layer):
         """Whether nothing is ever dropped."""
         return self.rate == 0.0
 
+    @property
+    def ending(self) -> None:
+        """None: values stay what they are."""
+        return
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
         assert self.input_shape is not None

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from chainrule import backends, ensembles, losses
+from chainrule import backends, ensembles, links, losses
 from chainrule.backends import Backend
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
@@ -263,6 +263,7 @@ class MultilayerPerceptron(FittedPerceptron):
             _network.mlp(self, units)  # errors come before anything is drawn
             self.coefs_, self.intercepts_ = _network.draw(self, units, dtype)
         else:
+            links.check(self._loss, self.network)
             network = _network.bind(self.network, features, self.n_outputs_)
             seed = int(self._random_state.randint(np.iinfo(np.int32).max))
             if self.members is None:

@@ -148,6 +148,7 @@ class HalfPoissonDeviance(_ScikitLoss):
     """scikit-learn's "poisson": the network's output is the logarithm of the rate."""
 
     rule = staticmethod(half_poisson_deviance)
+    link = "log"
 
     def __init__(self) -> None:
         self._set()
@@ -168,6 +169,11 @@ class LogLoss(_ScikitLoss):
 
     def __init__(self, exclusive: bool = True) -> None:
         self._set(exclusive=exclusive)
+
+    @property
+    def link(self) -> str:  # type: ignore[override]
+        """Softmax or logit."""
+        return "softmax" if self.exclusive else "logit"
 
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Softmax or sigmoid."""
