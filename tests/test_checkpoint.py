@@ -628,3 +628,13 @@ def test_hundreds_of_forged_checkpoints(tmp_path: Path) -> None:
     found = fuzz_resume.fuzz(400, 1, tmp_path)
     assert found["SerializationError"] > 100
     assert found["went on"] > 10
+
+
+def test_a_resumed_model_predicts_a_few_rows_directly(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    first = _model()
+    _fit(first, 2, Checkpoint(path))
+    model = _model()
+    _fit(model, 2, resume=path)
+    assert model._direct is not None
+    assert model.predict(X[:2]).tobytes() == first.predict(X[:2]).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,28 @@ def test_sigterm_within_an_epoch(tmp_path: Path) -> None:
     resumed = _model()
     _fit(resumed, 5, resume=path)
     _assert_same(resumed, _twin(5))
+
+
+@POSIX
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_train_end"])
+def test_sigterm_in_an_epoch_that_fails(hook: str, tmp_path: Path) -> None:
+    """The process is to end, whatever else happened; the error is the cause."""
+    error = ValueError("mine")
+
+    def throw(*_: Any) -> None:
+        raise error
+
+    term = _send(signal.SIGTERM, 1)
+    hooks = [Checkpoint(tmp_path / "fit"), term, LambdaCallback(**{hook: throw})]
+    if hook == "on_epoch_end":
+        hooks[2] = LambdaCallback(
+            on_epoch_end=lambda epoch, logs: throw() if epoch == 1 else None
+        )
+    with pytest.raises(SystemExit) as caught:
+        _fit(_model(), 5, *hooks)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert caught.value.__cause__ is error
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @POSIX
@@ -303,6 +327,45 @@ def test_divergence_never_reaches_the_file(
         assert saved._epoch == 2
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("members", [None, 2])
+def test_the_best_weights_come_back_after_a_divergence(
+    members: int | None, name: str
+) -> None:
+    rate = lambda step: 0.01 if step < 18 else 1e38  # noqa: E731
+    model = _model(name, optimizer=cr.SGD(rate), members=members)
+    best = cr.callbacks.EarlyStopping("loss", patience=99, mode="max")
+    seen: list[Any] = []
+    keep = LambdaCallback(on_epoch_end=lambda *_: seen.append(model.get_weights()))
+    ended: list[Any] = []
+    end = LambdaCallback(on_train_end=ended.append)
+    with pytest.raises(cr.DivergenceError):
+        _fit(model, 9, best, keep, end)
+    assert model._epoch == len(seen) == 3
+    assert len(ended) == 1
+    epochs = np.broadcast_to(best.best_epoch, (members or 1,))
+    assert (epochs < 2).any()  # the loss falls: the first epoch has the highest
+    for k, epoch in enumerate(epochs):
+        row = slice(None) if members is None else k
+        wanted = seen[epoch][0][row]
+        assert np.array_equal(model.get_weights()[0][row], wanted)
+    # The optimizer starts anew, with its rate and its steps.
+    assert model._step == 0
+    assert model.learning_rate == 0.01
+    _fit(model, 1)
+
+
+def test_a_validation_loss_that_is_infinite_is_told_once() -> None:
+    model = _model()
+    y = Y.astype(np.float32)
+    y[3] = 3e38
+    with pytest.warns(cr.ChainruleWarning, match="val_loss is inf in epoch 1") as told:
+        history = _fit(model, 3, validation_data=(X, y))
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert history.epochs == model._epoch == 3
+
+
 # Memory.
 
 
@@ -356,7 +419,7 @@ def test_out_of_memory_of_a_single_sample(monkeypatch: pytest.MonkeyPatch) -> No
     def exhausted(self: Any, *given: Any) -> Any:
         raise MemoryError
 
-    model = _model()
+    model = cr.Model(cr.MLP((4, 2)), backend="numpy").build(3)
     monkeypatch.setattr(type(model.backend), "scan", exhausted)
     with pytest.raises(cr.OutOfMemoryError, match="Use a smaller network"):
         model.fit(X, Y, batch_size=1)
@@ -378,6 +441,86 @@ def test_what_is_out_of_memory() -> None:
         torchs = backends.get("torch")
         assert torchs.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
         assert not torchs.is_out_of_memory(RuntimeError("sizes do not match"))
+
+
+class Flaky:
+    """A metric that raises at its n-th call."""
+
+    def __init__(self, at: int, error: type[BaseException]) -> None:
+        self.calls, self.at, self.error = 0, at, error
+        self.__name__ = "flaky"
+
+    def __call__(self, t: Any, z: Any) -> float:
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.error
+        return 0.0
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
+def test_an_epoch_counts_wholly_or_not(at: int, error: type[BaseException]) -> None:
+    """Weights, counters and history agree, though validation or a metric raises."""
+    model = _model(metrics=[Flaky(at, error)])
+    with contextlib.suppress(error):
+        _fit(model, 5, validation_data=(X, Y))
+    made = (at - 1) // 2  # two calls an epoch
+    assert model._epoch == model.history.epochs == made
+    assert {len(column) for column in model.history.values()} <= {made}
+    twin = _model(metrics=[Flaky(0, error)])
+    if made:
+        _fit(twin, made, validation_data=(X, Y))
+    else:
+        twin.build(3)
+    assert np.array_equal(model.get_weights()[0], twin.get_weights()[0])
+    assert np.array_equal(model.get_weights()[1], twin.get_weights()[1])
+    assert dict(model.history) == dict(twin.history)
+    _fit(model, 2)
+    assert model._epoch == model.history.epochs == made + 2
+
+
+@POSIX
+# Where it is raised in a finalizer, Python reports it and goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("listening", [True, False])
+def test_ctrl_c_at_any_moment(listening: bool) -> None:
+    """A handler of the program's own raises wherever it is: nothing is half known."""
+
+    def raise_it(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    rng = np.random.default_rng(0)
+    twins = [_twin(k) if k else _model().build(3) for k in range(9)]
+    before = signal.signal(signal.SIGALRM, raise_it)
+    hooks = [LambdaCallback()] if listening else []
+    begun = time.perf_counter()
+    _fit(_model().build(3), 8, *hooks)
+    took = time.perf_counter() - begun
+    seen = set()
+    try:
+        for _ in range(150):
+            model = _model().build(3)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.02, 1.1) * took)
+                _fit(model, 8, *hooks)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                while True:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, 0.0)
+                        break
+                    except KeyboardInterrupt:
+                        pass
+            seen.add(model._epoch)
+            twin = twins[model._epoch]
+            assert np.array_equal(model.get_weights()[0], twin.get_weights()[0])
+            assert dict(model.history) == dict(twin.history)
+            assert model._step in (0, 6 * model._epoch)
+            assert model._step + model._begun == 6 * model._epoch
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) > 1
 
 
 def test_an_error_of_a_callback_is_its_own() -> None:

@@ -102,3 +102,33 @@ def test_divergence_keeps_the_finite_epochs() -> None:
     assert model.history.epochs == caught.value.epochs == model._epoch
     assert np.isfinite(model.history.get("loss", [])).all()
     assert np.isfinite(model.theta).all()
+
+
+def test_an_epoch_is_known_in_all_columns_at_once() -> None:
+    """Columns that were cut off in the midst of an epoch are put right by the next."""
+    history = cr.History({"loss": [1.0], "r2": [0.5]})
+    grown = history.grown({"loss": 2.0, "r2": 0.6, "new": 1.0})  # never assigned
+    assert grown[1] == 2
+    assert history == {"loss": [1.0], "r2": [0.5]}
+    assert (list(history), history.epochs) == (["loss", "r2"], 1)
+    history.append({"loss": 3.0, "r2": 0.7})
+    assert history == {"loss": [1.0, 3.0], "r2": [0.5, 0.7]}
+    assert cr.History(history) == history
+
+
+def test_a_view_stays_as_it_is() -> None:
+    history = cr.History({"loss": [1.0]})
+    view = history.view()
+    history.append({"loss": 2.0})
+    assert view == {"loss": [1.0]}
+    view.append({"loss": 3.0})
+    assert (view["loss"], history["loss"]) == ([1.0, 3.0], [1.0, 2.0])
+
+
+def test_pickles_of_an_earlier_version() -> None:
+    history = cr.History()
+    history.__setstate__({"_values": {"loss": [1.0]}, "interrupted": True})
+    assert history == {"loss": [1.0]}
+    assert history.interrupted
+    history.append({"loss": 2.0})
+    assert history.epochs == 2

@@ -17,7 +17,7 @@ SOURCE = Path(chainrule.__file__).parent
 # `namespace` alone and are handed in from above.
 LEVELS = [
     {"errors", "_typing", "_words", "_console"},
-    {"_checks"},
+    {"_checks", "_access"},
     {"namespace", "_record", "_files"},
     {"backends"},
     {"rules", "random", "dual"},
@@ -33,9 +33,10 @@ LEVELS = [
     {"training"},
     {"problem", "second_order", "ensembles"},
     {"uncertainty"},
-    {"inputs", "metrics", "plotting", "_interrupt"},
+    {"inputs", "metrics", "plotting", "_interrupt", "_logs"},
     {"_encoding", "_container"},
     {"history", "callbacks", "progress", "serialization"},
+    {"_options"},
     {"checkpoints"},
     {"fitting"},
     {"model"},

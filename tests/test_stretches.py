@@ -173,15 +173,15 @@ def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
         pytest.skip("weak references to its arrays are not to be had")
     alive: list[int] = []
     seen: list[Any] = []
-    publish = fitting._publish
+    publish = fitting._Fit.publish
 
-    def watched(model: Any, record: Any) -> None:
-        publish(model, record)
+    def watched(fit: Any, record: Any) -> None:
+        publish(fit, record)
         seen.append(weakref.ref(record.weights[0]))
         alive.append(sum(ref() is not None for ref in seen))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "_publish", watched)
+        patch.setattr(fitting._Fit, "publish", watched)
         _fit(_model(backend=name), 8 * training.LAG)
     assert len(alive) >= 8
     assert max(alive) <= 2

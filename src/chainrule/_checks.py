@@ -6,12 +6,14 @@ import functools
 import inspect
 import math
 import numbers
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleWarning
 
 __all__ = [
     "boolean",
@@ -21,6 +23,7 @@ __all__ = [
     "refuse",
     "show",
     "told",
+    "warn",
 ]
 
 _LONGEST = 300  # characters of a value that a message shows
@@ -191,3 +194,16 @@ def told(skip: int) -> Callable[[F], F]:
         return cast("F", checked)
 
     return decorate
+
+
+def warn(message: str) -> None:
+    """Give a `ChainruleWarning` that points to the line of the user's own program."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_ours(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ChainruleWarning, stacklevel=level)
+
+
+def _is_ours(frame: Any) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == "chainrule"

@@ -13,12 +13,13 @@ class Interrupt:
     """While entered, the first Ctrl-C only sets `asked`; the second interrupts at once.
 
     With `sigterm`, the same holds for SIGTERM, which sets `terminated` too; a second
-    one does what it always does. Handlers are set in the main thread alone, and only
+    one does what it always does. Once `held` is set, a second Ctrl-C changes nothing: the
+    fit is ending, and what it leaves is being put in order. Handlers are set in the main thread alone, and only
     where Python's own stood: a program that handles a signal itself keeps its handler.
     """
 
     def __init__(self, *, sigterm: bool = False) -> None:
-        self.asked = self.terminated = False
+        self.asked = self.terminated = self.held = False
         self._ours: list[tuple[Any, Any, Any]] = [
             (signal.SIGINT, signal.default_int_handler, self._interrupt)
         ]
@@ -39,7 +40,7 @@ class Interrupt:
             signal.signal(number, usual)
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        if self.asked:
+        if self.asked and not self.held:
             raise KeyboardInterrupt
         self.asked = True
 

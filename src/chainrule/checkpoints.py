@@ -9,7 +9,6 @@ was trained on what. `wanted` must agree, or the fit is refused; where `around` 
 from __future__ import annotations
 
 import platform
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from chainrule import _checks, serialization, training
 from chainrule.errors import (
     ChainruleError,
-    ChainruleWarning,
     MissingFileError,
     ResumeError,
     SerializationError,
@@ -156,7 +154,7 @@ def write(
             f"no checkpoint is written to {path} after epoch {model._epoch}: the model or "
             f"the optimizer has numbers that are not finite. What was there is kept."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=2)
+        _checks.warn(msg)
         return False
     fit = serialization.encode(fit, "fit", tensors)
     config = {"kind": "checkpoint", "model": config, "fit": fit}
@@ -262,7 +260,7 @@ def read(
             f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
             f"differ from those of the fit left alone."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=3)
+        _checks.warn(msg)
     model.backend, model._bound = backend, network
     model._weights, model._slots = saved._weights, saved._slots
     for name in _COUNTERS:

@@ -227,8 +227,9 @@ class Derivatives:
         precision: str
         members: int | None
 
-        def member(self, k: int) -> Any: ...
+        _weights: Any
 
+        def _scope(self) -> Any: ...
         def _need(self) -> Network: ...
         def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
         def _apply_data(self, x: Any, y: Any, build: Any, *, rows: int) -> Any: ...
@@ -242,12 +243,15 @@ class Derivatives:
         if self.members is None:
             return self._apply(x, build, **options)
         total: Any = 0.0
+        theta, state = self._weights  # those of one epoch, should a fit go on meanwhile
         for k in range(self.members):
+            with self._scope():
+                weights = theta[k, :], state[k, :]
 
             def finish(z: Any, _: Any, total: Any = total) -> Any:
                 return total + z / self.members
 
-            total = self.member(k)._apply(x, build, finish=finish, **options)
+            total = self._apply(x, build, finish=finish, weights=weights, **options)
         return total
 
     def _alone(self, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import _checks, optimizers, random
+from chainrule._access import Access
 from chainrule.errors import ArgumentError
 from chainrule.network import Network
 from chainrule.training import tree_map
@@ -59,6 +60,7 @@ def member(model: Any, k: int) -> Any:
     new = object.__new__(type(model))
     new.__dict__.update(model.__dict__)
     new.members, new._member, new.stopped_members = None, k, None
+    new._access = Access()
     new.history = model.history.member(k)
     new._optimizer = model.optimizer.member(k)
     rates = (model._rate, model._factor)

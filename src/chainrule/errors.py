@@ -10,6 +10,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BackendError",
+    "BusyError",
     "ChainruleError",
     "ChainruleWarning",
     "DeviceError",
@@ -60,6 +61,10 @@ class MissingLibraryError(ChainruleError, ImportError):
 
 class NotBuiltError(ChainruleError, RuntimeError):
     """The model has no weights yet: `Model.build` or `Model.fit` draws them."""
+
+
+class BusyError(ChainruleError, RuntimeError):
+    """A model is being fitted, and what was asked would disturb that fit."""
 
 
 class FileError(ChainruleError, OSError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,10 @@ from chainrule import (
     training,
 )
 from chainrule._interrupt import Interrupt
+from chainrule._logs import logs_rate, plain_rate
+from chainrule._options import check_callbacks
 from chainrule.callbacks import Checkpoint
-from chainrule.callbacks.base import HOOKS, check_hooks
 from chainrule.errors import (
-    ArgumentError,
     DivergenceError,
     OutOfMemoryError,
 )
@@ -35,7 +34,7 @@ from chainrule.history import History
 from chainrule.progress import ProgressBar
 from chainrule.training import tree_map
 
-__all__ = ["check_callbacks", "log_names", "logs_rate", "run", "split"]
+__all__ = ["check_callbacks", "run"]
 
 
 def run(
@@ -58,6 +57,7 @@ def run(
     Parameters
     ----------
     model : Model
+        Claimed for this fit (`chainrule._access`).
     loss : Loss or SlopeLoss
     data, check : Data or SlopeData
         What is trained on, and what is validated on or None.
@@ -69,203 +69,341 @@ def run(
     resumed : checkpoints.Resumed, optional
         The fit that goes on; `epochs` is then that of all of it.
     """
-    backend, network = model.backend, model._need()
-    first, history, part = model._epoch, History(), None
-    if resumed is not None:
-        first, history, part = resumed.first, resumed.history, resumed.part
-        epochs = max(0, first + epochs - model._epoch)
     savers = [hook for hook in hooks if isinstance(hook, Checkpoint)]
     # The others' files are to know the best value, too.
     savers.sort(key=lambda hook: not hook.best_only)
-    elementwise = isinstance(model.optimizer, optimizers.Optimizer)
-    sloped = isinstance(loss, slopes.SlopeLoss)
-    listening = bool(hooks or check is not None or model.metrics)
-    listening = listening or sloped or not elementwise
-    rated = logs_rate(model, hooks)
-    copy = backend.copy
-    start = training.State(
-        copy(model._weights[0]),
-        copy(model._weights[1]),
-        model._slots if elementwise else tree_map(copy, model._slots),
-        model._step,
-        model._epoch,
-        model._rate,
-        model._begun,
-    )
-    # Whether the slots are those of the end of an epoch, and nobody has touched them.
-    whole = part is None
-
-    def begin() -> None:
-        nonlocal whole
-        whole = False
-
-    records: Any
-    seen = _bootstrapped(model, data) if bootstrap else data
-    if elementwise:
-        samples = data.x.shape[0]
-        records = training.epochs(
-            backend,
-            network,
-            loss,
-            model.optimizer,
-            start,
-            seen,
-            epochs=epochs,
-            batch_size=batch_size,
-            order=batches.orders(samples, batch_size, model.seed if shuffle else None),
-            seed=model.seed,
-            dtype=model.dtype,
-            factor=model._rate_factor,
-            ahead=lambda: 1 if listening else training.LAG,
-            cuts={hook.every_steps for hook in savers if hook.every_steps},
-            resumed=part,
-            weights=model._weights,
-            begin=begin,
-        )
-    else:
-        from chainrule import problem
-
-        whole_problem = problem.Problem(
-            backend, network, model.loss, seen, batch_size, start.state
-        )
-        records = problem.epochs(whole_problem, model.optimizer, start, epochs=epochs)
-    steps = 1
-    if elementwise:
-        steps = -(-data.x.shape[0] // batch_size)
-    pending: list[tuple[Any, Any]] = []
-    made: int | None = None  # epochs that count, if not all do
-    model.stop_training, model.stopped_members = False, None
-    interrupt = Interrupt(sigterm=bool(savers))
-    bar = ProgressBar(progress, epochs, steps)
-    logs: dict[str, Any] = {}
-    for hook in savers:
-        hook.write = _writer(model, about, hooks, first, history)
-        hook.owns = _owner(about)
-    step, epoch, rate = model._step, model._epoch, model._rate
-    factor = model._rate_factor()
-    try:
-        with interrupt:
-            for hook in hooks:
-                hook.model = model
-                hook.on_train_begin({})
-            done = 0
-            while done < epochs and not model.stop_training:
-                for hook in hooks:
-                    hook.on_epoch_begin(model._epoch, {})
-                record = _next(records, backend, batch_size, begin)
-                while isinstance(record, training.Part):
-                    for hook in savers:
-                        hook.after_steps(model._epoch, record, interrupt.asked)
-                    if interrupt.asked:
-                        break
-                    record = _next(records, backend, batch_size, begin)
-                if isinstance(record, training.Part):
-                    history.interrupted = True
-                    break
-                if record is None:
-                    whole = True
-                    break
-                _publish(model, record)
-                whole = True
-                done += record.epochs
-                if listening:
-                    (value,) = record.losses(backend)
-                    logs = {**model._losses("", value), **record.logs}
-                    logs |= model._report(data, "", loss=False)
-                    if sloped:
-                        logs |= _slopes(model, loss, data, "")
-                    if check is not None:
-                        logs |= model._report(check, "val_")
-                    if isinstance(check, slopes.SlopeData):
-                        more = _slopes(model, loss, check, "val_")
-                        logs["val_loss"] += loss.weight * more["val_slope_loss"]
-                        logs |= more
-                    if rated:
-                        logs["learning_rate"] = _plain_rate(model._rate)
-                    history.append(logs)
-                else:
-                    pending.append((record.loss, record.stretch))
-                for hook in hooks:
-                    hook.on_epoch_end(model._epoch - 1, dict(logs))
-                bar.show(
-                    functools.partial(_losses, model, record, logs),
-                    epochs=record.epochs,
-                    last=done == epochs,
-                )
-                stop = model.stop_training or interrupt.asked
-                for hook in savers:
-                    last = stop or done == epochs
-                    hook.after_epoch(model._epoch - 1, logs, last)
-                if stop or interrupt.asked:
-                    history.interrupted = interrupt.asked
-                    break
-            else:
-                if not model.stop_training:  # what is still pending is asked for
-                    _next(records, backend, batch_size, begin)
-    except KeyboardInterrupt:
-        history.interrupted = True
-    except DivergenceError as error:
-        # Epochs that were under way already do not count.
-        model._epoch = epoch + error.epochs
-        model._step = step + error.epochs * steps
-        model._rate, whole = rate, False
-        made = error.epochs
-        raise
-    finally:
-        # In the midst of an epoch an update may be half made: the parameters are
-        # those of the last whole epoch, and the optimizer starts anew.
-        if not whole:
-            model._restart_optimizer()
-        records.close()
-        bar.close()
-        for hook in savers:
-            hook.write = hook.owns = None
-        values = [loss for told in pending for loss in training.read(backend, *told)]
-        for i, value in enumerate(values[:made]):
-            told = model._losses("", value)
-            if rated:
-                at = step + (i + 1) * steps - 1
-                last = model.optimizer.rates(at, 1, factor)[..., -1]
-                told["learning_rate"] = _plain_rate(last)
-            history.append(told)
+    first, history, part = model._epoch, History(), None
+    before = model.history.view()
+    if resumed is not None:
+        first, history, part = resumed.first, resumed.history, resumed.part
+        epochs = max(0, first + epochs - model._epoch)
         model.history.extend(history)
-    for hook in hooks:
-        hook.on_train_end(dict(logs))
+    fit = _Fit(model, loss, data, check, history, epochs, batch_size, hooks, savers)
+    fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
+    bar = ProgressBar(progress, epochs, fit.steps)
+    interrupt = Interrupt(sigterm=bool(savers))
+    for hook in savers:
+        hook.write = _writer(model, about, hooks, first, history, before)
+        hook.owns = _owner(about)
+    try:
+        try:
+            with interrupt:
+                try:
+                    fit.train(bar, interrupt)
+                except KeyboardInterrupt:
+                    history.interrupted = True
+                finally:
+                    interrupt.held = True
+                    fit.settle(bar)
+        except (DivergenceError, OutOfMemoryError):
+            fit.end()  # the model is whole, and may be given its best weights back
+            raise
+        fit.end()
+    except BaseException as error:
+        if interrupt.terminated:  # whatever else happened, the process is to end
+            raise SystemExit(128 + signal.SIGTERM) from error
+        raise
     if interrupt.terminated:
         raise SystemExit(128 + signal.SIGTERM)
     return history
 
 
-def _next(
-    records: Any, backend: Any, batch_size: int, begin: Callable[[], None]
-) -> Any:
-    """Return the next record; say what to do where memory does not suffice for it."""
-    try:
-        return next(records, None)
-    except Exception as error:
-        if not backend.is_out_of_memory(error):
+class _Fit:
+    """A fit that is under way: it draws records, and makes known what each leaves."""
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        data: Any,
+        check: Any,
+        history: History,
+        epochs: int,
+        batch_size: int,
+        hooks: list[Any],
+        savers: list[Any],
+    ) -> None:
+        self.model, self.loss, self.data, self.check = model, loss, data, check
+        self.history, self.epochs, self.batch_size = history, epochs, batch_size
+        self.hooks, self.savers = hooks, savers
+        self.elementwise = isinstance(model.optimizer, optimizers.Optimizer)
+        self.steps = 1
+        if self.elementwise:
+            self.steps = -(-data.x.shape[0] // batch_size)
+        self.sloped = isinstance(loss, slopes.SlopeLoss)
+        # Whether somebody asks for an epoch's numbers before the next one begins.
+        self.listening = bool(hooks or check is not None or model.metrics)
+        self.listening |= self.sloped or not self.elementwise
+        self.rated = logs_rate(model, hooks)
+        self.logs: dict[str, Any] = {}
+        self.records: Any = None
+        # Whether the slots are those of the end of an epoch, and nobody has touched them.
+        self.whole = True
+        # Losses of published epochs that nobody has waited for, a chain of (the chain
+        # before, loss, stretch): to grow it is one assignment.
+        self.unread: Any = None
+        self.begun = model._step, model._epoch, model._rate
+        self.factor = model._rate_factor()
+        self.made: int | None = None  # epochs that count, if not all do
+        self.warned = False
+
+    def prepare(self, *, shuffle: bool, bootstrap: bool, part: Any) -> None:
+        """Make what yields the records."""
+        model, backend, data = self.model, self.model.backend, self.data
+        copy = backend.copy
+        start = training.State(
+            copy(model._weights[0]),
+            copy(model._weights[1]),
+            model._slots if self.elementwise else tree_map(copy, model._slots),
+            model._step,
+            model._epoch,
+            model._rate,
+            model._begun,
+        )
+        seen = _bootstrapped(model, data) if bootstrap else data
+        self.whole = part is None
+        if not self.elementwise:
+            from chainrule import problem
+
+            whole = problem.Problem(
+                backend,
+                model._need(),
+                model.loss,
+                seen,
+                self.batch_size,
+                start.state,
+            )
+            self.records = problem.epochs(
+                whole, model.optimizer, start, epochs=self.epochs
+            )
+            return
+        seed = model.seed if shuffle else None
+        self.records = training.epochs(
+            backend,
+            model._need(),
+            self.loss,
+            model.optimizer,
+            start,
+            seen,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            order=batches.orders(data.x.shape[0], self.batch_size, seed),
+            seed=model.seed,
+            dtype=model.dtype,
+            factor=model._rate_factor,
+            ahead=lambda: 1 if self.listening else training.LAG,
+            cuts={hook.every_steps for hook in self.savers if hook.every_steps},
+            resumed=part,
+            weights=model._weights,
+            begin=self.begin,
+        )
+
+    def begin(self) -> None:
+        """Before an epoch's first step, which uses the slots up."""
+        self.whole = False
+        self.model._access.begin_step()
+
+    def train(self, bar: ProgressBar, interrupt: Interrupt) -> None:
+        """Make the epochs, and call what listens."""
+        model, hooks = self.model, self.hooks
+        model.stop_training, model.stopped_members = False, None
+        for hook in hooks:
+            hook.model = model
+            hook.on_train_begin({})
+        done = 0
+        try:
+            while done < self.epochs and not model.stop_training:
+                for hook in hooks:
+                    hook.on_epoch_begin(model._epoch, {})
+                record = self.next()
+                while isinstance(record, training.Part):
+                    for hook in self.savers:
+                        hook.after_steps(model._epoch, record, interrupt.asked)
+                    if interrupt.asked:
+                        self.history.interrupted = True
+                        return
+                    record = self.next()
+                if record is None:
+                    self.whole = True
+                    return
+                if self.listening:
+                    self.logs = self.report(record)
+                self.publish(record)
+                done += record.epochs
+                if self.listening:
+                    self.warn()
+                for hook in hooks:
+                    hook.on_epoch_end(model._epoch - 1, dict(self.logs))
+                if bar.shown:
+                    bar.show(
+                        functools.partial(_losses, model, record, self.logs),
+                        epochs=record.epochs,
+                    )
+                stop = model.stop_training or interrupt.asked
+                for hook in self.savers:
+                    last = stop or done == self.epochs
+                    hook.after_epoch(model._epoch - 1, self.logs, last)
+                if stop or interrupt.asked:
+                    self.history.interrupted = interrupt.asked
+                    return
+            if not model.stop_training:  # wait for the epochs that are still under way
+                self.next()
+        except DivergenceError as error:
+            # Epochs that were under way already do not count.
+            step, epoch, rate = self.begun
+            model._epoch = epoch + error.epochs
+            model._step = step + error.epochs * self.steps
+            model._rate = rate
+            self.made, self.whole = error.epochs, False
             raise
-        begin()  # wherever it was: the slots start anew
-        hint = (
-            f"Try batch_size={batch_size // 2}"
-            if batch_size > 1
-            else "Use a smaller network"
-        )
+
+    def next(self) -> Any:
+        """Return the next record; say what to do where memory does not suffice."""
+        backend = self.model.backend
+        try:
+            return next(self.records, None)
+        except Exception as error:
+            if not backend.is_out_of_memory(error):
+                raise
+            self.whole = False  # wherever it was: the optimizer starts anew
+            raise _exhausted(self.model, self.batch_size, error) from error
+
+    def report(self, record: Any) -> dict[str, Any]:
+        """Return the logs of an epoch that is not published yet."""
+        model, weights = self.model, record.weights
+        (value,) = record.losses(model.backend)
+        logs = {**model._losses("", value), **record.logs}
+        logs |= model._report(self.data, "", weights, loss=False)
+        if self.sloped:
+            logs |= self.slopes(self.data, weights, "")
+        if self.check is not None:
+            logs |= model._report(self.check, "val_", weights)
+        if isinstance(self.check, slopes.SlopeData):
+            more = self.slopes(self.check, weights, "val_")
+            logs["val_loss"] += self.loss.weight * more["val_slope_loss"]
+            logs |= more
+        if self.rated:
+            logs["learning_rate"] = plain_rate(record.state.rate)
+        return logs
+
+    def slopes(self, data: Any, weights: Any, prefix: str) -> dict[str, float]:
+        """Return the error of the slopes."""
+        model = self.model
+        error = slopes.evaluate(model.backend, model._need(), weights, data)
+        return {f"{prefix}slope_loss": error}
+
+    def publish(self, record: training.Record) -> None:
+        """Make known what an epoch leaves: weights, slots, counters, history, at once.
+
+        A signal's handler runs at calls and at loops. Among the assignments there are
+        none, so that Ctrl-C finds all of the epoch or nothing.
+        """
+        model, history, access = self.model, self.history, self.model._access
+        total, state, unread = model.history, record.state, self.unread
+        if self.listening:
+            mine, whole = history.grown(self.logs), total.grown(self.logs)
+        else:
+            mine, whole = history._kept, total._kept
+            unread = (unread, record.loss, record.stretch)
+        model._slots = state.slots  # first: those before may be gone
+        model._weights = record.weights
+        model._step, model._epoch, model._rate = state.step, state.epoch, state.rate
+        history._kept, total._kept, self.unread = mine, whole, unread
+        self.whole, access.in_step = True, False
+
+    def warn(self) -> None:
+        """Say once if a loss is not finite; that of training ends the fit by itself."""
+        value = self.logs.get("val_loss", 0.0)
+        if self.warned or math.isfinite(value):
+            return
+        self.warned = True
         msg = (
-            f"out of memory on {backend!r} in a training step of batch_size "
-            f"{batch_size}: {str(error).partition(chr(10))[0]} {hint}. The parameters "
-            f"of the last whole epoch are kept, the optimizer starts anew."
+            f"val_loss is {value} in epoch {self.history.epochs} of this fit: for some "
+            f"validation sample the output or the loss overflows {self.model.dtype}. "
+            f"Look for outliers there, scale x and y, or take dtype='float64'."
         )
-        raise OutOfMemoryError(msg) from error
+        _checks.warn(msg)
+
+    def settle(self, bar: ProgressBar) -> None:
+        """Put in order what the fit leaves, however it ended."""
+        try:
+            self._settle(bar)
+        except KeyboardInterrupt:  # raised by a handler of the program's own
+            self._settle(bar)
+            raise
+
+    def _settle(self, bar: ProgressBar) -> None:
+        model = self.model
+        self.records.close()  # and with it what memory it holds
+        # In the midst of an epoch an update may be half made: the parameters are
+        # those of the last whole epoch, and the optimizer starts anew.
+        if not self.whole:
+            model._restart_optimizer()
+            self.whole, model._access.in_step = True, False
+        for hook in self.savers:
+            hook.write = hook.owns = None
+        self.read()
+        history = self.history
+        names = [name for name in history if name in ("loss", "val_loss")]
+        shown = {name: history[name][-1] for name in names if history.epochs}
+        note = "interrupted" if history.interrupted else ""
+        bar.close(self.done, shown, note)
+
+    def read(self) -> None:
+        """Wait for the losses that nobody has asked for, and tell the histories."""
+        chain, told = self.unread, []
+        while chain is not None:
+            chain, *loss = chain
+            told.append(loss)
+        backend = self.model.backend
+        values = [v for one in reversed(told) for v in training.read(backend, *one)]
+        mine, total = self.history.view(), self.model.history.view()
+        for i, value in enumerate(values[: self.made]):
+            logs = self.model._losses("", value)
+            if self.rated:
+                at = self.begun[0] + (i + 1) * self.steps - 1
+                last = self.model.optimizer.rates(at, 1, self.factor)[..., -1]
+                logs["learning_rate"] = plain_rate(last)
+            mine.append(logs)
+            total.append(logs)
+        history, whole = self.history, self.model.history
+        history._kept, whole._kept, self.unread = mine._kept, total._kept, None
+
+    @property
+    def done(self) -> int:
+        """How many epochs of this call count."""
+        return int(self.model._epoch - self.begun[1])
+
+    def end(self) -> None:
+        """Tell the callbacks that the fit is over; they may change the model now."""
+        self.model._access.finish()
+        for hook in self.hooks:
+            hook.on_train_end(dict(self.logs))
 
 
-def _writer(model: Any, about: Any, hooks: list[Any], first: int, history: Any) -> Any:
+def _exhausted(model: Any, batch_size: int, error: Exception) -> OutOfMemoryError:
+    """Return the error that says what to make smaller."""
+    advice = f"Try batch_size={batch_size // 2}."
+    if batch_size == 1:
+        advice = "Use a smaller network."
+    said = str(error).partition("\n")[0]
+    msg = (
+        f"out of memory on {model.backend!r} in a training step of batch_size "
+        f"{batch_size}: {said} {advice} The parameters of the last whole epoch are "
+        f"kept, the optimizer starts anew."
+    )
+    return OutOfMemoryError(msg)
+
+
+def _writer(
+    model: Any, about: Any, hooks: list[Any], first: int, history: Any, before: Any
+) -> Any:
     """Return ``write(path, part)`` for the checkpoints of a fit."""
     from chainrule import checkpoints
 
     def write(path: Any, part: training.Part | None) -> bool:
         resumed = checkpoints.Resumed(first, history, [], part)
-        return checkpoints.write(path, model, about, hooks, resumed, model.history)
+        return checkpoints.write(path, model, about, hooks, resumed, before)
 
     return write
 
@@ -275,58 +413,6 @@ def _owner(about: Any) -> Any:
     from chainrule import checkpoints
 
     return functools.partial(checkpoints.owns, about)
-
-
-def log_names(
-    model: Any, hooks: list[Any], check: Any, sloped: bool
-) -> dict[str, bool | None]:
-    """Return the names of each epoch's logs, with whether more of them is better.
-
-    Those that are arrays, one value for each member, are left out.
-    """
-    names: dict[str, bool | None] = {"loss": False}
-    names |= {k: metric.greater_is_better for k, metric in model.metrics.items()}
-    if sloped:
-        names["slope_loss"] = False
-    if check is not None:
-        both = {k: v for k, v in names.items() if k != "slope_loss"}
-        names |= {f"val_{name}": rises for name, rises in both.items()}
-    if isinstance(check, slopes.SlopeData):
-        names["val_slope_loss"] = False
-    if logs_rate(model, hooks):
-        # Not the rate itself: a schedule is a user's, and is asked epoch by epoch.
-        own = isinstance(model.optimizer.learning_rate, tuple) or np.ndim(model._factor)
-        names |= {} if own else {"learning_rate": None}
-    return names
-
-
-def _plain_rate(rate: Any) -> Any:
-    """Return a learning rate as logs have it: a float, or an array of the members'."""
-    return rate if np.ndim(rate) else float(rate)
-
-
-def logs_rate(model: Any, hooks: list[Any]) -> bool:
-    """Whether the logs have the learning rate: where it may be another each epoch."""
-    optimizer = model.optimizer
-    if not isinstance(optimizer, optimizers.Optimizer):
-        return False
-    rates = optimizer.learning_rate
-    numbers = rates if isinstance(rates, tuple) else (rates,)
-    scheduled = not all(isinstance(rate, (int, float)) for rate in numbers)
-    return scheduled or any(getattr(hook, "logs_rate", False) for hook in hooks)
-
-
-def _slopes(model: Any, loss: Any, data: Any, prefix: str) -> dict[str, float]:
-    """Return the error of the slopes at the epoch's end."""
-    error = slopes.evaluate(model.backend, model._need(), model._weights, data)
-    return {f"{prefix}slope_loss": error}
-
-
-def _publish(model: Any, record: training.Record) -> None:
-    state = record.state
-    model._slots = state.slots  # first: those before may be gone
-    model._weights = record.weights
-    model._step, model._epoch, model._rate = state.step, state.epoch, state.rate
 
 
 def _losses(model: Any, record: Any, logs: dict[str, Any]) -> dict[str, Any]:
@@ -347,34 +433,3 @@ def _bootstrapped(model: Any, data: inference.Data) -> inference.Data:
         each = data.weight if placed.ndim == 1 else data.weight[:, None]
         placed = placed * each
     return data._replace(weight=placed)
-
-
-def check_callbacks(given: Any) -> list[Any]:
-    """Return the callbacks as a list, or raise an error if one is none."""
-    try:
-        hooks = list(given)
-    except TypeError:  # a single thing; an array without axes says that it is iterable
-        hooks = [given]
-    for hook in hooks:
-        if isinstance(hook, type) or not all(hasattr(hook, name) for name in HOOKS):
-            wanted = "objects such as callbacks.EarlyStopping()"
-            _checks.refuse("callbacks", wanted, hook)
-        check_hooks(hook)
-    return hooks
-
-
-def split(data: Any, share: float) -> tuple[Any, Any]:
-    """Cut the last `share` of the samples off, for validation."""
-    samples = data.x.shape[0]
-    cut = samples - math.ceil(samples * share)
-    if not 0 < cut < samples:
-        msg = (
-            f"validation_split {share} of {samples} samples leaves none for training "
-            f"or none for validation."
-        )
-        raise ArgumentError(msg)
-    first, last = (
-        type(data)(*[None if a is None else a[some, ...] for a in data])
-        for some in (slice(None, cut), slice(cut, None))
-    )
-    return first, last

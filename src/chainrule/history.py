@@ -22,36 +22,76 @@ class History(Mapping[str, list[Any]]):
     """
 
     def __init__(self, values: Mapping[str, list[Any]] | None = None) -> None:
-        self._values: dict[str, list[Any]] = {
-            k: list(v) for k, v in (values or {}).items()
-        }
+        columns = {k: list(v) for k, v in (values or {}).items()}
+        # The columns, and how many entries of each count. A column only ever grows, so
+        # that one assignment of the pair makes an epoch known in all columns at once,
+        # and an earlier pair goes on telling what it told.
+        self._kept: tuple[dict[str, list[Any]], int] = (
+            columns,
+            max(map(len, columns.values()), default=0),
+        )
         self.interrupted = False
 
     def __getitem__(self, name: str) -> list[Any]:
-        return self._values[name]
+        columns, epochs = self._kept
+        column = columns[name]
+        return column if len(column) <= epochs else column[:epochs]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._kept[0])
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._kept[0])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_values" in state:  # pickled by an earlier version
+            self.__init__(state.pop("_values"))  # type: ignore[misc]
+        self.__dict__.update(state)
 
     @property
     def epochs(self) -> int:
         """How many epochs were recorded."""
-        return max((len(v) for v in self._values.values()), default=0)
+        return self._kept[1]
+
+    def grown(self, logs: Mapping[str, Any]) -> tuple[dict[str, list[Any]], int]:
+        """Return what the history is with one epoch more; it is that once assigned.
+
+        ``history._kept = history.grown(logs)`` is what `append` does; a fit assigns in
+        the same moment what else an epoch leaves.
+        """
+        columns, epochs = self._kept
+        missing = float("nan")
+        grown = {}
+        for name in {**columns, **logs}:
+            column = columns.get(name)
+            if column is None:
+                column = [missing] * epochs
+            elif len(column) != epochs:  # another has grown it, or was cut off at it
+                column = column[:epochs] + [missing] * (epochs - len(column))
+            column.append(logs.get(name, missing))
+            grown[name] = column
+        return grown, epochs + 1
 
     def append(self, logs: Mapping[str, Any]) -> None:
         """Add an epoch; a name that is new, or missing, is filled up with NaN."""
-        before = self.epochs
-        for name in {**self._values, **logs}:
-            column = self._values.setdefault(name, [float("nan")] * before)
-            column.append(logs.get(name, float("nan")))
+        self._kept = self.grown(logs)
 
     def extend(self, other: History) -> None:
         """Add the epochs of another history."""
-        for i in range(other.epochs):
-            self.append({name: column[i] for name, column in other.items()})
+        rows = [
+            {name: column[i] for name, column in other.items()}
+            for i in range(other.epochs)
+        ]
+        whole = self.view()
+        for row in rows:
+            whole.append(row)
+        self._kept = whole._kept
+
+    def view(self) -> History:
+        """Return a history of what is known now, without a copy of it."""
+        new = History()
+        new._kept, new.interrupted = self._kept, self.interrupted
+        return new
 
     def member(self, k: int) -> History:
         """Return the losses, and the learning rates, of member k of an ensemble."""
@@ -76,7 +116,7 @@ class History(Mapping[str, list[Any]]):
     def __repr__(self) -> str:
         last = ", ".join(
             f"{k}={v[-1]:.4g}" if isinstance(v[-1], float) else k
-            for k, v in self._values.items()
+            for k, v in self.items()
             if v
         )
         return f"History({self.epochs} epochs; last: {last})"

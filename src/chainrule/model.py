@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,15 @@ from chainrule import (
     optimizers,
     schedules,
     training,
+)
+from chainrule._access import Access, Claim
+from chainrule._logs import log_names
+from chainrule._options import (
+    Options,
+    check_callbacks,
+    check_options,
+    check_validation,
+    split,
 )
 from chainrule._typing import Shape
 from chainrule.callbacks import Checkpoint
@@ -134,6 +143,7 @@ class Model(Derivatives, Uncertainty):
         elif device is not None:
             msg = f"device {_checks.show(device)} needs a backend to belong to; give backend= too."
             raise ArgumentError(msg)
+        self._access = Access()
         self.history = History()
         self.stop_training = False
         self.stopped_members: Any = None
@@ -186,6 +196,7 @@ class Model(Derivatives, Uncertainty):
 
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
+        self._access.check_change("optimizer")
         self._optimizer = ensembles.check_optimizer(optimizer, self.members)
         self._restart_optimizer()
 
@@ -325,8 +336,15 @@ class Model(Derivatives, Uncertainty):
         return theta, state
 
     def set_weights(self, weights: Any) -> None:
-        """Take over what `get_weights` of a model of the same structure returned."""
+        """Take over what `get_weights` of a model of the same structure returned.
+
+        Raises
+        ------
+        BusyError
+            While the model is being fitted; `Callback.on_train_end` is afterwards.
+        """
         network = self._need()
+        self._access.check_change("weights")
         if not isinstance(weights, (tuple, list)) or len(weights) != 2:
             msg = (
                 f"weights must be the pair that get_weights returns; "
@@ -483,6 +501,9 @@ class Model(Derivatives, Uncertainty):
             size, network, loss, optimizer, dtype or seed.
         OutOfMemoryError
             If a step does not fit into the device's memory.
+        BusyError
+            If the model is being fitted already, in another thread or by the fit whose
+            callback calls this.
 
         Notes
         -----
@@ -490,23 +511,41 @@ class Model(Derivatives, Uncertainty):
         checkpoint's `every_steps`), the second at once. With a `Checkpoint`, SIGTERM
         does the same, then exits with status 143. Both only in the main thread.
         """
-        epochs = _checks.integer("epochs", epochs, 0)
-        batch_size = _checks.integer("batch_size", batch_size, 1)
-        if resume is not None and not isinstance(resume, (str, os.PathLike)):
-            wanted = "the path of a checkpoint, or None"
-            _checks.refuse("resume", wanted, resume)
-        progress = _checks.boolean("progress", progress, none=True)
-        shuffle = _checks.boolean("shuffle", shuffle)
-        bootstrap = _checks.boolean("bootstrap", bootstrap)
-        hooks = fitting.check_callbacks(callbacks)
-        slope_weight = _checks.real("slope_weight", slope_weight, 0.0)
-        if validation_data is not None and validation_split:
-            msg = "give validation_data or validation_split, not both."
-            raise ArgumentError(msg)
-        split = _checks.real(
-            "validation_split", validation_split, 0.0, 1.0, open_high=True
-        )
+        claim = Claim()
+        try:
+            self._access.take(claim)
+            options = check_options(
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                bootstrap=bootstrap,
+                progress=progress,
+                resume=resume,
+                slope_weight=slope_weight,
+                validation_split=validation_split,
+            )
+            return self._fit(
+                x,
+                y,
+                sample_weight,
+                check_validation(validation_data, options.validation_split),
+                slopes,
+                check_callbacks(callbacks),
+                options,
+            )
+        finally:
+            claim.over = True
 
+    def _fit(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Any,
+        slopes: Any,
+        hooks: list[Any],
+        options: Options,
+    ) -> History:
         x, origin = inputs.receive("x", x)
         backend = self.backend or self._checked(origin)
         network = self._bound or Network(self.network, training.sample_shape(x))
@@ -520,21 +559,14 @@ class Model(Derivatives, Uncertainty):
             loss: Any = self.loss
             if slopes is not None:
                 data = self._with_slopes(network, backend, data, slopes)
-                loss = SlopeLoss(loss, slope_weight)
-            if validation_data is not None:
-                if not isinstance(validation_data, (tuple, list)) or not (
-                    2 <= len(validation_data) <= 3
-                ):
-                    msg = "validation_data must be (x, y) or (x, y, sample_weight)."
-                    raise ArgumentTypeError(msg)
-                vx, vy, *vw = validation_data
-                check = self._data(
-                    network, backend, vx, vy, vw[0] if vw else None, "validation "
-                )
-            elif split:
-                data, check = fitting.split(data, split)
+                loss = SlopeLoss(loss, options.slope_weight)
+            if validation is not None:
+                vx, vy, vw = validation
+                check = self._data(network, backend, vx, vy, vw, "validation ")
+            elif options.validation_split:
+                data, check = split(data, options.validation_split)
             samples = data.x.shape[0]
-            batch_size = min(batch_size, samples)
+            batch_size = min(options.batch_size, samples)
             network.layer.check_rows(batch_size)
             if isinstance(self.optimizer, optimizers.Optimizer):
                 self.optimizer.rates(self._step, -(-samples // batch_size))
@@ -544,7 +576,7 @@ class Model(Derivatives, Uncertainty):
                         metric.check(
                             self.loss, network.output_shape, each.t, backend.to_numpy
                         )
-            names = fitting.log_names(self, hooks, check, slopes is not None)
+            names = log_names(self, hooks, check, slopes is not None)
             for hook in hooks:
                 if hasattr(hook, "check_model"):
                     hook.check_model(self)
@@ -555,6 +587,7 @@ class Model(Derivatives, Uncertainty):
             about: Any = None
             resumed: Any = None
             saving = any(isinstance(hook, Checkpoint) for hook in hooks)
+            resume = options.resume
             if saving or resume is not None:
                 from chainrule import checkpoints
 
@@ -564,9 +597,9 @@ class Model(Derivatives, Uncertainty):
                     data,
                     check,
                     batch_size=batch_size,
-                    shuffle=shuffle,
-                    bootstrap=bootstrap,
-                    slope_weight=slope_weight if slopes is not None else None,
+                    shuffle=options.shuffle,
+                    bootstrap=options.bootstrap,
+                    slope_weight=options.slope_weight if slopes is not None else None,
                     # Of the engines that have the choice; its results are others.
                     jit_compile=(self.jit_compile or None)
                     if {True, False} <= {*backend.jit_compiles}
@@ -576,6 +609,8 @@ class Model(Derivatives, Uncertainty):
                 resumed = checkpoints.read(resume, self, network, backend, about, hooks)
             if self._bound is None:
                 self._build(network, backend)
+            elif resumed is not None:
+                self._prepare()
             self._seen = None
             if self.loss.has_residuals:
                 self._seen = inference.Data(*data[:3])
@@ -584,12 +619,12 @@ class Model(Derivatives, Uncertainty):
                 loss,
                 data,
                 check,
-                epochs=epochs,
+                epochs=options.epochs,
                 batch_size=batch_size,
-                shuffle=shuffle,
-                bootstrap=bootstrap,
+                shuffle=options.shuffle,
+                bootstrap=options.bootstrap,
                 hooks=hooks,
-                progress=progress,
+                progress=options.progress,
                 about=about,
                 resumed=resumed,
             )
@@ -621,16 +656,18 @@ class Model(Derivatives, Uncertainty):
         mean = float(np.mean(host, dtype=np.float64))
         return {f"{prefix}loss": mean, f"{prefix}member_loss": host}
 
-    def _report(self, data: Any, prefix: str, *, loss: bool = True) -> dict[str, Any]:
-        """Loss and metrics of `data`, in inference."""
+    def _report(
+        self, data: Any, prefix: str, weights: Any, *, loss: bool = True
+    ) -> dict[str, Any]:
+        """Loss and metrics of `data` with these weights, in inference."""
         backend, network = self.backend, self._need()
         logs: dict[str, Any] = {}
         if loss:
-            value = inference.evaluate(backend, network, self.loss, self._weights, data)
+            value = inference.evaluate(backend, network, self.loss, weights, data)
             logs = self._losses(prefix, backend.to_numpy(value))
         if self.metrics:
             build, *key = self._joint(inference.build_output)
-            z = inference.outputs(backend, self._weights, data.x, build, network, *key)
+            z = inference.outputs(backend, weights, data.x, build, network, *key)
             host = [
                 None if a is None else backend.to_numpy(a)
                 for a in (data.t, z, data.weight)
@@ -723,7 +760,8 @@ class Model(Derivatives, Uncertainty):
             If there is no such member, or the model is not an ensemble.
         """
         self._need_ensemble("member(k)")
-        return ensembles.member(self, k)  # type: ignore[no-any-return]
+        with self._access.copying("member(k)"):
+            return ensembles.member(self, k)  # type: ignore[no-any-return]
 
     def _apply(
         self,
@@ -901,7 +939,7 @@ class Model(Derivatives, Uncertainty):
             data = self._data(
                 network, backend, x, y, sample_weight, "", host=backend.pads
             )
-            return self._report(data, "")
+            return self._report(data, "", self._weights)
 
     def to(self, backend: Any, device: Any = None) -> Model:
         """Return a new model on another backend; this one is left alone.
@@ -911,17 +949,20 @@ class Model(Derivatives, Uncertainty):
         """
         target = backends.get(backend, device)
         new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__)
+        with self._access.copying("to"):
+            new.__dict__.update(self.__dict__)
+            if self._bound is not None:
+                with self._scope():
+                    hosts = [
+                        tree_map(self.backend.to_numpy, group)
+                        for group in (self._weights, self._slots)
+                    ]
+        new._access = Access()
         if new.jit_compile not in target.jit_compiles:
             new.jit_compile = None
         new.backend = new._checked(target)
         new.history = History(self.history)
         if self._bound is not None:
-            with self._scope():
-                hosts = [
-                    tree_map(self.backend.to_numpy, group)
-                    for group in (self._weights, self._slots)
-                ]
             with new._scope():
                 new._weights, new._slots = (
                     tree_map(
@@ -944,8 +985,7 @@ class Model(Derivatives, Uncertainty):
         path : str or PathLike
         include_optimizer : bool
             Whether the optimizer's slots and the counters of steps and epochs go along,
-            so that training can go on; without, it starts anew. Not while another
-            thread fits this model.
+            so that training can go on; without, it starts anew.
 
         Raises
         ------
@@ -956,22 +996,28 @@ class Model(Derivatives, Uncertainty):
             registered (`chainrule.serialization.register`).
         FileError
             If the file cannot be written.
+        BusyError
+            With the optimizer, while another thread makes an epoch of this model.
         """
         include_optimizer = _checks.boolean("include_optimizer", include_optimizer)
         from chainrule import serialization
 
-        serialization.save(self, path, include_optimizer=include_optimizer)
+        copying = self._access.copying("save(path, include_optimizer=True)")
+        with copying if include_optimizer else contextlib.nullcontext():
+            serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("metrics", "_direct", "_seen", "_factor_of")
-        state = {k: v for k, v in self.__dict__.items() if k not in made}
-        if self._bound is not None:
-            with self._scope():
-                for key in ("_weights", "_slots"):
-                    state[key] = tree_map(self.backend.to_numpy, state[key])
+        made = ("metrics", "_access", "_direct", "_seen", "_factor_of")
+        with self._access.copying("a pickle or deepcopy"):
+            state = {k: v for k, v in self.__dict__.items() if k not in made}
+            if self._bound is not None:
+                with self._scope():
+                    for key in ("_weights", "_slots"):
+                        state[key] = tree_map(self.backend.to_numpy, state[key])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._access = Access()
         self.__dict__.update(state)
         self.metrics = _metrics(self._given_metrics)
         self._seen = self._factor_of = None

@@ -22,7 +22,8 @@ class Callback:
     model : Model
         The model in training, set before the first hook. A hook may read it (`theta`,
         `predict`, `evaluate`), set ``model.stop_training = True``, and set
-        ``model.learning_rate`` or, of an ensemble, ``model.stopped_members``.
+        ``model.learning_rate`` or, of an ensemble, ``model.stopped_members``. Weights
+        and the optimizer can be set in `on_train_end`; before, that is refused.
     steers : bool
         Whether the fit depends on the callback's state, so that a fit that is resumed
         without it may end otherwise.
@@ -44,7 +45,11 @@ class Callback:
         """After an epoch; logs has its loss, val_loss and metrics."""
 
     def on_train_end(self, logs: dict[str, Any]) -> None:
-        """After the last epoch; also where the next one diverged."""
+        """After the last epoch; weights and the optimizer may be set from here on.
+
+        Also where training diverged or ran out of memory, before the error is raised;
+        not after another error.
+        """
 
     def check_model(self, model: Any) -> None:
         """Before anything of a fit begins: raise an error if it cannot serve the model.
