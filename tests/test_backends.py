@@ -143,6 +143,51 @@ def test_jax_compiles_once_for_equal_structures() -> None:
 
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
+def test_jax_keeps_so_many_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chainrule.backends import jax as engine
+
+    monkeypatch.setattr(engine, "SHAPES", 3)
+    made = []
+
+    def build(backend: Any, k: int) -> Any:
+        made.append(k)
+        return lambda x: k * x
+
+    run = backends.get("jax").compile
+    for rows in range(1, 12):
+        assert float(run(build, 7)(np.ones(rows)).sum()) == 7 * rows
+    assert 2 <= len(made) <= 4
+    backends.clear_caches()
+    run(build, 7)
+    assert made.count(7) == len(made)
+
+
+@pytest.mark.skipif(not here("jax"), reason="needs JAX")
+def test_what_was_compiled_is_given_back() -> None:
+    import gc
+    import weakref
+
+    model = cr.Model(cr.MLP((5, 1)), backend="jax").build(3)
+    x = X.astype(np.float32)
+    z = model.predict(x)
+
+    def build(backend: Any) -> Any:
+        def f(x: Any) -> Any:
+            return x + 1
+
+        seen.append(weakref.ref(f))
+        return f
+
+    seen: list[Any] = []
+    model.backend.compile(build)(x)
+    gc.collect()
+    assert seen[0]() is not None
+    backends.clear_caches()
+    assert seen[0]() is None
+    np.testing.assert_array_equal(model.predict(x), z)
+
+
+@pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_predict_pads_rows() -> None:
     from chainrule.inference import _padded
 

@@ -7,6 +7,7 @@ over batches. They are loaded when they are asked for, and live beside one anoth
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import sys
@@ -19,7 +20,7 @@ from chainrule import _checks
 from chainrule.backends.base import Backend
 from chainrule.errors import ArgumentTypeError, BackendError, DeviceError
 
-__all__ = ["Availability", "Backend", "available", "get", "of"]
+__all__ = ["Availability", "Backend", "available", "clear_caches", "get", "of"]
 
 # name -> (class, distribution to install)
 _ENGINES = {
@@ -160,6 +161,28 @@ def _from_module(module: types.ModuleType, device: Any) -> Backend:
         msg = f"device {_checks.show(device)} is not to be had in {module.__name__}: {error}"
         raise DeviceError(msg) from error
     return Backend(module, device)
+
+
+def clear_caches() -> None:
+    """Forget what was compiled for models, and give the memory back.
+
+    JAX needs some 7 MB for each structure of a network and each number of samples that it
+    is compiled for, compiled steps of PyTorch likewise. They are kept for later models,
+    128 structures at most, in 32 shapes each. What is needed again is compiled anew, a
+    program's own functions of ``jax.jit`` as well: ``jax.clear_caches`` is called, too.
+    """
+    for name in ("base", "jax", "cupy", "torch_steps"):
+        module = sys.modules.get(f"chainrule.backends.{name}")
+        if module is not None:
+            module.forget()
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        # glibc keeps what was freed; another C library may lack the function.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def of(a: Any) -> Backend:

@@ -40,6 +40,11 @@ def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
 _decay_mask = functools.lru_cache(maxsize=8)(build_decay_mask)
 
 
+def forget() -> None:
+    """Drop the masks."""
+    _decay_mask.cache_clear()
+
+
 def remembering(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return f with a memory of its last argument and answer.
 

@@ -97,6 +97,12 @@ def _join(count: int) -> Any:
     )
 
 
+def forget() -> None:
+    """Drop the kernels."""
+    _fused.cache_clear()
+    _join.cache_clear()
+
+
 def _device(device: Any) -> Any:
     if not cupy.cuda.is_available():
         msg = (

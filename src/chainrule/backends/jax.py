@@ -149,10 +149,38 @@ def _warn_of_fork() -> None:
     warnings.warn(msg, ChainruleWarning, stacklevel=5)
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(build: Any, backend: JaxBackend, key: Any, donate: int) -> Any:
+# Shapes of its arguments for which a function is kept compiled: some 7 MB each.
+SHAPES = 32
+
+
+class _Kept:
+    """A compiled function, made anew once it has been compiled for many shapes.
+
+    JAX keeps what it compiled for as long as the function lives.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._run = make, make()
+        self._shapes = getattr(self._run, "_cache_size", int)
+
+    def run(self) -> Any:
+        """Return the function."""
+        if self._shapes() > SHAPES:
+            self.__init__(self._make)  # type: ignore[misc]
+        return self._run
+
+
+@functools.lru_cache(maxsize=128)
+def _compiled(build: Any, backend: JaxBackend, key: Any, donate: int) -> _Kept:
     # Cached across models: another model of the same structure compiles nothing.
-    return jax.jit(build(backend, *key), donate_argnums=tuple(range(donate)))
+    given = tuple(range(donate))
+    return _Kept(lambda: jax.jit(build(backend, *key), donate_argnums=given))
+
+
+def forget() -> None:
+    """Drop the compiled functions, and JAX's own of each operation and shape."""
+    _compiled.cache_clear()
+    jax.clear_caches()
 
 
 class JaxBackend(Backend):
@@ -280,7 +308,7 @@ class JaxBackend(Backend):
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return the jitted function, the same one for an equal key."""
-        return _compiled(build, self, key, donate)
+        return _compiled(build, self, key, donate).run()
 
     # Small host arrays go straight into the compiled call: its own transfer is the
     # fastest, and nobody writes into them afterwards.

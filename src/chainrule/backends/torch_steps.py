@@ -34,6 +34,11 @@ def _made(key: Hashable) -> dict[Any, Any]:
     return {}
 
 
+def forget() -> None:
+    """Drop the compiled steps."""
+    _made.cache_clear()
+
+
 def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
     """Return a step compiled for arguments like these, or in words why it cannot be.
 
