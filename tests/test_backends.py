@@ -277,6 +277,31 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
             )
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8", "f2", "i4"])
+def test_numpys_choice_between_two_arrays(dtype: str) -> None:
+    """A choice of bits where that is faster: NumPy's `where`, whatever it is given."""
+    xp = backends.get("numpy").xp
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(scale=9.0, size=(2, 90, 50)).astype(dtype)
+    if a.dtype.kind == "f":
+        a[::7], b[::5], b[::3] = np.nan, -0.0, -np.inf
+    c = rng.normal(size=a.shape) > 0
+    pairs = [
+        (a, b), (a, 1.0), (0.0, b), (a, -3), (a[:, :1], b), (a, b[0]), (a[0, 0], b),
+        (a.astype("f8"), b), (a, np.float32(2.0)), (np.asfortranarray(a), b), (2.0, 3.0),
+    ]  # fmt: skip
+    for u, v in pairs:
+        got, want = xp.where(c, u, v), np.where(c, u, v)
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        assert got.tobytes() == want.tobytes()
+    got = xp.where(c[::-2, ::3], a[::-2, ::3], b[::-2, ::3])
+    assert got.tobytes() == np.where(c, a, b)[::-2, ::3].tobytes()
+    few = xp.where(c[:3], a[:3], b[:3])
+    assert few.tobytes() == np.where(c, a, b)[:3].tobytes()
+    wide = xp.where(c, a[None], np.stack([b, b]))
+    assert wide.shape == (2, 90, 50)
+
+
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_numpys_sum_over_an_axis(axis: int) -> None:
     """A product with ones where that is faster: the sum, whatever the matrix."""

@@ -134,6 +134,11 @@ FUNCTIONS = {
     "constants": lambda xp, x: x * xp.full_like(x, 2.0) + xp.asarray(1.0) - xp.sign(x),
     "cos": lambda xp, x: xp.cos(x) / xp.sin(x),
     "erf": lambda xp, x: xp.erf(x),
+    "erfcx": lambda xp, x: xp.erfcx(x * x),
+    "minus_abs": lambda xp, x: xp.exp(xp.minus_abs(x)) * x,
+    "one_where_positive": lambda xp, x: (
+        xp.one_where_positive(x - 0.1, xp.exp(xp.minus_abs(x))) * x
+    ),
     "expand_dims": lambda xp, x: xp.expand_dims(x, axis=0) * x,
     "functions": lambda xp, x: xp.subtract(xp.add(x, 1.0), xp.divide(x, 3.0)),
     "index": lambda xp, x: x[1:, 0] * x[..., 1:, 2] + x[:, None, ...][1:, 0, 1],

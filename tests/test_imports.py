@@ -17,6 +17,7 @@ SOURCE = Path(chainrule.__file__).parent
 # `namespace` alone and are handed in from above.
 LEVELS = [
     {"errors", "_typing", "_words", "_console"},
+    {"special"},
     {"_checks", "_access"},
     {"namespace", "_record", "_files"},
     {"backends"},

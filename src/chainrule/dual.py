@@ -211,10 +211,13 @@ _DERIVATIVES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "abs": lambda xp, x, _z: xp.sign(x),
     "cos": lambda xp, x, _z: -xp.sin(x),
     "erf": lambda xp, x, _z: 2.0 / math.sqrt(math.pi) * xp.exp(-x * x),
+    "erfcx": lambda _xp, x, z: 2.0 * x * z - 2.0 / math.sqrt(math.pi),
     "exp": lambda _xp, _x, z: z,
-    "expm1": lambda _xp, _x, z: z + 1.0,
+    # Not z + 1: that is 0 where e^x is small.
+    "expm1": lambda xp, x, _z: xp.exp(x),
     "log": lambda _xp, x, _z: 1.0 / x,
     "log1p": lambda _xp, x, _z: 1.0 / (1.0 + x),
+    "minus_abs": lambda xp, x, _z: 1.0 - 2.0 * xp.astype(_point(x) > 0, x.dtype),
     "negative": lambda _xp, _x, _z: -1.0,
     "sin": lambda xp, x, _z: xp.cos(x),
     "sqrt": lambda _xp, _x, z: 0.5 / z,
@@ -386,6 +389,11 @@ class DualNamespace:
         """Return a where the condition holds, else b."""
         z = self.base.where(condition, self._value(a), self._value(b))
         return self._chosen(z, condition, a, b)
+
+    def one_where_positive(self, x: Any, e: Any) -> DualArray:
+        """Return 1 where x > 0, else e."""
+        z = self.base.one_where_positive(self._value(x), self._value(e))
+        return self._chosen(z, _point(x) > 0, 1.0, e)
 
     def _chosen(self, z: Any, condition: Any, a: Any, b: Any) -> DualArray:
         """Value z, with a's tangent where the condition holds, else b's."""

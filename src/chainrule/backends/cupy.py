@@ -29,9 +29,9 @@ __all__ = ["CuPyBackend"]
 JOIN = 32
 
 with contextlib.suppress(ImportError):
-    from cupyx.scipy.special import erf
+    from cupyx.scipy.special import erf, erfcx
 
-    register("array_api_compat.cupy", erf=erf)
+    register("array_api_compat.cupy", erf=erf, erfcx=erfcx)
 
 # CuPy's own carries nan along since 14; the wrapper puts it there by a mask, which costs
 # launches and cannot be fused.
