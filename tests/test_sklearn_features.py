@@ -584,3 +584,110 @@ def test_without_scikit_learn_the_error_says_what_to_do() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "pip install 'chainrule[sklearn]'" in done.stdout
+
+
+# Callbacks are parameters: a fit works on copies.
+
+
+class Recorder(cr.callbacks.Callback):
+    """A callback of one's own that writes into itself."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        self.seen.append(epoch)
+
+
+@everywhere
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_fit_leaves_its_callbacks(solver: str, backend: str) -> None:
+    given: list[Any] = [cr.EarlyStopping(patience=3), Recorder()]
+    params: dict[str, Any] = {
+        "solver": solver,
+        "backend": backend,
+        "hidden_layer_sizes": (64, 64),
+    }
+    e = regressor(callbacks=given, **params)
+    before = pickle.dumps(e)
+    e.fit(X, Y)
+    assert e.callbacks == given
+    assert len(pickle.dumps(clone(e))) == len(before)
+    assert given[0].best_epoch is None
+    assert given[1].seen == []
+    stopping, recorder = e.callbacks_
+    assert stopping.best_epoch is not None
+    assert recorder.seen == list(range(e.n_iter_))
+    plain = len(pickle.dumps(regressor(**params).fit(X, Y)))
+    assert len(pickle.dumps(e)) < 1.2 * plain
+
+
+def test_callbacks_go_on_between_partial_fits() -> None:
+    """As one training: best values, epochs and rates; it ends when a callback ends it."""
+    given = [
+        cr.EarlyStopping(patience=4, min_delta=1e9),
+        cr.callbacks.ReduceLROnPlateau(factor=0.5, patience=1, min_delta=1e9),
+        Recorder(),
+    ]
+    e, twin = (
+        regressor(callbacks=given, solver="sgd", shuffle=False, tol=0.0)
+        for _ in range(2)
+    )
+    twin.set_params(max_iter=9).fit(X, Y)
+    for k in range(9):
+        e.partial_fit(X, Y)
+        if k == 2:
+            e = pickle.loads(pickle.dumps(e))
+    stopping, _, recorder = e.callbacks_
+    assert recorder.seen == [0, 1, 2, 3, 4]
+    assert stopping.stopped_epoch == 4
+    assert (stopping.best, stopping.best_epoch) == (e.loss_curve_[0], 0)
+    assert e.loss_curve_ == twin.loss_curve_
+    for a, b in zip(e.coefs_, twin.coefs_, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Other callbacks, or a fit, begin anew.
+    e.set_params(callbacks=[Recorder()]).partial_fit(X, Y)
+    assert e.callbacks_[0].seen == [5]
+    e.set_params(max_iter=2).fit(X, Y)
+    assert e.callbacks_[0].seen == [0, 1]
+
+
+def test_a_lambda_keeps_its_functions() -> None:
+    """What a method belongs to is the user's, and hears of the epochs."""
+    recorder = Recorder()
+    hook = cr.callbacks.LambdaCallback(on_epoch_end=recorder.on_epoch_end)
+    regressor(callbacks=[hook], max_iter=2).fit(X, Y)
+    assert recorder.seen == [0, 1]
+
+
+@everywhere
+@pytest.mark.parametrize(
+    "params",
+    [{"solver": "lbfgs"}, {"optimizer": cr.LevenbergMarquardt()}],
+    ids=["lbfgs", "lm"],
+)
+def test_a_plateau_without_a_rate(params: Any, backend: str) -> None:
+    recorder = Recorder()
+    plateau = cr.callbacks.ReduceLROnPlateau()
+    hook = cr.callbacks.LambdaCallback(on_epoch_end=recorder.on_epoch_end)
+    e = regressor(callbacks=[hook, plateau], backend=backend, **params)
+    with pytest.raises(cr.ArgumentError, match="an optimizer with a learning rate"):
+        e.fit(X, Y)
+    assert recorder.seen == []
+
+
+@everywhere
+def test_a_validation_score_is_to_rise(backend: str) -> None:
+    seen: list[float] = []
+    hook = cr.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(logs["val_score"])
+    )
+    stopping = cr.EarlyStopping("val_score", patience=3)
+    e = regressor(
+        callbacks=[stopping, hook],
+        validation_data=(X[:20], Y[:20]),
+        backend=backend,
+        learning_rate_init=0.05,
+    ).fit(X[20:], Y[20:])
+    assert e.callbacks_[0].best == max(seen)
+    assert e.score(X[:20], Y[:20]) == pytest.approx(max(seen), rel=1e-6)

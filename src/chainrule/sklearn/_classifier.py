@@ -62,7 +62,7 @@ optimizer, validation_data, callbacks, progress, network
     classes_ : array of labels
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
 best_validation_score_, validation_loss_curve_, stopped_, t_, n_iter_, n_layers_, \
-n_outputs_, out_activation_, n_features_in_, feature_names_in_
+n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         See `MLPRegressor`.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -66,25 +67,28 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
         if listener.epoch(epoch - 1, logs, record):
             raise StopIteration
 
-    heard = not listener.quiet or job.validation is not None
-    loud = estimator.verbose is True or estimator.verbose >= 1
-    result = scipy.optimize.minimize(
-        value_and_gradient,
-        np.asarray(theta, dtype=np.float64),
-        method="L-BFGS-B",
-        jac=True,
-        callback=callback if heard else None,
-        options={
-            "maxfun": estimator.max_fun,
-            "maxiter": estimator.max_iter,
-            "gtol": estimator.tol,
-            **_get_additional_lbfgs_options_dict("iprint", 1 if loud else -1),
-        },
-    )
-    if not (listener.model is not None and listener.model.stop_training):
-        estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
-    else:
-        estimator.n_iter_ = int(result.nit)
-    estimator.loss_ = float(result.fun)
-    weights = listener.end(logs, (placed(result.x), running))
-    estimator._publish(job.network, *weights, backend)
+    with contextlib.closing(listener):
+        heard = not listener.quiet or job.validation is not None
+        loud = estimator.verbose is True or estimator.verbose >= 1
+        result = scipy.optimize.minimize(
+            value_and_gradient,
+            np.asarray(theta, dtype=np.float64),
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback if heard else None,
+            options={
+                "maxfun": estimator.max_fun,
+                "maxiter": estimator.max_iter,
+                "gtol": estimator.tol,
+                **_get_additional_lbfgs_options_dict("iprint", 1 if loud else -1),
+            },
+        )
+        if not (listener.model is not None and listener.model.stop_training):
+            estimator.n_iter_ = _check_optimize_result(
+                "lbfgs", result, estimator.max_iter
+            )
+        else:
+            estimator.n_iter_ = int(result.nit)
+        estimator.loss_ = float(result.fun)
+        weights = listener.end(logs, (placed(result.x), running))
+        estimator._publish(job.network, *weights, backend)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import check_scoring, r2_score
 
-from chainrule import fitting, training
+from chainrule import _logs, fitting, training
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import ArgumentError
 from chainrule.model import Model
 from chainrule.progress import ProgressBar
 from chainrule.sklearn._job import Job, Validation
 
-__all__ = ["Listener", "accuracy", "r2"]
+__all__ = ["Heard", "Listener", "accuracy", "r2"]
 
 
 def accuracy(estimator: Any, z: Any, check: Validation) -> float:
@@ -33,6 +33,56 @@ def r2(z: Any, check: Validation) -> float:
     return float(r2_score(check.t, z, sample_weight=check.weight))
 
 
+class Heard:
+    """What callbacks keep from one `partial_fit` to the next, beside themselves.
+
+    Attributes
+    ----------
+    given : list of callbacks
+        The parameter's, of which `callbacks_` are copies.
+    factor : float or array (members,)
+        What they have made of the learning rate.
+    incremental : bool
+        Whether they are those of a `partial_fit`, after which training goes on.
+    stopped : bool
+        Whether one of them has ended the training.
+    """
+
+    def __init__(self, given: list[Any], incremental: bool) -> None:
+        self.given, self.incremental = given, incremental
+        self.factor: Any = 1.0
+        self.stopped = False
+
+
+def _hooks(estimator: Any, incremental: bool) -> tuple[list[Any], bool]:
+    """Return the callbacks of a fit, and whether they go on from the `partial_fit` before.
+
+    They are copies: what a user hands to the constructor is not changed by a fit.
+    """
+    given = fitting.check_callbacks(estimator.callbacks or ())
+    if any(isinstance(hook, Checkpoint) for hook in given):
+        msg = (
+            "callbacks: Checkpoint writes the files of a chainrule.Model; an "
+            "estimator is kept with pickle or joblib. Leave it out."
+        )
+        raise ArgumentError(msg)
+    heard: Any = getattr(estimator, "_heard", None)
+    # Not by ==: another object that looks alike begins anew.
+    same = heard is not None and [*map(id, heard.given)] == [*map(id, given)]
+    if incremental and same and heard.incremental:
+        return estimator.callbacks_, True
+    estimator.callbacks_ = [_copied(hook) for hook in given]
+    estimator._heard = Heard(given, incremental)
+    return estimator.callbacks_, False
+
+
+def _copied(hook: Any) -> Any:
+    try:
+        return copy.deepcopy(hook)
+    except Exception:  # it holds a lock, say, or an open file
+        return copy.copy(hook)
+
+
 class Listener:
     """Tells callbacks and the bar of each epoch, and scores the validation set.
 
@@ -44,19 +94,26 @@ class Listener:
     optimizer : Optimizer
     steps : int
         Steps of an epoch, for the bar.
+    first : int
+        The number of the first epoch, counted from the estimator's last beginning.
+    incremental : bool
+        Whether this is a `partial_fit`: the training ends when a callback ends it.
     """
 
     def __init__(
-        self, estimator: Any, job: Job, weights: Any, optimizer: Any, steps: int
+        self,
+        estimator: Any,
+        job: Job,
+        weights: Any,
+        optimizer: Any,
+        steps: int,
+        *,
+        first: int = 0,
+        incremental: bool = False,
     ) -> None:
         self.estimator, self.job = estimator, job
-        self.hooks = fitting.check_callbacks(estimator.callbacks or ())
-        if any(isinstance(hook, Checkpoint) for hook in self.hooks):
-            msg = (
-                "callbacks: Checkpoint writes the files of a chainrule.Model; an "
-                "estimator is kept with pickle or joblib. Leave it out."
-            )
-            raise ArgumentError(msg)
+        self.first, self.incremental = first, incremental
+        self.hooks, going_on = _hooks(estimator, incremental)
         self.bar = ProgressBar(estimator.progress, estimator.max_iter, steps)
         self.model: Any = None
         self.scorer: Any = None
@@ -64,7 +121,13 @@ class Listener:
             self.scorer = check_scoring(estimator, estimator.scoring)
         if self.hooks:
             self.model = _model(estimator, job, weights, optimizer)
+            self.model._factor = estimator._heard.factor
+            self.model._epoch = first
             names: dict[str, bool | None] = {"loss": False}
+            if _logs.logs_rate(self.model, self.hooks) and not np.ndim(
+                self.model.learning_rate
+            ):
+                names["learning_rate"] = None
             if job.validation is not None:
                 # A score is to rise, whichever it is: that is scikit-learn's contract.
                 names |= {"val_loss": False, "val_score": True}
@@ -73,8 +136,15 @@ class Listener:
                     hook.check_model(self.model)
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
+            for hook in self.hooks:
                 hook.model = self.model
-                hook.on_train_begin({})
+                if not going_on:
+                    hook.on_train_begin({})
+
+    @property
+    def over(self) -> bool:
+        """Whether a callback has ended the training that would go on."""
+        return bool(self.hooks) and self.estimator._heard.stopped
 
     @property
     def quiet(self) -> bool:
@@ -98,7 +168,7 @@ class Listener:
     def begin(self, epoch: int) -> None:
         """Before an epoch."""
         for hook in self.hooks:
-            hook.on_epoch_begin(epoch, {})
+            hook.on_epoch_begin(self.first + epoch, {})
 
     def score(self, z: Any, loss: float, weights: Any) -> float:
         """Score predictions of the validation set."""
@@ -120,9 +190,12 @@ class Listener:
         """After an epoch; return whether a callback wants to stop."""
         if self.model is not None:
             self.model._weights = record.weights
-            self.model._epoch, self.model._step = record.state.epoch, record.state.step
+            self.model._epoch = self.first + record.state.epoch
+            self.model._step = record.state.step
+            if _logs.logs_rate(self.model, self.hooks):
+                logs = {**logs, "learning_rate": _logs.plain_rate(record.state.rate)}
             for hook in self.hooks:
-                hook.on_epoch_end(epoch, dict(logs))
+                hook.on_epoch_end(self.first + epoch, dict(logs))
         self.bar.show(lambda: dict(logs))
         return self.model is not None and self.model.stop_training
 
@@ -131,11 +204,21 @@ class Listener:
         self.bar.close()
         if self.model is None:
             return weights
+        heard = self.estimator._heard
+        heard.factor, heard.stopped = self.model._factor, self.model.stop_training
+        if self.incremental and not heard.stopped:
+            return weights  # the training goes on
         before = self.model._weights
         for hook in self.hooks:
             hook.on_train_end(dict(logs))
         after = self.model._weights
         return weights if after is before else after
+
+    def close(self) -> None:
+        """Let the callbacks go: what stays in the estimator holds no other model."""
+        self.bar.close()
+        for hook in self.hooks:
+            hook.model = None
 
 
 def _model(estimator: Any, job: Job, weights: Any, optimizer: Any) -> Any:

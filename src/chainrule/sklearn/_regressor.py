@@ -75,7 +75,9 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         Gives `validation_loss_curve_`; early stopping looks at it, also in `partial_fit`.
     callbacks : sequence of Callback, optional
         See `chainrule.callbacks`; logs have loss, and val_loss and val_score where there
-        is a validation set.
+        is a validation set. A fit works on copies, `callbacks_`, and leaves these as
+        they are. Calls of `partial_fit` are one training: its callbacks go on, their
+        epochs are counted on, and once one has ended it, further calls do nothing.
     scoring : str, callable or None
         What early stopping looks at: None is R², "loss" the validation loss (less is
         better), else a scikit-learn scorer.
@@ -101,6 +103,8 @@ n_features_in_, feature_names_in_
         As in scikit-learn.
     validation_loss_curve_ : list of float
         One value per epoch, without the penalty; empty without a validation set.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last fit worked on: ``callbacks_[0].best_epoch``.
     stopped_ : bool
         Whether a rule or a callback ended the last fit.
     """

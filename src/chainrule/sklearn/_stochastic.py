@@ -200,7 +200,18 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     else:
         slots = training.tree_map(lambda a: backend.copy(_placed(backend, a)), slots)
     steps = -(-samples // batch_size)
-    listener = Listener(estimator, job, weights, memory.optimizer, steps)
+    listener = Listener(
+        estimator,
+        job,
+        weights,
+        memory.optimizer,
+        steps,
+        first=len(getattr(estimator, "loss_curve_", ())),
+        incremental=incremental,
+    )
+    if listener.over:
+        listener.close()
+        return
     pace = Pace(estimator, backend.eager, listener.quiet, job.validation is not None)
     start = training.State(
         weights[0], weights[1], slots, memory.step, 0, memory.last_rate
@@ -241,8 +252,13 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
             penalty=penalty,
             guard=False,
         )
-    final = _loop(estimator, job, listener, memory, records, samples, pace, incremental)
-    records.close()
+    try:
+        final = _loop(
+            estimator, job, listener, memory, records, samples, pace, incremental
+        )
+    finally:
+        listener.close()
+        records.close()
     # What stays in the estimator stays on the host: it is pickled and copied.
     memory.slots = training.tree_map(backend.to_numpy, memory.slots)
     if final is not None:
