@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,7 +16,16 @@ from chainrule.errors import (
     ShapeError,
 )
 
-__all__ = ["check_finite", "check_same_place", "place", "receive", "receive_weight"]
+__all__ = [
+    "check_columns",
+    "check_finite",
+    "check_same_place",
+    "check_single",
+    "columns",
+    "place",
+    "receive",
+    "receive_weight",
+]
 
 _WANTED = "numbers (floating, integer or boolean)"
 _NO_ARRAYS = (str, bytes, bytearray, dict, set, frozenset)
@@ -59,6 +68,8 @@ def _host(name: str, a: Any) -> Any:
     if a is None or isinstance(a, _NO_ARRAYS):
         raise ArgumentTypeError(_no_array(name, a))
     given = a
+    if _is_stream(a):
+        raise ArgumentTypeError(_no_array(name, a))
     try:
         a = np.asarray(_frame(name, a) if hasattr(a, "to_numpy") else a)
     except ChainruleError:
@@ -74,15 +85,68 @@ def _host(name: str, a: Any) -> Any:
         raise ArgumentTypeError(_no_array(name, given))
     if a.dtype.kind not in "fiub":
         msg = (
-            f"{name} must hold {_WANTED}; got dtype {a.dtype}. Convert it first, for "
-            f"example with {name}.astype(float)."
+            f"{name} must hold {_WANTED}; got dtype {a.dtype}{_where(given)}. "
+            f"{_convert(name, a)}"
         )
         raise ArgumentTypeError(msg)
     return a
 
 
 def _no_array(name: str, a: Any) -> str:
-    return f"{name} must be an array of {_WANTED}; got {type(a).__name__}."
+    from chainrule import _words
+
+    told = _words.data(a)
+    return f"{name} must be an array of {_WANTED}; got {type(a).__name__}.{told}"
+
+
+def _is_stream(a: Any) -> bool:
+    """Whether it hands out batches or samples, as torch's data sets do, and is no array."""
+    if isinstance(a, (list, tuple)) or hasattr(a, "dtype") or hasattr(a, "__array__"):
+        return False
+    from chainrule import _words
+
+    return bool(_words.data(a))
+
+
+def _convert(name: str, a: Any) -> str:
+    """Return what to do with entries that are no numbers."""
+    some = a.ravel()[:1000].tolist() if a.dtype.kind in "OTUS" else []
+    if not any(isinstance(entry, (str, bytes)) for entry in some):
+        return f"Convert it first, for example with {name}.astype(float)."
+    if name.endswith("y"):
+        return (
+            "Labels are whole numbers 0 ... m - 1: names, y = numpy.unique(y, "
+            "return_inverse=True). Or take chainrule.sklearn.MLPClassifier, which "
+            "takes text."
+        )
+    return (
+        "Text of numbers becomes numbers with astype(float); other text is encoded "
+        "first, with pandas.get_dummies, say."
+    )
+
+
+def _where(frame: Any) -> str:
+    """Return which columns of a data frame hold no numbers, as ", in ...", or ""."""
+    columns = getattr(frame, "columns", None)
+    kinds = getattr(frame, "dtypes", None)
+    if columns is None or kinds is None:
+        return ""
+    pairs = zip(columns, kinds, strict=False)
+    return _in([name for name, kind in pairs if not _is_number(kind)])
+
+
+def _is_number(kind: Any) -> bool:
+    if hasattr(kind, "is_numeric"):  # polars
+        return bool(kind.is_numeric()) or str(kind) == "Boolean"
+    return getattr(kind, "kind", "O") in "fiub"
+
+
+def _in(columns: list[Any]) -> str:
+    if not columns:
+        return ""
+    shown = ", ".join(repr(column) for column in columns[:3])
+    more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+    return f", in column{'s' if len(columns) > 1 else ''} {shown}{more}"
 
 
 def _numeric(a: Any, xp: Any) -> bool:
@@ -101,17 +165,73 @@ def _frame(name: str, frame: Any) -> Any:
     kinds = getattr(frame, "dtypes", getattr(frame, "dtype", None))
     kinds = list(kinds) if isinstance(kinds, Iterable) else [kinds]
     for kind in kinds:
-        if hasattr(kind, "is_numeric") and not (
-            kind.is_numeric() or str(kind) == "Boolean"
-        ):
-            msg = f"{name} must hold {_WANTED}; got a column of dtype {kind}."
+        if hasattr(kind, "is_numeric") and not _is_number(kind):
+            text = str(kind) in ("String", "Categorical", "Enum")
+            entry = np.asarray("text" if text else None)
+            msg = (
+                f"{name} must hold {_WANTED}; got a column of dtype {kind}"
+                f"{_where(frame)}. {_convert(name, entry)}"
+            )
             raise ArgumentTypeError(msg)
     a = frame.to_numpy()
-    if a.dtype == object and all(
-        getattr(kind, "kind", "O") in "fiub" for kind in kinds
-    ):
+    if a.dtype == object and all(map(_is_number, kinds)):
         a = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    columns = list(getattr(frame, "columns", ()))
+    if a.ndim == 2 and a.dtype.kind == "f" and not np.isfinite(a).all():
+        bad = ~np.isfinite(a)
+        _refuse_values(
+            name, a[bad], _in([columns[k] for k in np.flatnonzero(bad.any(0))])
+        )
     return a
+
+
+def columns(x: Any) -> tuple[str, ...] | None:
+    """Return the names of a data frame's columns, if all are text, as scikit-learn."""
+    if not (hasattr(x, "to_numpy") and hasattr(x, "columns")):
+        return None
+    names = tuple(x.columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def check_columns(name: str, x: Any, wanted: tuple[str, ...] | None) -> None:
+    """Refuse a data frame whose columns are not those of the first fit, in their order."""
+    if wanted is None:
+        return
+    found = columns(x)
+    if found is None or found == wanted:
+        return
+    lacking = _in([c for c in wanted if c not in found]).removeprefix(", in ")
+    strange = _in([c for c in found if c not in wanted]).removeprefix(", in ")
+    if lacking or strange:
+        told = f"it lacks {lacking}" if lacking else ""
+        told += " and " if lacking and strange else ""
+        told += f"the fit had no {strange}" if strange else ""
+        told += ". Hand in the same columns, or arrays, which have no names."
+    else:
+        told = f"they are in another order: x = x[{list(wanted)!r}]."
+    msg = f"{name} must have the columns of the first fit; {told}"
+    raise ArgumentError(msg)
+
+
+def check_single(name: str, x: Any, y: Any = None) -> None:
+    """Refuse a list of several inputs, each with an axis of samples of its own.
+
+    A list may also hold the samples: then y has as many, if it is known.
+    """
+    if not isinstance(x, (list, tuple)) or len(x) < 2:
+        return
+    shapes = [tuple(getattr(a, "shape", ())) for a in x]
+    if any(len(shape) < 2 or shape[0] != shapes[0][0] for shape in shapes):
+        return
+    if y is not None and not (
+        hasattr(y, "__len__") and len(y) == shapes[0][0] != len(x)
+    ):
+        return
+    msg = (
+        f"{name} is a list of {len(x)} arrays of {shapes[0][0]} rows each; a model has "
+        f"one input. Join their features: numpy.concatenate({name}, axis=1)."
+    )
+    raise ShapeError(msg)
 
 
 def check_same_place(**origins: Any) -> None:
@@ -161,12 +281,15 @@ def check_finite(name: str, a: Any, backend: Any) -> None:
     kind = backend.xp.isdtype(a.dtype, "real floating")
     if kind and not backend.is_finite(a):
         host = backend.to_numpy(a)
-        bad = host[~np.isfinite(host)]
-        msg = (
-            f"{name} must be finite; got {bad.size} values that are not, the first "
-            f"{bad.flat[0]}. Drop those rows or fill them in."
-        )
-        raise ArgumentError(msg)
+        _refuse_values(name, host[~np.isfinite(host)])
+
+
+def _refuse_values(name: str, bad: Any, where: str = "") -> NoReturn:
+    msg = (
+        f"{name} must be finite; got {bad.size} values that are not, the first "
+        f"{bad.flat[0]}{where}. Drop those rows or fill them in."
+    )
+    raise ArgumentError(msg)
 
 
 def receive_weight(name: str, weight: Any, samples: int) -> tuple[Any, Any]:

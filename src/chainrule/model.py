@@ -104,6 +104,9 @@ class Model(Derivatives, Uncertainty):
         rest of the fit.
     """
 
+    # Names of the columns of the first data frame that was fitted.
+    _columns: tuple[str, ...] | None = None
+
     @_checks.told(1)
     def __init__(
         self,
@@ -546,6 +549,9 @@ class Model(Derivatives, Uncertainty):
         hooks: list[Any],
         options: Options,
     ) -> History:
+        inputs.check_columns("x", x, self._columns)
+        inputs.check_single("x", x, y)
+        columns = inputs.columns(x)
         x, origin = inputs.receive("x", x)
         backend = self.backend or self._checked(origin)
         network = self._bound or Network(self.network, training.sample_shape(x))
@@ -611,6 +617,7 @@ class Model(Derivatives, Uncertainty):
                 self._build(network, backend)
             elif resumed is not None:
                 self._prepare()
+            self._columns = self._columns or columns
             self._seen = None
             if self.loss.has_residuals:
                 self._seen = inference.Data(*data[:3])
@@ -679,8 +686,11 @@ class Model(Derivatives, Uncertainty):
     # Input.
 
     def _samples(self, name: str, x: Any, shape: Shape) -> tuple[Any, Any]:
-        x, origin = inputs.receive(name, x)
+        if name.endswith("x"):
+            inputs.check_columns(name, x, self._columns)
+        given, (x, origin) = x, inputs.receive(name, x)
         if training.sample_shape(x) != shape:
+            inputs.check_single(name, given)
             wanted = ", ".join(map(str, ("batch", *shape)))
             msg = (
                 f"{name} must have the shape ({wanted}), one row per sample; "
