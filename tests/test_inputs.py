@@ -388,7 +388,32 @@ def _train(**options: Any) -> Callable[[], Any]:
     return lambda: cr.Model(cr.MLP((4, 2)), **options)
 
 
+def _whole(optimizer: Any, layer: Any = None, fitted: bool = False) -> Any:
+    """Return a fit by an optimizer of the whole problem; or a band after one by Adam."""
+    layers = [cr.Dense(4), *([layer] if layer else []), cr.Dense(2)]
+    model = cr.Model(cr.Sequential(*layers), optimizer=optimizer, backend="numpy")
+    if not fitted:
+        return partial(model.fit, X, Y, epochs=1)
+    model.fit(X, Y, epochs=1)
+    return partial(model.predict, X, return_std=True, method="laplace")
+
+
 CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "LevenbergMarquardt with Dropout": (
+        _whole(cr.LevenbergMarquardt(), cr.Dropout(0.5)),
+        Value,
+        r"LevenbergMarquardt makes all passes.*Dropout\(rate=0.5\).*be ignored",
+    ),
+    "LevenbergMarquardt with BatchNorm": (
+        _whole(cr.LevenbergMarquardt(), cr.BatchNorm()),
+        Value,
+        "LevenbergMarquardt makes all passes.*BatchNorm.*be ignored",
+    ),
+    "a band after a fit by Adam": (
+        _whole(cr.Adam(), fitted=True),
+        Value,
+        r"method='laplace' needs the covariance.*parameter_covariance\(x, y\)",
+    ),
     **{
         f"{kind.__name__}({rate!r})": (
             partial(kind, rate),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import builtins
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, inference, problem, second_order
+from chainrule import backends, inference, normal_equations, problem, second_order
 from chainrule.network import Network
 
 from support import here
@@ -203,7 +204,7 @@ def test_cholesky_and_qr_take_the_same_steps(
 ) -> None:
     ends = []
     for size in (512, 0):
-        monkeypatch.setattr(second_order, "QR_SIZE", size)
+        monkeypatch.setattr(normal_equations, "QR_SIZE", size)
         fitted = model(cr.LevenbergMarquardt(weight_decay=decay), units=(5, 3))
         fitted.fit(X2, Y2, epochs=8)
         ends.append(fitted.theta)
@@ -234,6 +235,280 @@ def test_residuals_jacobian_and_acceleration_are_derivatives() -> None:
     np.testing.assert_allclose(j @ v, (plus - minus) / (2 * h), rtol=1e-5, atol=1e-7)
     bend = j.T @ ((plus - 2.0 * r + minus) / h**2)
     np.testing.assert_allclose(whole.acceleration(theta, v), bend, rtol=1e-5, atol=1e-6)
+
+
+def _wave(scale: float = 1.0, x_scale: float = 1.0, bias: float = 0.0) -> Any:
+    x = np.random.default_rng(1).uniform(-1.0, 1.0, (60, 2))
+    y = scale * np.sin(3.0 * x[:, :1]) * x[:, 1:] + bias
+    return x * np.array([x_scale, 1.0]), y
+
+
+SHARED = {
+    "parabola": (X, Y, (8, 1)),
+    "parabola in thousandths": (X, 1e3 * Y, (8, 1)),
+    "parabola in millions": (X, 1e-6 * Y, (8, 1)),
+    "parabola far away": (X, 1e4 + Y, (8, 1)),
+    "wave": (*_wave(), (6, 1)),
+    "wave in thousandths": (*_wave(1e3), (6, 1)),
+    "a small feature": (*_wave(1.0, 1e-6), (6, 1)),
+    "two layers": (*_wave(), (5, 5, 1)),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", SHARED)
+def test_no_worse_than_minpack_from_the_same_weights(name: str, seed: int) -> None:
+    """So many evaluations each; both may end in another minimum, hence the factor."""
+    optimize = pytest.importorskip("scipy.optimize")
+    x, y, units = SHARED[name]
+    fitted = model(cr.LevenbergMarquardt(), seed, units).build(x.shape[1])
+    network = Network(fitted.network, x.shape[1:])
+    data = inference.Data(x, y, None)
+    whole = problem.Problem(
+        backends.get("numpy"), network, fitted.loss, data, len(x), np.zeros(0)
+    )
+
+    def part(k: int) -> Any:
+        return lambda theta: next(whole.linearised(theta))[k]
+
+    with np.errstate(all="ignore"):
+        found = optimize.least_squares(
+            part(0), fitted.theta, jac=part(1), method="lm", max_nfev=121,
+            ftol=1e-15, xtol=1e-15, gtol=1e-15,
+        )  # fmt: skip
+    history = fitted.fit(x, y, epochs=120)
+    assert history["loss"][-1] < 2.0 * np.sum(found.fun**2) + 1e-3 * np.var(y)
+    assert history["loss"][-1] < 0.05 * np.var(y)
+
+
+@pytest.mark.parametrize("solver", ["QR", "Cholesky"])
+@pytest.mark.parametrize("acceleration", [0.0, 0.75])
+def test_units_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, solver: str, acceleration: float
+) -> None:
+    """Powers of two, of which nothing is rounded: the same steps, bit by bit."""
+    monkeypatch.setattr(normal_equations, "QR_SIZE", 512 if solver == "QR" else 0)
+    optimizer = cr.LevenbergMarquardt(acceleration=acceleration)
+    runs = []
+    for column, target in ((0, 0), (20, 0), (-30, 0), (0, 17), (9, -40)):
+        unit, out = np.array([2.0**column, 1.0]), 2.0**target
+        fitted = model(optimizer, units=(5, 3)).build(2)
+        theta = fitted.theta
+        scale = np.ones_like(theta)
+        scale[:10] = np.tile(1.0 / unit, 5)
+        scale[15:] = out
+        fitted.set_weights((theta * scale, np.zeros(0)))
+        history = fitted.fit(X2 * unit, Y2 * out, epochs=12, sample_weight=WEIGHT)
+        loss = np.array(history["loss"]) / out**2
+        runs.append((fitted.theta / scale, loss, np.array(history["damping"])))
+    for run in runs[1:]:
+        for found, wanted in zip(run, runs[0], strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("out", [1e-5, 300.0, 1e5])
+def test_targets_are_scaled_inside(where: dict[str, Any], out: float) -> None:
+    """From the usual weights, each output's unit counts for nothing."""
+    ends = []
+    for scale in (1.0, out):
+        fitted = model(cr.LevenbergMarquardt(), units=(8, 1), **where)
+        history = fitted.fit(X, scale * Y + 3.0 * scale, epochs=9)
+        ends.append(np.array(history["loss"]) / scale**2)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-3, atol=1e-12)
+
+
+def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
+    engine = backends.get("numpy")
+
+    def start(network: Any, y: Any = Y2, theta: Any = None) -> Any:
+        bound = Network(network, (2,))
+        theta = bound.initial(0)[0] if theta is None else theta
+        data = inference.Data(X2, y, WEIGHT)
+        whole = problem.Problem(
+            engine, bound, cr.losses.SquaredError(), data, 9, np.zeros(0)
+        )
+        z = inference.build_output(engine, bound)
+        moved = whole.at_scale_of_targets(theta)
+        return theta, moved, z(theta, np.zeros(0), X2), z(moved, np.zeros(0), X2)
+
+    w = WEIGHT[:, None] / WEIGHT.sum()
+
+    def moments(a: Any) -> Any:
+        mean = np.sum(w * a, axis=0)
+        return mean, np.sqrt(np.sum(w * (a - mean) ** 2, axis=0))
+
+    y = Y2 * [1.0, 1e3, 1e-4] + [0.0, 7.0, 100.0]
+    for last in (cr.Dense(3), cr.Sequential(cr.Dense(3), cr.LayerNorm())):
+        _, _, before, z = start(cr.Sequential(cr.Dense(4), cr.Tanh(), last), y)
+        for found, wanted in zip(moments(z), moments(y), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-9)
+        # An output that fits stays as it is.
+        _, _, _, z = start(
+            cr.Sequential(cr.Dense(4), cr.Tanh(), last),
+            np.stack([before[:, 0] + 1e-3, y[:, 1], y[:, 2]], axis=1),
+        )
+        np.testing.assert_array_equal(z[:, 0], before[:, 0])
+    frozen = cr.Sequential(cr.Dense(4), cr.Dense(3, trainable=False))
+    for network in (frozen, cr.Sequential(cr.Dense(3), cr.Tanh())):
+        theta, moved, _, _ = start(network, y)
+        np.testing.assert_array_equal(moved, theta)
+    # Without a bias the deviation alone; constants have none.
+    _, _, before, z = start(cr.Dense(3, bias=False), y)
+    np.testing.assert_allclose(moments(z)[1], moments(y)[1], rtol=1e-9)
+    _, _, before, z = start(cr.Dense(3), np.full((23, 3), 0.1))
+    np.testing.assert_allclose(moments(z)[0], 0.1, rtol=1e-12)
+    np.testing.assert_allclose(moments(z)[1], moments(before)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 300.0, 1e3, 1e5, 1e-3])
+def test_the_parabola_in_any_unit(scale: float, dtype: str) -> None:
+    for seed in range(5):
+        fitted = model(cr.LevenbergMarquardt(), seed, dtype=dtype)
+        history = fitted.fit(X, scale * Y, epochs=60)
+        assert history["residual_norm"][-1] < 0.01 * scale * np.linalg.norm(Y)
+
+
+def test_a_linear_network_with_a_large_feature() -> None:
+    """At once where least squares ends, whatever the units."""
+    x = X2 * [1e6, 1.0]
+    a = np.concatenate([x, np.ones((23, 1))], axis=1)
+    solution = np.linalg.lstsq(a / [1e6, 1.0, 1.0], Y2, rcond=None)[0]
+    wanted = np.mean((a / [1e6, 1.0, 1.0] @ solution - Y2) ** 2)
+    fitted = model(cr.LevenbergMarquardt(), units=(3,))
+    history = fitted.fit(x, Y2, epochs=12)
+    assert history["loss"][-1] == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("estimator", [False, True])
+def test_a_fit_that_gains_nothing_says_so(estimator: bool) -> None:
+    x = 1e6 * X + 1e9  # every unit of the first layer is saturated
+    fit: Any = model(cr.LevenbergMarquardt()).fit
+    options: dict[str, Any] = {"epochs": 40}
+    if estimator:
+        sklearn = pytest.importorskip("chainrule.sklearn")
+        fit, options = (
+            sklearn.MLPRegressor(
+                hidden_layer_sizes=(8,),
+                activation="tanh",
+                optimizer=cr.LevenbergMarquardt(),
+                alpha=0,
+                loss=cr.losses.SquaredError(),
+                max_iter=40,
+                n_iter_no_change=40,
+            ).fit,
+            {},
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum")
+        with pytest.warns(cr.ChainruleWarning, match=r"gained nothing.*Scale each inp"):
+            fit(x, Y[:, 0], **options)
+    model(cr.LevenbergMarquardt()).fit(x, Y, epochs=3)  # too early to tell
+
+
+def _layers(*more: Any) -> Any:
+    return cr.Sequential(cr.Dense(4), *more, cr.Tanh(), cr.Dense(3))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        (_layers(cr.Dropout(0.5)), r"Dropout\(rate=0.5\)"),
+        (_layers(cr.BatchNorm()), "BatchNorm"),
+        (_layers(cr.Residual(cr.Dropout(0.1))), "Dropout"),
+    ],
+)
+def test_layers_that_would_be_ignored(optimizer: Any, network: Any, named: str) -> None:
+    fitted = model(optimizer, network=network)
+    name = type(optimizer).__name__
+    with pytest.raises(
+        cr.ArgumentError, match=f"{name} makes all passes.*{named}.*would be ignored"
+    ):
+        fitted.fit(X2, Y2, epochs=1)
+    assert not fitted.built
+    # What does nothing, or is frozen, is welcome.
+    network = _layers(cr.Dropout(0.0), cr.BatchNorm(trainable=False))
+    model(optimizer, network=network).fit(X2, Y2, epochs=1)
+
+
+def _refuses(memory: Any, match: str, optimizer: Any = None) -> None:
+    network = Network(cr.Dense(3), (2,))
+    with pytest.raises(cr.ArgumentError, match=match):
+        (optimizer or cr.LevenbergMarquardt()).check_memory(memory, network, "float64")
+
+
+def test_memory_from_a_file_is_checked() -> None:
+    network, good = Network(cr.Dense(3), (2,)), np.ones(11) + 1.0
+    cr.LevenbergMarquardt().check_memory(good, network, "float64")
+    cr.LevenbergMarquardt().check_memory(None, network, "float64")
+    cr.LBFGS().check_memory(None, network, "float64")
+    _refuses(good, "LBFGS keeps no memory", cr.LBFGS())
+    for bad in (good[:2], good[None], good.astype("float32"), {"a": good}, 3.0):
+        _refuses(bad, r"must be an array of shape \(11,\) and dtype float64")
+    for k, value in ((0, 0.0), (0, np.nan), (1, 1.0), (5, -1.0), (5, np.inf)):
+        worse = good.copy()
+        worse[k] = value
+        _refuses(worse, "must be finite, with mu above 0")
+
+
+def test_forged_memory_is_refused_when_it_is_loaded(tmp_path: Any) -> None:
+    path = tmp_path / "m.safetensors"
+    for optimizer in (cr.LevenbergMarquardt(), cr.LBFGS(), Plain()):
+        for slots in ((np.ones(2),), (np.full(11, np.nan),), (np.ones(11),) * 2):
+            if isinstance(optimizer, Plain) and len(slots) < 2:
+                continue
+            fitted = model(optimizer, units=(3,)).build(2)
+            fitted._slots = slots
+            fitted.save(path, include_optimizer=True)
+            with pytest.raises(cr.SerializationError, match="memory"):
+                cr.load(path)
+
+
+@cr.serialization.register
+class Plain(cr.optimizers.ProblemOptimizer):
+    """Without a check of its own."""
+
+
+def test_parameters_too_many_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix is what is too large: fewer rows at a time would not help."""
+
+    def none_left(*_: Any) -> Any:
+        msg = "Unable to allocate"
+        raise MemoryError(msg)
+
+    monkeypatch.setattr(second_order.LevenbergMarquardt, "_system", none_left)
+    fitted = model(cr.LevenbergMarquardt(), units=(300, 3)).build(2)
+    start = fitted.theta
+    for size in (1, 32):
+        with pytest.raises(
+            cr.errors.OutOfMemoryError,
+            match=r"1,803 parameters learn.*1,803 x 1,803.*24.8 MiB.*LBFGS or Adam",
+        ) as caught:
+            fitted.fit(X2, Y2, epochs=1, batch_size=size)
+        assert "batch_size" not in str(caught.value)
+    np.testing.assert_array_equal(fitted.theta, start)
+    x, y = np.zeros((9000, 2)), np.zeros((9000, 3))
+    with pytest.raises(cr.errors.OutOfMemoryError, match="Try batch_size=1550"):
+        fitted.fit(x, y, epochs=1, batch_size=9000)
+
+
+@pytest.mark.parametrize("units", [(300, 3), (4, 3)])
+def test_rows_worked_on_at_a_time(units: Any) -> None:
+    """As many as are a few megabytes, or no more than J's own square; or as asked."""
+    network, data = Network(cr.MLP(units), (2,)), inference.Data(X2, Y2, None)
+    for asked in (1, 10**6):
+        whole = problem.Problem(
+            backends.get("numpy"),
+            network,
+            None,
+            data,
+            asked,
+            np.zeros(0),
+        )
+        rows = whole._jacobian_rows()
+        numbers = rows * network.size * 3
+        assert rows == asked or 1 << 16 < numbers <= 1 << 23
 
 
 def test_fitting_again_goes_on() -> None:

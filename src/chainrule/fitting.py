@@ -266,6 +266,8 @@ class _Fit:
             if not backend.is_out_of_memory(error):
                 raise
             self.whole = False  # wherever it was: the optimizer starts anew
+            if isinstance(error, OutOfMemoryError):
+                raise  # an optimizer of the whole problem says what is too large
             raise _exhausted(self.model, self.batch_size, error) from error
 
     def report(self, record: Any) -> dict[str, Any]:

@@ -152,9 +152,8 @@ class Model(Derivatives, Uncertainty):
         self.stopped_members: Any = None
         self._bound: Network | None = None
         self._direct: Any = None
-        # The data of the last fit and (weights, factor of their covariance), for
-        # method="laplace"; neither goes into files, pickles or other backends.
-        self._seen: Any = None
+        # (weights, their covariance), for method="laplace", or None: never the data. It
+        # goes into no file, pickle or other backend.
         self._factor_of: Any = None
         # (theta, state), replaced as a whole and never written into: a thread that
         # predicts sees the one pair or the other.
@@ -451,7 +450,10 @@ class Model(Derivatives, Uncertainty):
         x : array, shape (n, *sample_shape)
         y : array, shape (n, *output_shape), or (n,) for one output or for labels
         epochs, batch_size : int
-            The last batch of an epoch may be smaller; it is a step of its own.
+            The last batch of an epoch may be smaller; it is a step of its own. For an
+            optimizer of the whole problem (`LBFGS`, `LevenbergMarquardt`) it bounds
+            memory alone: so many rows are worked on at a time, or more where those are
+            small.
         shuffle : bool
             Whether each epoch has an order of its own.
         sample_weight : array, shape (n,), optional
@@ -590,6 +592,7 @@ class Model(Derivatives, Uncertainty):
                     hook.check_logs(names)
             if isinstance(self.optimizer, optimizers.ProblemOptimizer):
                 self.optimizer.check(self.loss)
+                self.optimizer.check_network(network)
             about: Any = None
             resumed: Any = None
             saving = any(isinstance(hook, Checkpoint) for hook in hooks)
@@ -618,10 +621,8 @@ class Model(Derivatives, Uncertainty):
             elif resumed is not None:
                 self._prepare()
             self._columns = self._columns or columns
-            self._seen = None
-            if self.loss.has_residuals:
-                self._seen = inference.Data(*data[:3])
-            return fitting.run(
+            self._factor_of = None
+            history = fitting.run(
                 self,
                 loss,
                 data,
@@ -635,6 +636,9 @@ class Model(Derivatives, Uncertainty):
                 about=about,
                 resumed=resumed,
             )
+            if getattr(self.optimizer, "least_squares", False):
+                self._keep_covariance(data)
+            return history
 
     def _with_slopes(
         self, network: Network, backend: Any, data: inference.Data, slopes: Any
@@ -781,13 +785,15 @@ class Model(Derivatives, Uncertainty):
         rows: int | None = None,
         finish: Any = None,
         weights: tuple[Any, ...] | None = None,
+        scope: str | None = None,
         **more: tuple[Any, Shape],
     ) -> Any:
         """Apply what ``build(backend, network, *key)`` makes to x, in x's own library.
 
         `more` are further arrays of the function by name, each with its sample shape;
         ``finish(z, xp)`` is done to the result. `weights` are the function's first
-        arguments: theta and state, if not given.
+        arguments: theta and state, if not given. It computes in the scope of the
+        model's dtype, if not that of `scope`; x is of the model's dtype.
         """
         network = self._need()
         x, origin = self._samples("x", x, network.input_shape)
@@ -802,7 +808,7 @@ class Model(Derivatives, Uncertainty):
                 raise ShapeError(msg)
         inputs.check_same_place(**{name: place for name, (_, place) in given.items()})
         backend = self.backend
-        with self._scope():
+        with self._scope() if scope is None else backend.scope(scope, "highest"):
             host = backend.pads and all(place != backend for _, place in given.values())
             placed = [
                 inputs.place(name, a, place, backend, self.dtype, host=host)
@@ -860,8 +866,9 @@ class Model(Derivatives, Uncertainty):
         method : {"ensemble", "laplace"}, optional
             Where the standard deviation comes from. "ensemble": how far the members of
             an ensemble disagree; the default. "laplace": the parameters' covariance at
-            the optimum, carried to the output (see `parameter_covariance`); of a lone
-            model whose loss is squared_error. It is that of the fit, without the noise
+            the optimum, carried to the output; of a lone model whose loss is
+            squared_error. A fit by `LevenbergMarquardt` (of up to 512 parameters)
+            leaves it behind; after any other, call `parameter_covariance(x, y)` once. It is that of the fit, without the noise
             of a new observation.
 
         Returns
@@ -980,7 +987,7 @@ class Model(Derivatives, Uncertainty):
                     )
                     for group in hosts
                 )
-        new._seen = new._factor_of = None
+        new._factor_of = None
         new._prepare()
         return new
 
@@ -1017,7 +1024,7 @@ class Model(Derivatives, Uncertainty):
             serialization.save(self, path, include_optimizer=include_optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("metrics", "_access", "_direct", "_seen", "_factor_of")
+        made = ("metrics", "_access", "_direct", "_factor_of")
         with self._access.copying("a pickle or deepcopy"):
             state = {k: v for k, v in self.__dict__.items() if k not in made}
             if self._bound is not None:
@@ -1030,7 +1037,7 @@ class Model(Derivatives, Uncertainty):
         self._access = Access()
         self.__dict__.update(state)
         self.metrics = _metrics(self._given_metrics)
-        self._seen = self._factor_of = None
+        self._factor_of = None
         if self._bound is not None:
             with self._scope():
                 for key in ("_weights", "_slots"):

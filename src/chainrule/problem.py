@@ -6,16 +6,20 @@ function of theta alone and memory is bounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import numpy as np
+
 from chainrule.derivatives import (
+    LIMIT,
     build_parameter_curve,
     build_parameter_jacobian,
     run,
 )
-from chainrule.errors import ArgumentError
-from chainrule.inference import Data
+from chainrule.errors import ArgumentError, OutOfMemoryError
+from chainrule.inference import Data, build_output, outputs
 from chainrule.network import Network
 from chainrule.optimizers import Iteration
 from chainrule.training import Record, State, ask, build_objective, tree_map
@@ -27,7 +31,20 @@ __all__ = [
     "build_residuals",
     "build_value_and_gradient",
     "epochs",
+    "readable",
 ]
+
+# Numbers of an intermediate array up to which rows are worked on together.
+SMALL = 1 << 18
+
+
+def readable(size: int) -> str:
+    """Return so many bytes in words: "9.7 GiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024  # type: ignore[assignment]
+    return f"{size:,.1f} GiB"
 
 
 class Problem:
@@ -41,12 +58,16 @@ class Problem:
     loss : Loss
     data : Data
     batch_size : int
-        Rows that are worked on at a time; bounds memory, changes no result.
+        Rows that are worked on at a time, at least; bounds memory, changes no result.
+        Where more rows are a few megabytes, or no more than the optimizer's own
+        matrices, they are worked on together: many small products are slow.
     state : array, shape (S,)
         The network's state, which stays as it is.
     penalty : float
         Strength of the objective's penalty on weights: in the value and its gradient
         alone, not in the residuals of a least-squares problem.
+    dtype : dtype, optional
+        What samples are converted to, chunk by chunk; None: they stay as they are.
     """
 
     def __init__(
@@ -58,10 +79,11 @@ class Problem:
         batch_size: int,
         state: Any,
         penalty: float = 0.0,
+        dtype: Any = None,
     ) -> None:
         self.backend, self.network, self.loss = backend, network, loss
         self.data, self.batch_size, self.state = data, batch_size, state
-        self.penalty = penalty
+        self.penalty, self._dtype = penalty, dtype
 
     def number(self, a: Any) -> float:
         """Return a scalar, of the host or the backend, as a float; this may wait."""
@@ -69,11 +91,25 @@ class Problem:
             return float(a)
         return float(self.backend.to_numpy(a))
 
-    def _chunks(self) -> Iterator[Data]:
-        samples = self.data.x.shape[0]
-        for low in range(0, samples, self.batch_size):
-            some = slice(low, min(low + self.batch_size, samples))
-            yield Data(*[None if a is None else a[some, ...] for a in self.data])
+    def rows(self, each: int, least: int = SMALL) -> int:
+        """Rows to work on at a time where each asks for so many numbers."""
+        return max(self.batch_size, min(least, LIMIT) // max(1, each))
+
+    def _jacobian_rows(self) -> int:
+        # QR of fewer rows than columns would work mostly on what it has done before.
+        each, size = self.network.size * self.network.output_size, self.network.size
+        return self.rows(each, max(SMALL, 2 * size * size))
+
+    def _chunks(self, rows: int) -> Iterator[Data]:
+        samples, xp = self.data.x.shape[0], self.backend.xp
+        for low in range(0, samples, rows):
+            some = slice(low, min(low + rows, samples))
+            parts = [None if a is None else a[some, ...] for a in self.data]
+            if self._dtype is not None:
+                parts = [
+                    None if a is None else xp.astype(a, self._dtype) for a in parts
+                ]
+            yield Data(*parts)
 
     def _mass(self, part: Data, dtype: Any) -> Any:
         mass = self.loss.mass(*part[1:], dtype, xp=self.backend.xp)
@@ -84,6 +120,57 @@ class Problem:
         xp = self.backend.xp
         total = self._mass(self.data, dtype)
         return total if isinstance(total, int) else xp.where(total > 0, total, 1.0)
+
+    def spread_of_targets(self) -> float:
+        """Return the loss of the best constant: the variance of t, mean over outputs."""
+        _, deviation = self._moments(self._columns(self.data.t), self.data.t.dtype)
+        return self.number(self.backend.xp.mean(deviation**2))
+
+    def at_scale_of_targets(self, theta: Any) -> Any:
+        """Return theta (P,) with outputs that begin where the targets are.
+
+        Outputs that explain less than half of their targets' variance get the targets'
+        mean and deviation, so that a fit does not depend on the units of y. The others,
+        and all where the last layer has no parameters for it, stay as they are.
+        """
+        backend, network = self.backend, self.network
+        xp, eps = backend.xp, float(backend.xp.finfo(theta.dtype).eps)
+        weights = (theta, self.state)
+        z = outputs(backend, weights, self.data.x, build_output, network)
+        z, t = self._columns(z), self._columns(self.data.t)
+        (z_mean, z_deviation), (t_mean, t_deviation) = (
+            self._moments(a, theta.dtype) for a in (z, t)
+        )
+        error_mean, error = self._moments(z - t, theta.dtype)
+        wrong = error_mean**2 + error**2 > 0.5 * t_deviation**2
+        # What rounding leaves of a constant is none of its scale.
+        varies = (z_deviation > 16.0 * eps * xp.abs(z_mean)) & (
+            t_deviation > 16.0 * eps * xp.abs(t_mean)
+        )
+        one = xp.ones_like(z_deviation)
+        gain = xp.where(
+            wrong & varies, t_deviation / xp.where(varies, z_deviation, one), one
+        )
+        shift = xp.where(wrong, t_mean - gain * z_mean, xp.zeros_like(one))
+        params = network.unflatten(theta, xp)
+        scaled = network.layer.rescaled(params, gain, shift, xp)
+        return theta if scaled is None else network.flatten(scaled, xp)
+
+    def _columns(self, a: Any) -> Any:
+        """Return outputs (n, ..., m) as (n, k, m)."""
+        *middle, last = self.network.output_shape or (1,)
+        return self.backend.xp.reshape(a, (a.shape[0], math.prod(middle), last))
+
+    def _moments(self, a: Any, dtype: Any) -> tuple[Any, Any]:
+        """Return means and deviations (m,) of columns (n, k, m), by the weights."""
+        xp, weight = self.backend.xp, self.data.weight
+        w = xp.ones((1, 1, 1), dtype=dtype)
+        if weight is not None:
+            w = weight[:, None, None]
+        mass = self.mass(dtype) * a.shape[1]
+        mean = xp.sum(w * a, axis=(0, 1)) / mass
+        d = a - mean
+        return mean, xp.sqrt(xp.sum(w * (d * d), axis=(0, 1)) / mass)
 
     def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
         """Return the loss over all samples (...) and its gradient, shape of theta."""
@@ -98,7 +185,7 @@ class Problem:
                 self._mass(part, theta.dtype) / total,
                 self.penalty,
             )
-            for part in self._chunks()
+            for part in self._chunks(self.rows(self.network.widest))
         ]
         return tuple(sum(column[1:], column[0]) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
@@ -107,7 +194,8 @@ class Problem:
         self._no_penalty()
         call = self.backend.compile(build_residuals, self.network, self.loss)
         xp, scale = self.backend.xp, self._scale(theta)
-        parts = [call(theta, self.state, part, scale) for part in self._chunks()]
+        rows = self.rows(self.network.widest)
+        parts = [call(theta, self.state, part, scale) for part in self._chunks(rows)]
         squares = [xp.sum(r * r) for r in parts]
         return sum(squares[1:], squares[0])
 
@@ -122,7 +210,7 @@ class Problem:
         self._no_penalty()
         call = self.backend.compile(build_linearisation, self.network, self.loss)
         scale = self._scale(theta)
-        for part in self._chunks():
+        for part in self._chunks(self._jacobian_rows()):
             yield call(theta, self.state, part, scale)
 
     def acceleration(self, theta: Any, direction: Any) -> Any:
@@ -130,7 +218,8 @@ class Problem:
         call = self.backend.compile(build_acceleration, self.network, self.loss)
         scale = self._scale(theta)
         parts = [
-            call(theta, direction, self.state, part, scale) for part in self._chunks()
+            call(theta, direction, self.state, part, scale)
+            for part in self._chunks(self.rows(4 * self.network.widest))
         ]
         return sum(parts[1:], parts[0])
 
@@ -231,13 +320,14 @@ def epochs(
     """
     backend = problem.backend
     xp = backend.xp
+    made, value = 0, None
     memory = state.slots[0] if state.slots else None
     iterations = optimizer.minimise(problem, state.theta, memory)
     try:
         for number in range(1, epochs + 1):
-            found = next(iterations, None)
+            found = _next(problem, optimizer, iterations)
             if found is None:
-                return
+                break
             theta, value, memory, logs = Iteration(*found)
             finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
             ask(backend, number, finite)
@@ -249,6 +339,35 @@ def epochs(
                 epoch=state.epoch + 1,
             )
             weights = (backend.copy(theta), state.state)
+            made = number
             yield Record(value, weights, state, logs)
+        if made:
+            ended = made < epochs
+            optimizer.conclude(problem, problem.number(value), made, ended=ended)
     finally:
         iterations.close()
+
+
+def _next(problem: Problem, optimizer: Any, iterations: Any) -> Any:
+    """Return the next iteration; say what to do where memory does not suffice for it."""
+    backend = problem.backend
+    try:
+        return next(iterations, None)
+    except Exception as error:
+        if not backend.is_out_of_memory(error):
+            raise
+        kind = str(problem.data.x.dtype).rpartition(".")[2]
+        advice = optimizer.too_large(problem.network, np.dtype(kind).itemsize)
+        network, rows = problem.network, problem.batch_size
+        each = network.widest
+        if optimizer.least_squares:
+            each = network.size * network.output_size
+        if rows * each > LIMIT and rows * network.output_size > network.size:
+            advice = f"Try batch_size={max(1, LIMIT // each)}"
+        msg = (
+            f"out of memory on {backend!r} in an iteration of "
+            f"{type(optimizer).__name__}: {str(error).partition(chr(10))[0]} "
+            f"{advice or 'Use a smaller network'}. The parameters of the last whole "
+            f"iteration are kept, the optimizer starts anew."
+        )
+        raise OutOfMemoryError(msg) from error

@@ -9,151 +9,42 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from chainrule import _checks
-from chainrule.errors import MissingLibraryError
+from chainrule.errors import ArgumentError, ChainruleWarning, MissingLibraryError
+from chainrule.normal_equations import QR, Cholesky, Layout, system
 from chainrule.optimizers import Iteration, ProblemOptimizer
+from chainrule.problem import readable
 
 __all__ = ["LBFGS", "LevenbergMarquardt"]
 
-# Parameters up to which Levenberg-Marquardt solves by QR, beyond by Cholesky.
-QR_SIZE = 512
-
-
-class _Layout:
-    """What of the flat vector learns, and where weights decay.
-
-    Attributes
-    ----------
-    size : int
-        How many entries learn.
-    decay : array, shape (size,)
-        1 where weights decay, else 0.
-    """
-
-    def __init__(self, network: Any, xp: Any, dtype: Any) -> None:
-        self._xp, self._network = xp, network
-        self._runs = [run for run in network.runs if run.trainable]
-        self.size = sum(run.stop - run.start for run in self._runs)
-        self.decay = xp.concat(
-            [
-                xp.full((e.stop - e.start,), float(e.decay), dtype=dtype)
-                for run in self._runs
-                for e in run.entries
-            ]
-        )
-
-    def learning(self, a: Any) -> Any:
-        """Return what learns of the last axis of a (..., P)."""
-        if self.size == self._network.size:
-            return a
-        parts = [a[..., run.start : run.stop] for run in self._runs]
-        return self._xp.concat(parts, axis=-1)
-
-    def filled(self, a: Any, rest: Any) -> Any:
-        """Undo `learning`: take what is frozen from `rest` (P,)."""
-        if self.size == self._network.size:
-            return a
-        parts, low = [], 0
-        for run in self._network.runs:
-            high = low + run.stop - run.start
-            if run.trainable:
-                parts.append(a[low:high])
-                low = high
-            else:
-                parts.append(rest[run.start : run.stop])
-        return self._xp.concat(parts)
-
-
-class _Factor(NamedTuple):
-    """A damped system: R upper triangular with RᵀR = JᵀJ + mu I, and y = R⁻ᵀ Jᵀr."""
-
-    r: Any
-    y: Any
-
-
-class _QR:
-    """JᵀJ as RᵀR, joined chunk by chunk from J itself: its condition is not squared."""
-
-    def __init__(self, xp: Any, size: int) -> None:
-        self._xp, self._size = xp, size
-        self._rows: Any = None  # [R | Qᵀr]
-
-    def add(self, j: Any, r: Any) -> None:
-        """Take in rows of J (k, P) and r (k,)."""
-        rows = self._xp.concat([j, r[:, None]], axis=1)
-        if self._rows is not None:
-            rows = self._xp.concat([self._rows, rows], axis=0)
-        self._rows = self._xp.linalg.qr(rows, mode="reduced")[1]
-
-    @property
-    def gradient(self) -> Any:
-        """Jᵀr, shape (P,)."""
-        return self._xp.matmul(self._rows[:, : self._size].mT, self._rows[:, -1])
-
-    @property
-    def largest(self) -> Any:
-        """The largest entry of JᵀJ's diagonal."""
-        r = self._rows[:, : self._size]
-        return self._xp.max(self._xp.sum(r * r, axis=0))
-
-    def damped(self, mu: float) -> _Factor:
-        """Factor JᵀJ + mu I."""
-        xp, n, dtype = self._xp, self._size, self._rows.dtype
-        below = xp.concat(
-            [math.sqrt(mu) * xp.eye(n, dtype=dtype), xp.zeros((n, 1), dtype=dtype)],
-            axis=1,
-        )
-        rows = xp.concat([self._rows, below], axis=0)
-        rows = xp.linalg.qr(rows, mode="reduced")[1]
-        return _Factor(rows[:n, :n], rows[:n, n])
-
-
-class _Cholesky:
-    """JᵀJ itself, summed over chunks: for many parameters, where QR would be slow."""
-
-    def __init__(self, xp: Any, size: int) -> None:
-        self._xp = xp
-        self._gram: Any = 0.0
-        self.gradient: Any = 0.0
-
-    def add(self, j: Any, r: Any) -> None:
-        """Take in rows of J (k, P) and r (k,)."""
-        self._gram = self._xp.matmul(j.mT, j) + self._gram
-        self.gradient = self._xp.matmul(j.mT, r) + self.gradient
-
-    @property
-    def largest(self) -> Any:
-        """The largest entry of JᵀJ's diagonal."""
-        return self._xp.max(self._xp.linalg.diagonal(self._gram))
-
-    def damped(self, mu: float) -> _Factor:
-        """Factor JᵀJ + mu I."""
-        xp = self._xp
-        size, dtype = self._gram.shape[0], self._gram.dtype
-        low = xp.linalg.cholesky(self._gram + mu * xp.eye(size, dtype=dtype))
-        return _Factor(low.mT, xp.linalg.solve(low, self.gradient))
+# Iterations after which a fit that explains hardly more than a constant is told so, and
+# the share of the targets' variance that it has left over then.
+PATIENCE = 30
+FRUITLESS = 0.95
 
 
 class LevenbergMarquardt(ProblemOptimizer):
     """Damped Gauss-Newton steps with geodesic acceleration, for least squares.
 
-    (JᵀJ + mu I) v = -Jᵀr;  (JᵀJ + mu I) a = -Jᵀr'';  theta <- theta + v + a/2
+    (JᵀJ + mu D²) v = -Jᵀr;  (JᵀJ + mu D²) a = -Jᵀr'';  theta <- theta + v + a/2
 
     r are the residuals, whose squares sum to the loss, J = ∂r/∂theta, and r'' their
-    second derivative along v, exact.
+    second derivative along v, exact. D is diagonal: the largest norm that each column
+    of J has had, so that units of parameters, and of x and y, count for nothing.
 
     Parameters
     ----------
     damping : float
-        The first mu, as a share of the largest entry of JᵀJ's diagonal.
+        The first mu.
     acceleration : float
-        The largest |a| / |v| that is trusted; a step with more is rejected. 0: no
+        The largest |D a| / |D v| that is trusted; a step with more is rejected. 0: no
         acceleration.
     weight_decay : float
         Adds weight_decay/2 times the sum of squared weights to what is minimised;
@@ -165,17 +56,29 @@ class LevenbergMarquardt(ProblemOptimizer):
     minimised. mu follows Nielsen: with the gain ratio g (actual over predicted), mu <-
     mu max(1/3, 1 - (2 g - 1)³) after a step that was taken, else mu <- mu nu and nu <-
     2 nu. Up to 512 parameters are solved for by QR of J, more by Cholesky of JᵀJ;
-    memory holds P² numbers and `batch_size` rows of J. The history has
-    "residual_norm", the norm of the weighted z - t over all samples and outputs, and
-    "damping", mu. Training ends early where rounding leaves no step that helps.
+    memory holds P² numbers and some rows of J (`batch_size` of them, or as many as are
+    no more than that). The history has "residual_norm", the norm of the weighted z - t
+    over all samples and outputs, and "damping", mu. Training ends early where rounding
+    leaves no step that helps.
 
-    Sources: Marquardt 1963; Nielsen 1999, "Damping parameter in Marquardt's method";
-    Transtrum, Sethna 2012 (arXiv:1201.5885).
+    Targets are scaled inside: before the first iteration, those outputs that explain
+    less than half of their targets' variance are given the targets' mean and deviation,
+    where the last layer has the parameters for it. A fit whose end explains nearly
+    nothing warns. Dropout and BatchNorm, which do something else in training than in
+    inference, are refused. A fit of up to 512 parameters ends with one more pass over
+    the samples, in float64, and keeps the covariance for `Model.parameter_covariance`
+    and ``predict(method="laplace")``.
+
+    Sources: Marquardt 1963; Moré 1978, "The Levenberg-Marquardt algorithm:
+    implementation and theory" (D); Nielsen 1999, "Damping parameter in Marquardt's
+    method"; Transtrum, Sethna 2012 (arXiv:1201.5885).
     """
 
     damping: float
     acceleration: float
     weight_decay: float
+
+    least_squares = True
 
     def __init__(
         self,
@@ -195,24 +98,61 @@ class LevenbergMarquardt(ProblemOptimizer):
         """Refuse losses without residuals."""
         loss.check_residuals("LevenbergMarquardt")
 
+    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+        """Raise an error for what is not (mu, nu, D...) of this network."""
+        if memory is None:
+            return
+        size = 2 + sum(run.stop - run.start for run in network.runs if run.trainable)
+        a = memory if isinstance(memory, np.ndarray) else np.zeros(0)
+        if a.shape != (size,) or a.dtype != dtype:
+            msg = (
+                f"LevenbergMarquardt's memory must be an array of shape ({size},) and "
+                f"dtype {dtype}: mu, nu and a scale for each parameter that learns; got "
+                f"{type(memory).__name__} of shape {a.shape} and dtype {a.dtype}."
+            )
+            raise ArgumentError(msg)
+        if not (
+            np.isfinite(a).all() and a[0] > 0.0 and a[1] > 1.0 and (a >= 0.0).all()
+        ):
+            msg = (
+                "LevenbergMarquardt's memory must be finite, with mu above 0, nu above "
+                "1, and no negative scale."
+            )
+            raise ArgumentError(msg)
+
+    def too_large(self, network: Any, itemsize: int) -> str:
+        """See `ProblemOptimizer.too_large`: the matrix of P² numbers."""
+        size = sum(run.stop - run.start for run in network.runs if run.trainable)
+        return (
+            f"{size:,} parameters learn, and LevenbergMarquardt holds several matrices "
+            f"of {size:,} x {size:,} numbers, {readable(itemsize * size * size)} each. "
+            f"Take LBFGS or Adam, or a smaller network"
+        )
+
     def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Iteration]:
-        """See `ProblemOptimizer.minimise`; memory is the array (mu, nu)."""
+        """See `ProblemOptimizer.minimise`; memory is the array (mu, nu, D...)."""
         xp, number = problem.backend.xp, problem.number
-        layout = _Layout(problem.network, xp, theta.dtype)
+        layout = Layout(problem.network, xp, theta.dtype)
         # What the mean over samples and outputs was divided by.
         count = number(problem.mass(theta.dtype)) * math.prod(
             problem.network.output_shape
         )
-        system = self._system(problem, layout, theta)
+        if memory is None:
+            theta = problem.at_scale_of_targets(theta)
+        found = self._system(problem, layout, theta)
         value = problem.value(theta)
         energy = number(value) + self._penalty(layout, theta, number)
-        if memory is None:
-            mu, nu = self.damping * (number(system.largest) or 1.0), 2.0
-            memory = xp.asarray([mu, nu], dtype=theta.dtype)
+        start = [self.damping, 2.0]
+        norms = found.norms if memory is None else xp.maximum(memory[2:], found.norms)
+        if memory is not None:
+            start = [number(memory[0]), number(memory[1])]
+        memory = xp.concat([xp.asarray(start, dtype=theta.dtype), norms])
         while True:
             # As they are in memory: a run that is resumed reads the same numbers.
-            mu, nu = number(memory[0]), number(memory[1])
-            moved, predicted = self._step(problem, layout, theta, system, mu)
+            mu, nu, norms = number(memory[0]), number(memory[1]), memory[2:]
+            # What a parameter that moves nothing is divided by makes no difference.
+            scale = xp.where(norms > 0.0, norms, xp.ones_like(norms))
+            moved, predicted = self._step(problem, layout, theta, found, mu, scale)
             gain = 0.0
             if moved is not None:
                 new = problem.value(moved)
@@ -220,58 +160,82 @@ class LevenbergMarquardt(ProblemOptimizer):
                 gain = (energy - lower) / predicted if lower < energy else 0.0
             if gain > 0.0:
                 theta, value, energy = moved, new, lower
-                system = self._system(problem, layout, theta)
+                found = self._system(problem, layout, theta)
+                norms = xp.maximum(norms, found.norms)
                 mu, nu = mu * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), 2.0
             else:
                 mu, nu = mu * nu, 2.0 * nu
-            memory = xp.asarray([mu, nu], dtype=theta.dtype)
+            memory = xp.concat([xp.asarray([mu, nu], dtype=theta.dtype), norms])
             logs = {"residual_norm": math.sqrt(number(value) * count), "damping": mu}
             yield Iteration(theta, value, memory, logs)
-            if not mu < number(system.largest) / number(
-                xp.finfo(theta.dtype).eps * xp.ones_like(value)
-            ):
+            if not mu < 1.0 / number(xp.finfo(theta.dtype).eps * xp.ones_like(value)):
                 return  # the step is below rounding
 
-    def _penalty(self, layout: _Layout, theta: Any, number: Any) -> float:
+    def conclude(self, problem: Any, loss: float, made: int, *, ended: bool) -> None:
+        """Warn where a fit, given time, is no better than a constant."""
+        if made < PATIENCE and not ended:
+            return
+        constant = problem.spread_of_targets()
+        if constant > 0.0 and loss > FRUITLESS * constant:
+            msg = (
+                f"LevenbergMarquardt gained nothing: after {made} iterations the "
+                f"network explains {max(0.0, 1.0 - loss / constant):.1%} of the targets' "
+                f"variance, hardly more than a constant. Scale each input to mean 0 and "
+                f"deviation 1 (large ones saturate the first layer), or try another seed."
+            )
+            warnings.warn(msg, ChainruleWarning, stacklevel=2)
+
+    def _penalty(self, layout: Layout, theta: Any, number: Any) -> float:
         if not self.weight_decay:
             return 0.0
         weights = layout.learning(theta) * layout.decay
         return 0.5 * self.weight_decay * float(number(weights @ weights))
 
-    def _system(self, problem: Any, layout: _Layout, theta: Any) -> Any:
+    def _system(self, problem: Any, layout: Layout, theta: Any) -> QR | Cholesky:
         """Gather JᵀJ and Jᵀr; the penalty counts as rows of its own."""
         xp = problem.backend.xp
-        system = (_QR if layout.size <= QR_SIZE else _Cholesky)(xp, layout.size)
+        found = system(xp, layout.size)
         for r, j in problem.linearised(theta):
-            system.add(layout.learning(j), r)
+            found.add(layout.learning(j), r)
         if self.weight_decay:
             root = math.sqrt(0.5 * self.weight_decay)
             rows = root * layout.decay * xp.eye(layout.size, dtype=theta.dtype)
-            system.add(rows, root * layout.decay * layout.learning(theta))
-        return system
+            found.add(rows, root * layout.decay * layout.learning(theta))
+        return found
 
     def _step(
-        self, problem: Any, layout: _Layout, theta: Any, system: Any, mu: float
+        self,
+        problem: Any,
+        layout: Layout,
+        theta: Any,
+        found: QR | Cholesky,
+        mu: float,
+        scale: Any,
     ) -> tuple[Any, float]:
-        """Return where a step leads and the fall that it promises; or None and 0."""
+        """Return where a step leads and the fall that it promises; or None and 0.
+
+        All is solved for D v and D a, in which every parameter has the same unit.
+        """
         xp, number = problem.backend.xp, problem.number
         try:
-            factor = system.damped(mu)
+            factor = found.damped(mu, scale)
             v = -xp.linalg.solve(factor.r, factor.y)
-        except (ValueError, RuntimeError):  # singular in this precision
-            return None, 0.0
-        predicted = number(mu * (v @ v) - system.gradient @ v)
+        except (ValueError, RuntimeError) as error:
+            if problem.backend.is_out_of_memory(error):
+                raise
+            return None, 0.0  # singular in this precision
+        predicted = number(mu * (v @ v) - found.gradient(scale) @ v)
         if not (math.isfinite(predicted) and predicted > 0.0):
             return None, 0.0
         step = v
         if self.acceleration:
-            along = layout.filled(v, xp.zeros_like(theta))
-            bend = layout.learning(problem.acceleration(theta, along))
+            along = layout.filled(v / scale, xp.zeros_like(theta))
+            bend = layout.learning(problem.acceleration(theta, along)) / scale
             a = -xp.linalg.solve(factor.r, xp.linalg.solve(factor.r.mT, bend))
             if not number(a @ a) <= self.acceleration**2 * number(v @ v):
                 return None, 0.0
             step = v + 0.5 * a
-        return layout.filled(layout.learning(theta) + step, theta), predicted
+        return layout.filled(layout.learning(theta) + step / scale, theta), predicted
 
 
 class LBFGS(ProblemOptimizer):
@@ -323,11 +287,17 @@ class LBFGS(ProblemOptimizer):
         """Say so, before training, where SciPy is missing."""
         _scipy()
 
+    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+        """Raise an error if there is any: it is SciPy's."""
+        if memory is not None:
+            msg = "LBFGS keeps no memory between fits; the file has one."
+            raise ArgumentError(msg)
+
     def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Iteration]:
         """See `ProblemOptimizer.minimise`; there is no memory."""
         backend = problem.backend
         xp, kind = backend.xp, theta.dtype
-        layout = _Layout(problem.network, xp, kind)
+        layout = Layout(problem.network, xp, kind)
 
         def here(a: Any) -> Any:
             host = xp.astype(backend.asarray(a), kind)

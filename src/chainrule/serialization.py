@@ -184,7 +184,7 @@ def restore(contents: Contents, backend: Any) -> Any:
     ]
     training = config.get("training")
     if training is not None:
-        training = _training(training, tensors, model, (*lead, network.size))
+        training = _training(training, tensors, model, network)
     theta, state = vectors
     model._adopt(network, backend, theta, state, training)
     return model
@@ -231,14 +231,18 @@ def _vector(
     return np.concatenate(flat, axis=-1)
 
 
-def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> Any:
+def _training(
+    config: Any, tensors: dict[str, Any], model: Any, network: Network
+) -> Any:
     """Check what training has left: counters, rates and the optimizer's slots."""
+    lead = () if model.members is None else (model.members,)
+    shape = (*lead, network.size)
     if not isinstance(config, dict):
         msg = f"training must be a JSON object; got {type(config).__name__}."
         raise SerializationError(msg)
     counters = {name: decode(config.get(name), name) for name in ("rate", "factor")}
     counters |= {name: config.get(name, 0) for name in ("step", "begun", "epoch")}
-    check_counters(counters, shape[:-1])
+    check_counters(counters, lead)
     slots = decode(config.get("slots"), "slots", tensors)
     names = getattr(model.optimizer, "slots", ())
     if names:
@@ -257,6 +261,12 @@ def _training(config: Any, tensors: dict[str, Any], model: Any, shape: Any) -> A
     if not isinstance(slots, tuple):
         msg = f"slots must be a tuple; got {type(slots).__name__}."
         raise SerializationError(msg)
+    if isinstance(model.optimizer, ProblemOptimizer):
+        if len(slots) > 1:
+            msg = f"slots must be at most one memory; got {len(slots)}."
+            raise SerializationError(msg)
+        memory = slots[0] if slots else None
+        model.optimizer.check_memory(memory, network, model.dtype)
     return {**counters, "slots": slots}
 
 

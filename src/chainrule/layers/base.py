@@ -120,6 +120,26 @@ class Layer(Record):
         for _, part in self.children:
             part.check_rows(rows)
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """The layers inside the bound one that do more in training than in inference.
+
+        They are named as messages show them. Draws do nothing in inference, and state
+        is learned in training alone.
+        """
+        if self.children:
+            return tuple(n for _, part in self.children for n in part.training_only)
+        learns_state = bool(self.state) and self.trainable
+        return (repr(self),) if self.draws or learns_state else ()
+
+    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+        """Return parameters with which the layer returns gain · z + shift for z.
+
+        gain and shift are of the last axis of z. None where no parameters do that, or
+        where they are frozen.
+        """
+        return None
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` for the batch x."""
         raise NotImplementedError

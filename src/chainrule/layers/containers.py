@@ -115,6 +115,11 @@ class Sequential(Layer):
         """Whether any part learns."""
         return self.trainable and any(part.learns for part in self.layers)
 
+    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+        """As `Layer.rescaled`, by the last part."""
+        last = self.layers[-1].rescaled(params[-1], gain, shift, xp)
+        return None if last is None else (*params[:-1], last)
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``: the parts in order, their pullbacks in reverse."""
         pulls = []

@@ -115,6 +115,13 @@ class Dense(Layer):
         """Return the layer, whose bias has no gradient if that absorbs it."""
         return self.replace(absorbed=absorbs and self.bias)
 
+    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+        """As `Layer.rescaled`; without a bias the gain alone is done."""
+        if not self.trainable:
+            return None
+        weight, *bias = params
+        return (weight * gain[:, None], *(b * gain + shift for b in bias))
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
         if len(self.input_shape) > 1:  # type: ignore[arg-type]

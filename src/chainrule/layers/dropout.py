@@ -48,6 +48,11 @@ class Dropout(Layer):
         """None: values stay what they are."""
         return
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """Itself, where it drops something."""
+        return super().training_only if self.rate > 0.0 else ()
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
         assert self.input_shape is not None

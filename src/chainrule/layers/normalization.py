@@ -36,6 +36,13 @@ class _Norm(Layer):
         """Return ``(z, pullback)`` of the rule on rows."""
         raise NotImplementedError
 
+    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+        """As `Layer.rescaled`."""
+        if not self.trainable:
+            return None
+        old_gain, old_shift = params
+        return old_gain * gain, old_shift * gain + shift
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
         assert self.input_shape is not None

@@ -25,6 +25,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
     The caller has entered the backend's scope.
     """
     backend = job.backend
+    LBFGS().check_network(job.network, "solver='lbfgs'")
     samples = job.data.x.shape[0]
     total = samples if job.weight is None else float(job.weight.sum())
     running = backend.asarray(state, job.dtype)

@@ -186,6 +186,9 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     else:
         memory = solver(estimator)
     estimator._optimizer = memory
+    if isinstance(memory.optimizer, optimizers.ProblemOptimizer):
+        memory.optimizer.check(job.loss)
+        memory.optimizer.check_network(network)
     samples = job.data.x.shape[0]
     batch_size = _batch_size(estimator, samples)
     network.layer.check_rows(min(batch_size, samples))
@@ -331,6 +334,8 @@ def _loop(
                 break
         if interrupt.asked:
             warnings.warn("Training interrupted by user.", stacklevel=6)
+        elif running and not stopped and not hasattr(memory.optimizer, "update"):
+            next(records, None)  # it looks back on what it reached
     if record is None:
         return None
     final = (record.state.theta, record.state.state)
