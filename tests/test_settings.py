@@ -479,6 +479,7 @@ def test_tracers_are_told_of_the_function() -> None:
 
 @needs_torch
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
 def test_transformed_tensors_are_told_of_the_function() -> None:
     torch = need("torch")
     model = cr.Model(cr.MLP((4, 1), "tanh"), backend="torch").build(4)
@@ -488,6 +489,7 @@ def test_transformed_tensors_are_told_of_the_function() -> None:
         lambda x: torch.func.jvp(model.predict, (x,), (x,)),
         lambda x: torch.vmap(model.predict)(x[:, None, :]),
         torch.func.jacrev(model.predict),
+        lambda x: torch.jit.trace(model.predict, x),
     ):
         with pytest.raises(cr.ArgumentTypeError, match=r"model\.function\(\)"):
             transformed(x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from chainrule import _checks
 from chainrule.backends.base import Backend, build_decay_mask
 from chainrule.backends.threads import processors
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
-    ChainruleWarning,
     DeviceError,
 )
 from chainrule.namespace import register
@@ -146,7 +145,7 @@ def _warn_of_fork() -> None:
         "come along: it may wait for them for ever. Start workers with the 'spawn' or "
         "'forkserver' method of multiprocessing, or use backend='numpy' in them."
     )
-    warnings.warn(msg, ChainruleWarning, stacklevel=5)
+    _checks.warn(msg)
 
 
 # Shapes of its arguments for which a function is kept compiled: some 7 MB each.
@@ -163,11 +162,10 @@ class _Kept:
         self._make, self._run = make, make()
         self._shapes = getattr(self._run, "_cache_size", int)
 
-    def run(self) -> Any:
-        """Return the function."""
+    def __call__(self, *arguments: Any) -> Any:
         if self._shapes() > SHAPES:
             self.__init__(self._make)  # type: ignore[misc]
-        return self._run
+        return self._run(*arguments)
 
 
 @functools.lru_cache(maxsize=128)
@@ -308,7 +306,7 @@ class JaxBackend(Backend):
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return the jitted function, the same one for an equal key."""
-        return _compiled(build, self, key, donate).run()
+        return _compiled(build, self, key, donate)
 
     # Small host arrays go straight into the compiled call: its own transfer is the
     # fastest, and nobody writes into them afterwards.

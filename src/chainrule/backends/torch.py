@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
-from chainrule import special
+from chainrule import _checks, special
 from chainrule.backends.base import Backend, remembering
 from chainrule.backends.torch_settings import (
     PRODUCTS,
@@ -23,7 +22,6 @@ from chainrule.backends.torch_settings import (
 )
 from chainrule.errors import (
     ArgumentTypeError,
-    ChainruleWarning,
     DeviceError,
     ShapeError,
 )
@@ -135,6 +133,8 @@ def _check_values(name: str, a: Any) -> None:
     kind = type(a).__name__
     if torch._C._functorch.is_functorch_wrapped_tensor(a):
         kind = "tensor inside torch.func or torch.vmap"
+    elif torch.jit.is_tracing():
+        kind = "tensor that torch.jit.trace follows"
     elif kind not in ("FakeTensor", "FunctionalTensor", "ProxyTensor"):
         if hasattr(a, "full_tensor"):
             msg = f"{name} is distributed; hand in {name}.full_tensor()."
@@ -223,7 +223,7 @@ class TorchBackend(Backend):
                 f"gradient by it. Differentiate model.function() instead, or hand in "
                 f"{name}.detach()."
             )
-            warnings.warn(msg, ChainruleWarning, stacklevel=6)
+            _checks.warn(msg)
         small = (torch.uint16, torch.uint32, torch.uint64)
         return a.long() if a.dtype in small else _plain(a)
 
@@ -419,4 +419,4 @@ def _warn(cause: str) -> None:
             f"steps run uncompiled. On a CPU it needs a C++ compiler: g++ (on macOS "
             f"clang++), or what the variable CXX names."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=9)
+        _checks.warn(msg)
