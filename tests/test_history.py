@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
+
+from support import LIBRARIES, backend
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = X[:, :2] * 2.0
@@ -132,3 +136,101 @@ def test_pickles_of_an_earlier_version() -> None:
     assert history.interrupted
     history.append({"loss": 2.0})
     assert history.epochs == 2
+
+
+# As a table, and as a picture.
+
+
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize("listen", [False, True])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_frame_has_a_row_for_each_epoch(
+    name: str, listen: bool, members: int | None
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    model = cr.Model(cr.MLP((4, 2)), members=members, **backend(name))
+    how = {"validation_data": (X, Y)} if listen else {}
+    one = model.fit(X, Y, epochs=3, **how)  # type: ignore[arg-type]
+    model.fit(X, Y, epochs=2)
+    for history in (one, model.history, pickle.loads(pickle.dumps(one))):
+        for given in (history, history.history):
+            frame = pandas.DataFrame(given)
+            assert frame.shape == (history.epochs, len(history))
+            assert list(frame.columns) == list(history)
+            assert frame["loss"].tolist() == history["loss"]
+    if members is None:
+        assert json.loads(json.dumps(one)) == dict(one)
+
+
+def test_a_frame_of_polars() -> None:
+    polars = pytest.importorskip("polars")
+    history = _model().fit(X, Y, epochs=3, validation_data=(X, Y))
+    frame = polars.DataFrame(history)
+    assert frame.shape == (3, 4)
+    assert frame["val_r2"].to_list() == history["val_r2"]
+
+
+def test_a_history_is_read_only() -> None:
+    history = cr.History({"loss": [1.0]})
+    writes: list[Any] = [
+        lambda h: h.__setitem__("loss", []),
+        lambda h: h.__delitem__("loss"),
+        lambda h: h.update(loss=[]),
+        lambda h: h.pop("loss"),
+        lambda h: h.setdefault("r2", []),
+        lambda h: h.popitem(),
+        lambda h: h.clear(),
+    ]
+    for write in writes:
+        with pytest.raises(cr.ArgumentTypeError, match="read only"):
+            write(history)
+    assert history == {"loss": [1.0]}
+    assert isinstance(history, dict)
+    twin = history.copy()  # type: ignore[attr-defined]
+    twin.append({"loss": 2.0})
+    assert history == {"loss": [1.0]}
+    assert {**twin} == dict(twin) == twin == {"loss": [1.0, 2.0]}
+    assert repr(history) == "History(1 epoch; last: loss=1)"
+
+
+def test_epochs_are_counted_from_0() -> None:
+    model, stopping = _model(), cr.EarlyStopping("loss")
+    for first in (0, 4):
+        history = model.fit(X, Y, epochs=4, callbacks=[stopping])
+        best = stopping.best_epoch
+        assert history.first == first
+        assert history["loss"][best - first] == model.history["loss"][best]
+        assert stopping.best == min(history["loss"])
+
+
+def test_a_picture() -> None:
+    """Losses above, a panel for each metric and the rate; whole numbers of epochs."""
+    pytest.importorskip("matplotlib").use("agg")
+    schedule = cr.schedules.CosineDecay(0.1, 40)
+    model = cr.Model(cr.MLP((4, 2)), optimizer=cr.SGD(schedule), metrics=["r2"])
+    history = model.fit(X, Y, epochs=4, validation_data=(X, Y))
+    top = history.plot()
+    panels = top.figure.axes
+    assert [ax.get_ylabel() for ax in panels] == ["loss", "r2", "learning rate"]
+    assert [len(ax.get_lines()) for ax in panels] == [2, 2, 1]
+    assert top.get_lines()[0].get_xdata().tolist() == [0, 1, 2, 3]
+    assert all(tick == int(tick) for tick in panels[-1].get_xticks())
+    mine = top.figure.add_subplot()
+    assert history.plot(mine) is mine
+    assert len(mine.get_lines()) == 2
+
+
+def test_a_picture_of_one_epoch() -> None:
+    """It is a point, and so is each epoch of a column that stands alone."""
+    pytest.importorskip("matplotlib").use("agg")
+    model = _model()
+    ax = model.fit(X, Y, epochs=1).plot()
+    assert [line.get_marker() for line in ax.get_lines()] == ["None", "o"]
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    assert [t for t in ax.get_xticks() if low <= t <= high] == [0]
+    model.fit(X, Y, epochs=1, validation_data=(X, Y))
+    model.fit(X, Y, epochs=1)
+    points = model.history.plot().get_lines()[-1]
+    assert (points.get_marker(), points.get_xdata().tolist()) == ("o", [1])
+    cr.History().plot()

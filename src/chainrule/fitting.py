@@ -78,6 +78,7 @@ def run(
         first, history, part = resumed.first, resumed.history, resumed.part
         epochs = max(0, first + epochs - model._epoch)
         model.history.extend(history)
+    history.first = first
     fit = _Fit(model, loss, data, check, history, epochs, batch_size, hooks, savers)
     fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
     bar = ProgressBar(progress, epochs, fit.steps)
@@ -370,6 +371,8 @@ class _Fit:
             total.append(logs)
         history, whole = self.history, self.model.history
         history._kept, whole._kept, self.unread = mine._kept, total._kept, None
+        history._show()
+        whole._show()
 
     @property
     def done(self) -> int:

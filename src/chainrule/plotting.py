@@ -38,21 +38,71 @@ def _pyplot() -> Any:
 
 
 def history(record: Any, ax: Any = None) -> Any:
-    """Draw loss and val_loss over the epochs, on a logarithmic axis; return the axes."""
+    """Draw a history over its epochs, counted from 0; return the axes of the losses.
+
+    The losses are on a logarithmic axis where all are positive. With no `ax` given, each
+    metric has a panel of its own below, and so has the learning rate.
+    """
     style, plt = _pyplot()
+    losses = [n for n in ("loss", "val_loss", *_SLOPES) if n in record]
+    others = [
+        name
+        for name in record
+        if name not in losses
+        and not name.endswith("member_loss")
+        and not (name.startswith("val_") and name.removeprefix("val_") in record)
+    ]
+    others.sort(key="learning_rate".__eq__)  # the metrics before it
     with style:
-        ax = ax or plt.figure(figsize=(6, 3.6), layout="constrained").subplots()
-        epochs = np.arange(1, record.epochs + 1)
-        for name, colour in (("loss", _BLUE), ("val_loss", _ORANGE)):
-            if name in record:
-                ax.plot(epochs, record[name], color=colour, label=name)
-        values = np.concatenate([np.ravel(record[k]) for k in record if "loss" in k])
-        if values.size and (values[np.isfinite(values)] > 0).all():
-            ax.set_yscale("log")
-        ax.set(xlabel="epoch", ylabel="loss")
-        if "val_loss" in record:
-            ax.legend()
-    return ax
+        if ax is not None:
+            _panel(ax, record, losses, "loss")
+            ax.set_xlabel("epoch")
+            return ax
+        rows = 1 + len(others)
+        figure = plt.figure(figsize=(6, 3.6 + 1.7 * len(others)), layout="constrained")
+        axes = figure.subplots(
+            rows, 1, sharex=True, squeeze=False, height_ratios=(2, *[1] * len(others))
+        )[:, 0]
+        _panel(axes[0], record, losses, "loss")
+        for below, name in zip(axes[1:], others, strict=True):
+            names = [n for n in (name, f"val_{name}") if n in record]
+            _panel(below, record, names, name.replace("_", " "))
+        axes[-1].set_xlabel("epoch")
+    return axes[0]
+
+
+_SLOPES = ("slope_loss", "val_slope_loss")
+
+
+def _panel(ax: Any, record: Any, names: list[str], label: str) -> None:
+    """Draw some columns of a history into axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = record.first + np.arange(record.epochs)
+    columns = [np.asarray(record[name], dtype=np.float64) for name in names]
+    for name, values in zip(names, columns, strict=True):
+        # The learning rates of an ensemble are several lines of one colour.
+        wide = values.reshape(len(epochs), -1)
+        for k, line in enumerate(wide.T):
+            colour = _ORANGE if name.startswith("val_") else _BLUE
+            dashes = "--" if name in _SLOPES else "-"
+            label_of = name if k == 0 else None
+            ax.plot(epochs, line, color=colour, linestyle=dashes, label=label_of)
+            # An epoch alone is no line: it is a point.
+            known = np.isfinite(np.concatenate(([np.nan], line, [np.nan])))
+            alone = known[1:-1] & ~known[:-2] & ~known[2:]
+            if alone.any():
+                ax.plot(epochs[alone], line[alone], "o", ms=4, color=colour)
+    values = np.concatenate([np.ravel(a) for a in columns]) if columns else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if label in ("loss", "learning rate") and values.size and (values > 0).all():
+        ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(epochs) == 1:
+        ax.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
+    ax.set_ylabel(label)
+    if len(names) > 1:
+        ax.legend()
 
 
 def parabola(
@@ -135,7 +185,7 @@ def sphere(points: Any, error: Any, losses: Any, path: Path, title: str) -> None
         bar.outline.set_visible(False)
         bar.ax.grid(False)
         right = other.add_subplot()
-        right.semilogy(np.arange(1, len(losses) + 1), losses, color=_BLUE, lw=0.8)
+        right.semilogy(np.arange(len(losses)), losses, color=_BLUE, lw=0.8)
         right.set(xlabel="epoch", ylabel="squared error", title="Training loss")
         whole.savefig(path, dpi=150)
         plt.close(whole)
