@@ -116,3 +116,40 @@ def test_one_seed_the_same_weights_everywhere(where: Any) -> None:
     model = cr.Model(cr.MLP((5, 2)), seed=3, **where).build(4)
     want = Network(cr.MLP((5, 2)), (4,)).initial(3)[0].astype(np.float32)
     np.testing.assert_array_equal(model.get_weights()[0], want)
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "too few": (lambda s, g: np.ones(3), cr.ShapeError, r"shape \(2, 3\).*got \(3,\)"),
+    "too many": (lambda s, g: np.ones((s[0] + 1, *s[1:])), cr.ShapeError, r"\(3, 3\)"),
+    "transposed": (lambda s, g: np.ones(s[::-1]), cr.ShapeError, r"got \(3, 2\)"),
+    "flat": (lambda s, g: np.ones(math.prod(s)), cr.ShapeError, r"got \(6,\)"),
+    "a number": (lambda s, g: 1.0, cr.ShapeError, r"got \(\)"),
+    "nan": (lambda s, g: np.full(s, np.nan), cr.ArgumentError, "finite numbers"),
+    "inf": (lambda s, g: np.full(s, np.inf), cr.ArgumentError, "finite numbers"),
+    "complex": (lambda s, g: np.ones(s) * 1j, cr.ArgumentError, "got dtype complex128"),
+    "text": (lambda s, g: np.full(s, "a"), cr.ArgumentError, "got dtype <U1"),
+    "huge": (lambda s, g: np.full(s, 1e300), cr.ArgumentError, "too large for float32"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("members", [None, 2])
+def test_what_an_initializer_must_return(case: str, members: int | None) -> None:
+    """Refused before anything is built: a weight too many would shift all others."""
+    initializer, error, match = WRONG[case]
+    dense = cr.Dense(2, kernel_initializer=initializer)
+    model = cr.Model(cr.Sequential(dense, cr.Dense(2)), members=members)
+    with pytest.raises(error, match=match) as caught:
+        model.build(3)
+    assert case == "huge" or "0.weight" in str(caught.value)
+    assert not model.built
+    with pytest.raises(error, match=match):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), epochs=1)
+    assert not model.built
+    assert model.backend is None
+
+
+def test_whole_numbers_are_values() -> None:
+    dense = cr.Dense(2, kernel_initializer=lambda s, g: np.ones(s, dtype=int))
+    model = cr.Model(dense).build(3)
+    np.testing.assert_array_equal(model.get_weights()[0], [1] * 6 + [0] * 2)

@@ -339,6 +339,22 @@ def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
             call()
 
 
+def test_integers_that_nothing_can_hold() -> None:
+    for call, match in (
+        (
+            lambda: _model(seed=HUGE),
+            r"^seed must be an integer below 2\*\*4096; got an",
+        ),
+        (
+            lambda: cr.Dense(HUGE),
+            r"^Dense: units must be an integer below 2\*\*63; got",
+        ),
+    ):
+        with pytest.raises(cr.ArgumentError, match=match):
+            call()
+    assert str(2**300) in repr(_model(seed=2**300))
+
+
 @pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
 def test_yes_or_no(value: Any) -> None:
     found = _checks.boolean("a", value)

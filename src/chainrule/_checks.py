@@ -48,13 +48,13 @@ def integer(
 ) -> int:
     """Return `value` as an int between the bounds, or raise an error naming it."""
     wanted = what or f"an integer of at least {low}"
-    if high is not None:
-        wanted += f" and at most {high}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         msg = f"{name} must be {wanted}; got {show(value)} ({type(value).__name__})."
         raise ArgumentTypeError(msg)
     number = int(value)
-    if number < low or (high is not None and number > high):
+    above = high is not None and number > high
+    if number < low or above:
+        wanted = f"an integer below 2**{high.bit_length()}" if above else wanted  # type: ignore[union-attr]
         msg = f"{name} must be {wanted}; got {show(value)}."
         raise ArgumentError(msg)
     return number

@@ -138,7 +138,7 @@ class Model(Derivatives, Uncertainty):
         self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
         self.precision = precision
         self.jit_compile = _checks.boolean("jit_compile", jit_compile, none=True)
-        self.seed = _checks.integer("seed", seed, 0)
+        self.seed = _checks.integer("seed", seed, 0, high=2**4096 - 1)
         self.backend: Any = None
         _checks.choice("precision", precision, _PRECISIONS)
         if backend is not None:
@@ -249,6 +249,13 @@ class Model(Derivatives, Uncertainty):
             host = network.initial(self.seed, self._member)
         else:
             host = ensembles.initial(network, self.seed, self.members)
+        with np.errstate(over="ignore"):
+            if not all(np.isfinite(a.astype(self.dtype)).all() for a in host):
+                msg = (
+                    f"an initializer draws values too large for {self.dtype}; draw "
+                    f"smaller ones, or use float64."
+                )
+                raise ArgumentError(msg)
         self._adopt(network, backend, *host)
 
     def _adopt(

@@ -17,6 +17,7 @@ from chainrule import random
 from chainrule._record import Record
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.layers.base import Layer, Variable
 
 __all__ = ["Entry", "Network", "Run"]
@@ -196,10 +197,26 @@ def _runs(entries: tuple[Entry, ...]) -> tuple[Run, ...]:
 
 
 def _draw(variables: Any, entries: tuple[Entry, ...], generator: Any) -> Any:
-    parts = [np.ravel(v.initializer(v.shape, generator)) for v in variables]
+    parts = [np.ravel(_drawn(v, generator)) for v in variables]
     if not entries:
         return np.zeros(0)
     return np.concatenate(parts).astype(np.float64)
+
+
+def _drawn(v: Variable, generator: Any) -> Any:
+    """Return a variable's first values, which may come from a user's function."""
+    a = np.asarray(v.initializer(v.shape, generator))
+    if a.shape != tuple(v.shape):
+        msg = (
+            f"the initializer of {v.name} must return an array of shape {v.shape}, its "
+            f"first argument; got {a.shape}."
+        )
+        raise ShapeError(msg)
+    if a.dtype.kind not in "fiub" or not np.isfinite(a).all():
+        what = "values that are not" if a.dtype.kind in "fiub" else f"dtype {a.dtype}"
+        msg = f"the initializer of {v.name} must return finite numbers; got {what}."
+        raise ArgumentError(msg)
+    return a
 
 
 def _views(vector: Any, entries: tuple[Entry, ...], xp: Any) -> list[Any]:

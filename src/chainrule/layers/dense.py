@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, Self
 
 from chainrule import _checks, initializers, rules
@@ -75,7 +76,7 @@ class Dense(Layer):
         initializers.get("Dense: bias_initializer", bias_initializer)
         self._configure(
             trainable,
-            units=_checks.integer("Dense: units", units, 1),
+            units=_checks.integer("Dense: units", units, 1, high=sys.maxsize),
             bias=_checks.boolean("Dense: bias", bias),
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
