@@ -6,7 +6,7 @@ from typing import Any
 
 from chainrule._typing import Array, Pullback
 from chainrule.errors import ShapeError
-from chainrule.namespace import namespace
+from chainrule.rules._call import call_rule
 
 __all__ = ["dense"]
 
@@ -40,7 +40,8 @@ def dense(
     Pullback  dx = dy w (8);  dw = dyᵀ x (4);  db = sum of dy over rows (5)
     Source: the paper's (2), (4), (5), (8); its columns are our rows. See docs/math.md.
     """
-    xp = xp or namespace(x, w, b)
+    if xp is None:
+        return call_rule(dense, x, w, b)
     if x.shape[-1] != w.shape[-1]:
         msg = (
             f"dense: x must have {w.shape[-1]} features to match weight {w.shape}; "

@@ -6,7 +6,7 @@ from typing import Any
 
 from chainrule._typing import Array, Pullback
 from chainrule.errors import ArgumentError
-from chainrule.namespace import namespace
+from chainrule.rules._call import call_rule
 
 __all__ = ["dropout"]
 
@@ -37,7 +37,8 @@ def dropout(
     Pullback  dx = dz k / (1 - rate)
     Source: Srivastava et al. 2014 (JMLR 15), in the inverted form.
     """
-    xp = xp or namespace(x, bits)
+    if xp is None:
+        return call_rule(dropout, x, bits, whole=(1,), rate=rate)
     if not 0.0 <= rate < 1.0:
         msg = f"dropout: rate must lie in [0, 1); got {rate!r}."
         raise ArgumentError(msg)

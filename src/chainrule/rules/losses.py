@@ -7,19 +7,28 @@ leading axis,
     E = Σᵢ wᵢ lᵢ / Σᵢ wᵢ,   lᵢ the mean of sample i's m entries,
 
 the plain mean when no weights are given. Where the weights sum to zero, and where there
-are no rows, E is 0 and so is its gradient. ``pullback(dvalue=1.0) -> (dz,)``; targets
-and weights are data and have no gradient.
+are no rows, E is 0 and so is its gradient. A row of weight 0 counts as no row, whatever
+it holds. ``pullback(dvalue=1.0) -> (dz,)``; targets and weights are data and have no
+gradient.
+
+For finite arguments E and its gradient are finite wherever the formula's numbers fit
+the dtype: each term is multiplied with its share before terms are added up, and a
+difference of two numbers is computed as half of it, which cannot overflow. So what lies
+below about `rows` times the smallest normal number may be lost. Where nothing cancels
+in exact arithmetic (in z - t, or in the sum of a gradient near its root), values and
+gradients of one row are right to 4 units in the last place in float32, to 1e-13 in
+float64.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainrule._typing import Array, Pullback
 from chainrule.errors import ShapeError
-from chainrule.namespace import namespace
-from chainrule.rules.activations import _sigmoid
+from chainrule.rules._call import call_rule
 
 __all__ = [
     "absolute_error",
@@ -39,9 +48,12 @@ def squared_error(
 
     z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = 2 (z - t)
     """
-    xp = xp or namespace(z, t, weight)
-    d = _difference(z, t, "squared_error")
-    return _average(d * d, lambda: 2.0 * d, weight, xp)
+    if xp is None:
+        return call_rule(squared_error, z, t, weight)
+    h = _half_difference(z, t, "squared_error")  # l = 4 h², dl/dz = 4 h
+    return _average(
+        lambda share: h * share * h, lambda share: h * share, h, weight, xp, 4.0
+    )
 
 
 def absolute_error(
@@ -51,9 +63,16 @@ def absolute_error(
 
     z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = sign(z - t), 0 at 0
     """
-    xp = xp or namespace(z, t, weight)
-    d = _difference(z, t, "absolute_error")
-    return _average(xp.abs(d), lambda: xp.sign(d), weight, xp)
+    if xp is None:
+        return call_rule(absolute_error, z, t, weight)
+    h = _half_difference(z, t, "absolute_error")
+
+    def slope(share: Any) -> Any:
+        # Compared, not subtracted: half of a small difference may be lost.
+        sign = xp.astype(z > t, h.dtype) - xp.astype(z < t, h.dtype)
+        return sign * (0.5 * share)
+
+    return _average(lambda share: xp.abs(h) * share, slope, h, weight, xp, 2.0)
 
 
 def huber(
@@ -71,11 +90,19 @@ def huber(
     Pullback  dl/dz = clip(d, -δ, δ)
     Source: Huber 1964.
     """
-    xp = xp or namespace(z, t, weight)
-    d = _difference(z, t, "huber")
-    # With c = clip(d, -δ, δ) both branches are one: l = c (d - c/2).
-    c = xp.clip(d, -delta, delta)
-    return _average(c * (d - 0.5 * c), lambda: c, weight, xp)
+    if xp is None:
+        return call_rule(huber, z, t, weight, delta=delta)
+    h = _half_difference(z, t, "huber")
+    bound = 0.5 * delta
+    if bound > 1e38:  # a number that float32 does not have
+        bound = min(bound, float(xp.finfo(h.dtype).max))
+    # With c = clip(d, -δ, δ) both branches are one: l = c (d - c/2). Here c is half.
+    c = xp.clip(h, -bound, bound)
+
+    def value(share: Any) -> Any:
+        return c * share * (h - 0.5 * c)
+
+    return _average(value, lambda share: c * (0.5 * share), h, weight, xp, 4.0)
 
 
 def quantile(
@@ -93,13 +120,17 @@ def quantile(
     Pullback  dl/dz = -q where d > 0, 1 - q where d < 0, 0 at 0
     Source: Koenker, Bassett 1978.
     """
-    xp = xp or namespace(z, t, weight)
-    d = -_difference(z, t, "quantile")
+    if xp is None:
+        return call_rule(quantile, z, t, weight, q=q)
+    h = -_half_difference(z, t, "quantile")
+    low = 1.0 - q
 
-    def slope() -> Any:
-        return xp.where(d > 0, -q, xp.where(d < 0, 1.0 - q, xp.zeros_like(d)))
+    def slope(share: Any) -> Any:
+        sign = xp.where(t > z, -q, xp.where(t < z, low, 0.0 * h))
+        return sign * (0.5 * share)
 
-    return _average(xp.where(d >= 0, q * d, (q - 1.0) * d), slope, weight, xp)
+    l = xp.where(h >= 0, q * h, -low * h)  # noqa: E741 - the math's name
+    return _average(lambda share: l * share, slope, h, weight, xp, 2.0)
 
 
 def poisson(
@@ -112,10 +143,16 @@ def poisson(
     Pullback  dl/dz = e^z - t
     Infinite where e^z is. z is the log of the rate, as in torch's `poisson_nll_loss`.
     """
-    xp = xp or namespace(z, t, weight)
-    _difference(z, t, "poisson", subtract=False)
+    if xp is None:
+        return call_rule(poisson, z, t, weight)
+    _same_shape(z, t, "poisson")
     e = xp.exp(z)
-    return _average(e - t * z, lambda: e - t, weight, xp)
+
+    def value(share: Any) -> Any:
+        # Of no count no rate is too small, not even e^-inf.
+        return e * share - t * share * xp.where(t == 0, 0.0, z)
+
+    return _average(value, lambda share: (e - t) * share, z, weight, xp, infinite=True)
 
 
 def binary_cross_entropy(
@@ -143,25 +180,47 @@ def binary_cross_entropy(
     -----
     Forward   l = c₁ s log(1 + e⁻ᶻ) + c₀ (1 - s) log(1 + eᶻ)
     Pullback  dl/dz = c₀ (1 - s) sigmoid(z) - c₁ s sigmoid(-z)
+    The losses of z with target 1 and of -z with target 0 are the same number, their
+    gradients each other's negative, bit for bit. An infinite z is certain: its loss is 0
+    where it is right, infinite where it is wrong.
     """
-    xp = xp or namespace(z, t, weight)
-    _difference(z, t, "binary_cross_entropy", subtract=False)
-    s = t * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    if class_weight is None:
-        # The two logarithms as one, log(1 + e⁻ᶻ) = log(1 + eᶻ) - z; their small part
-        # stands apart, so that a sure and right answer keeps its digits. (minimum for
-        # -|z|: at 0 its derivative makes up for the kink of maximum.)
-        l = xp.maximum(z, 0.0) - s * z + xp.log1p(xp.exp(xp.minimum(z, -z)))  # noqa: E741 - the math's name
-        return _average(l, lambda: _sigmoid(z, xp) - s, weight, xp)
-    c0, c1 = (float(c) for c in class_weight)
-    zero = xp.zeros_like(z)
-    l = c1 * s * xp.logaddexp(-z, zero) + c0 * (1.0 - s) * xp.logaddexp(z, zero)  # noqa: E741
-    mass = c1 * t + c0 * (1.0 - t)  # without smoothing: how much the entry counts
+    if xp is None:
+        options: dict[str, Any] = {"class_weight": class_weight}
+        options["label_smoothing"] = label_smoothing
+        return call_rule(binary_cross_entropy, z, t, weight, **options)
+    _same_shape(z, t, "binary_cross_entropy")
+    # What speaks for and against class 1, each from t itself: 1 - s would lose a small
+    # rest of class 0.
+    yes, no = t, 1.0 - t
+    if label_smoothing:
+        keep, more = 1.0 - label_smoothing, 0.5 * label_smoothing
+        yes, no = keep * yes + more, keep * no + more
+    mass = None
+    if class_weight is not None:
+        c0, c1 = _ratios(class_weight)
+        yes, no = c1 * yes, c0 * no
+        mass = c1 * t + c0 * (1.0 - t)  # without smoothing: how much an entry counts
+        mass = xp.sum(mass, axis=-1, keepdims=True)
+    # With a = |z|, what speaks against z's own sign is wrong, the rest right:
+    #   l = wrong (a + log(1 + e⁻ᵃ)) + right log(1 + e⁻ᵃ).
+    # Nothing is subtracted, and both signs of z are one formula. (`where` for |z|: at 0
+    # all of it then has the slope of the same side, and their sum is the right one.)
+    up = z >= 0
+    a = xp.where(up, z, -z)
+    e = xp.exp(-a)
+    wrong = xp.where(up, no, yes)
+    rest = xp.log1p(e)
+    if class_weight is not None:
+        rest = (yes + no) * rest
+    l = wrong * xp.where(wrong == 0, 0.0, a) + rest  # noqa: E741 - the math's name
 
-    def slope() -> Any:
-        return c0 * (1.0 - s) * _sigmoid(z, xp) - c1 * s * _sigmoid(-z, xp)
+    def slope(share: Any) -> Any:
+        g = (wrong - xp.where(up, yes, no) * e) / (1.0 + e)
+        return xp.where(up, g, -g) * share
 
-    return _weigh(l, slope, mass, weight, xp)
+    return _average(
+        lambda share: l * share, slope, z, weight, xp, mass=mass, infinite=True
+    )
 
 
 def cross_entropy(
@@ -195,44 +254,123 @@ def cross_entropy(
     Forward   l = -Σⱼ cⱼ sⱼ log p_j,  p = softmax(z)
     Pullback  dl/dz = p Σⱼ cⱼ sⱼ - c s
     E = Σᵢ wᵢ lᵢ / Σᵢ wᵢ Σⱼ cⱼ tᵢⱼ: torch's `cross_entropy` for integer labels.
+    A logit of -inf masks its class: p is 0 there, and the loss infinite if s is not. A
+    row needs a logit that is not -inf, and none that is +inf.
     """
-    xp = xp or namespace(z, t, weight)
-    m = z.shape[-1]
-    if xp.isdtype(t.dtype, "integral"):
-        if t.ndim == z.ndim and t.shape == z.shape:
-            msg = (
-                f"cross_entropy: an integer t holds labels, of shape {z.shape[:-1]}; "
-                f"got integers of z's own shape {t.shape}. Cast a one-hot target to "
-                f"{z.dtype}."
-            )
-            raise ShapeError(msg)
-        t = xp.astype(t[..., None] == xp.arange(m, dtype=t.dtype), z.dtype)
-    _difference(z, t, "cross_entropy", subtract=False)
-    s = t
-    if label_smoothing:
-        s = t * (1.0 - label_smoothing) + label_smoothing / m
-    # Subtract the row's maximum: exp overflows float32 above 88. It cancels.
-    d = z - xp.max(z, axis=-1, keepdims=True)
-    e = xp.exp(d)
-    total = xp.sum(e, axis=-1, keepdims=True)
-    cs = s
-    mass = None
+    if xp is None:
+        options: dict[str, Any] = {"class_weight": class_weight}
+        options["label_smoothing"] = label_smoothing
+        return call_rule(cross_entropy, z, t, weight, whole=(1,), **options)
+    c = None
     if class_weight is not None:
-        c = xp.asarray([float(v) for v in class_weight], dtype=z.dtype)
-        cs = c * s
+        c = xp.asarray(_ratios(class_weight), dtype=z.dtype)
+    if xp.isdtype(t.dtype, "integral"):
+        t = _labels(z, t, xp)
+        hot = t[..., None] == xp.arange(z.shape[-1], dtype=t.dtype)
+        if not label_smoothing:
+            return _certain(z, hot, c, weight, xp)
+        t = xp.astype(hot, z.dtype)
+    _same_shape(z, t, "cross_entropy")
+    return _uncertain(z, t, c, label_smoothing, weight, xp)
+
+
+def _labels(z: Any, t: Any, xp: Any) -> Any:
+    """Check the shape of labels, and make them numbers that can be compared with m."""
+    if t.ndim == z.ndim and t.shape == z.shape:
+        msg = (
+            f"cross_entropy: an integer t holds labels, of shape {z.shape[:-1]}; "
+            f"got integers of z's own shape {t.shape}. Cast a one-hot target to "
+            f"{z.dtype}."
+        )
+        raise ShapeError(msg)
+    if t.ndim < 1 or t.shape[-1] != z.shape[-2]:
+        msg = (
+            f"cross_entropy: the target must have one label for each row of the "
+            f"output, {(z.shape[-2],)} in its last axis; got {t.shape}."
+        )
+        raise ShapeError(msg)
+    if t.dtype in (xp.int32, xp.int64):
+        return t
+    # Eight bits do not count 300 classes, and PyTorch does not compare wide unsigned.
+    return xp.astype(t, xp.int64 if t.dtype == xp.uint64 else xp.int32)
+
+
+def _exponentials(z: Any, xp: Any) -> tuple[Any, Any]:
+    """Return h = (z - max z) / 2 and e = e^(2h), the greatest of which is 1.
+
+    exp overflows float32 above 88: what is subtracted cancels. Half of the difference
+    cannot overflow, and where its exponential is 0 in every dtype it stops falling.
+    """
+    h = 0.5 * z - 0.5 * xp.max(z, axis=-1, keepdims=True)
+    return h, xp.exp(2.0 * xp.maximum(h, -450.0))
+
+
+def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullback]:
+    """Cross entropy of labels: l = log(1 + Σₖ e^(zₖ - z_y)), k all but the label y.
+
+    p_y - 1 is -Σₖ pₖ, and the sum leaves y out: of a sure and right answer, whose p_y is
+    1 in the dtype, nothing is lost.
+    """
+    h, e = _exponentials(z, xp)
+    own = xp.sum(xp.where(hot, h, 0.0), axis=-1, keepdims=True)  # a masked h is -inf
+    hot = xp.astype(hot, z.dtype)
+    known = xp.sum(hot, axis=-1, keepdims=True)  # 0 for a label of no class, else 1
+    own_e = xp.exp(2.0 * xp.maximum(own, -450.0))
+    e = e * (known - hot)
+    others = xp.sum(e, axis=-1, keepdims=True)
+    # Σₖ eₖ is 1 + more, and where the label has the maximum, more is exactly `others`.
+    l = 0.5 * xp.log1p(others + (own_e - 1.0)) - own  # noqa: E741 - the math's name
+    if c is not None:  # a row counts as often as its class
+        counts = xp.sum(c * hot, axis=-1)
+        weight = counts if weight is None else counts * _to_one(weight, l, xp)
+
+    def slope(share: Any) -> Any:
+        return (e - others * hot) * (0.5 * share / (others + own_e))
+
+    return _average(lambda share: l * share, slope, l, weight, xp, 2.0, infinite=True)
+
+
+def _uncertain(
+    z: Any, t: Any, c: Any, smoothing: float, weight: Any, xp: Any
+) -> tuple[Any, Pullback]:
+    """Cross entropy of probabilities t."""
+    s, mass = t, None
+    if smoothing:
+        s = (1.0 - smoothing) * t + smoothing / z.shape[-1]
+    if c is not None:
+        s = c * s
         mass = xp.sum(c * t, axis=-1, keepdims=True)
-    l = cs * (xp.log(total) - d)  # noqa: E741
+    h, e = _exponentials(z, xp)
+    s_sum = xp.sum(s, axis=-1, keepdims=True)
+    # Σₖ eₖ is 1 + more: more leaves out one of those that have the maximum.
+    first = xp.astype(h == 0, z.dtype)
+    more = xp.sum(e - first, axis=-1, keepdims=True)
+    more = more + (xp.sum(first, axis=-1, keepdims=True) - 1.0)
+    fall = xp.sum(s * xp.where(s == 0, 0.0, h), axis=-1, keepdims=True)
+    l = 0.5 * s_sum * xp.log1p(more) - fall  # noqa: E741 - the math's name
 
-    def slope() -> Any:
-        return e / total * xp.sum(cs, axis=-1, keepdims=True) - cs
+    def slope(share: Any) -> Any:
+        # p Σs - s is Σₖ (p sₖ - pₖ s), k all others: only what is equal cancels. A sum
+        # without an entry is the sum less the entry, but where the entry is most of it.
+        total = 1.0 + more
+        without = (total - e) + first * (more - (total - 1.0))
+        most = xp.astype(s > 0.5 * s_sum, z.dtype)
+        rest = xp.sum((1.0 - most) * s, axis=-1, keepdims=True)
+        others = (s_sum - s) * (1.0 - most) + most * rest
+        return (e * others - s * without) * (0.5 * share / total)
 
-    if mass is None and weight is None:
-        return _average(l, slope, None, xp, entries=1)
-    l = xp.sum(l, axis=-1, keepdims=True)  # noqa: E741
-    return _weigh(l, slope, mass, weight, xp)
+    return _average(
+        lambda share: l * share, slope, l, weight, xp, 2.0, mass, infinite=True
+    )
 
 
-def _difference(z: Any, t: Any, name: str, *, subtract: bool = True) -> Any:
+def _half_difference(z: Any, t: Any, name: str) -> Any:
+    """Return (z - t) / 2, which no finite z and t make infinite."""
+    _same_shape(z, t, name)
+    return 0.5 * z - 0.5 * t
+
+
+def _same_shape(z: Any, t: Any, name: str) -> None:
     # (rows, 1) against (rows,) would broadcast to (rows, rows): the oldest trap.
     if t.ndim < 2 or t.shape[-2:] != z.shape[-2:]:
         msg = (
@@ -240,55 +378,93 @@ def _difference(z: Any, t: Any, name: str, *, subtract: bool = True) -> Any:
             f"last two axes; got {t.shape}."
         )
         raise ShapeError(msg)
-    return z - t if subtract else None
+
+
+def _ratios(class_weight: Sequence[float]) -> list[float]:
+    """Return class weights of at most 1, for only their ratios matter.
+
+    They are divided by a power of two, which rounds nothing.
+    """
+    weights = [float(c) for c in class_weight]
+    power = math.frexp(max(weights, default=0.0))[1]
+    return [math.ldexp(c, -power) for c in weights]
+
+
+def _to_one(weight: Any, like: Any, xp: Any) -> Any:
+    """Check weights of the rows of `like` and divide them by the greatest.
+
+    Only their ratios matter, and the sum of great or tiny ones would be lost.
+    """
+    rows = like.shape[-2]
+    if weight.ndim < 1 or weight.shape[-1] != rows:
+        msg = (
+            f"weight: it must have one number for each row of the output, {(rows,)} in "
+            f"the last axis; got {tuple(weight.shape)}."
+        )
+        raise ShapeError(msg)
+    if not rows:
+        return weight
+    most = xp.max(weight, axis=-1, keepdims=True)
+    return weight / xp.where(most > 0, most, 1.0)
 
 
 def _average(
-    l: Any,  # noqa: E741 - the math's name
-    slope: Callable[[], Any],
+    value: Callable[[Any], Any],
+    slope: Callable[[Any], Any],
+    like: Any,
     weight: Any,
     xp: Any,
-    entries: int = 0,
+    factor: float = 1.0,
+    mass: Any = None,
+    infinite: bool = False,
 ) -> tuple[Any, Pullback]:
-    """Σᵢ wᵢ mean(lᵢ) / Σᵢ wᵢ over the last two axes; `slope()` gives dl/dz.
+    """Σᵢ wᵢ Σⱼ lᵢⱼ / Σᵢ wᵢ massᵢ over the last two axes, and 0 where that divisor is 0.
 
-    A sample counts as so many entries; 0 stands for all of its l's.
+    Parameters
+    ----------
+    value : function
+        ``value(share)`` gives share l / factor, of the shape of `like` (..., rows, m);
+        share is a number or of shape (..., rows, 1). It goes into the terms before they
+        are added up, for their sum may overflow where the mean does not.
+    slope : function
+        ``slope(share)`` gives share dl/dz / factor.
+    weight : array, shape (..., rows), or None
+    mass : array, shape (..., rows, 1), or None
+        As how many entries a row counts; None stands for m.
+    infinite : bool
+        Whether l may be infinite, and still count for nothing where its weight is 0.
     """
-    if weight is not None:
-        return _weigh(l, slope, None, weight, xp)
-    share = 1.0 / max(1, l.shape[-2] * (entries or l.shape[-1]))
+    rows, m = like.shape[-2:]
+    if weight is None and mass is None:
+        share = factor / max(1, rows * m)
 
-    def pullback(dvalue: Any = 1.0) -> tuple[Any]:
-        return (slope() * (_spread(dvalue) * share),)
+        def pullback(dvalue: Any = 1.0) -> tuple[Any]:
+            return (slope(_spread(dvalue) * share),)
 
-    return xp.sum(l, axis=(-2, -1)) * share, pullback
+        return xp.sum(value(share), axis=(-2, -1)), pullback
+    shares = _shares(weight, mass, factor, like, xp)
+    terms = value(shares)
+    if infinite:
+        terms = xp.where(shares > 0, terms, 0.0)
+
+    def weighted(dvalue: Any = 1.0) -> tuple[Any]:
+        dz = slope(_spread(dvalue) * shares)
+        return (xp.where(shares > 0, dz, 0.0) if infinite else dz,)
+
+    return xp.sum(terms, axis=(-2, -1)), weighted
 
 
-def _weigh(
-    l: Any,  # noqa: E741 - the math's name
-    slope: Callable[[], Any],
-    mass: Any,
-    weight: Any,
-    xp: Any,
-) -> tuple[Any, Pullback]:
-    """Σ wᵢ lᵢⱼ / Σ wᵢ massᵢⱼ, and 0 where that divisor is 0.
-
-    l (..., rows, m); weight (..., rows) or None; mass (..., rows, m) or None, meaning 1.
-    """
+def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
+    """Return factor wᵢ / Σᵢ wᵢ massᵢ, of shape (..., rows or 1, 1)."""
     if mass is None:
-        mass = xp.ones_like(l)
-    if weight is not None:
-        mass = weight[..., None] * mass
-    total = xp.sum(mass, axis=(-2, -1), keepdims=True)
-    # Divide before multiplying with the loss: tiny weights would underflow.
-    some = total > 0
-    each = xp.ones_like(total) if weight is None else weight[..., None]
-    share = xp.where(some, each, 0.0) / xp.where(some, total, 1.0)
-
-    def pullback(dvalue: Any = 1.0) -> tuple[Any]:
-        return (slope() * (_spread(dvalue) * share),)
-
-    return xp.sum(share * l, axis=(-2, -1)), pullback
+        each = _to_one(weight, like, xp)
+        # At least 1, or 0 where all weights are.
+        total = xp.maximum(xp.sum(each, axis=-1, keepdims=True), 1.0)
+        return (each * (factor / max(1, like.shape[-1]) / total))[..., None]
+    each = 1.0 if weight is None else _to_one(weight, like, xp)[..., None]
+    total = xp.sum(each * mass, axis=-2, keepdims=True)
+    some = xp.astype(total > 0, total.dtype)
+    return factor * each * some / (total + (1.0 - some))
 
 
 def _spread(dvalue: Any) -> Any:

@@ -1,4 +1,8 @@
-"""Normalisation over the batch or over the features."""
+"""Normalisation over the batch or over the features.
+
+What is constant along the normalised axis is normalised to 0 exactly, however great it
+is, and no finite x overflows on its way, unless its variance is asked for and does.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule._typing import Array, Pullback
-from chainrule.namespace import namespace
+from chainrule.rules._call import call_rule
 
 __all__ = ["batch_norm", "batch_norm_inference", "layer_norm"]
 
@@ -36,6 +40,8 @@ def layer_norm(
               over rows: dgain = sum(dz u),  dshift = sum(dz)
     Source: Ba, Kiros, Hinton 2016 (arXiv:1607.06450); derived in docs/math.md.
     """
+    if xp is None:
+        return call_rule(layer_norm, x, gain, shift, eps=eps)
     return _normalize(x, gain, shift, axis=-1, eps=eps, keep=None, xp=xp)
 
 
@@ -71,33 +77,54 @@ def batch_norm(
     The formulas are `layer_norm`'s with the means taken over rows.
     Source: Ioffe, Szegedy 2015 (arXiv:1502.03167).
     """
+    if xp is None:
+        return call_rule(batch_norm, x, gain, shift, eps=eps, keep=keep)
     return _normalize(x, gain, shift, axis=-2, eps=eps, keep=keep, xp=xp)
+
+
+# Sums of deviations up to 2⁴⁰ are squared as they are, greater ones are scaled down.
+_GREAT = 2.0**-40
 
 
 def _normalize(
     x: Any, gain: Any, shift: Any, *, axis: int, eps: float, keep: Any, xp: Any
 ) -> tuple[Any, Pullback]:
-    xp = xp or namespace(x, gain, shift)
-    # No element, no mean: without this, zero rows would warn and give nan.
-    mean = xp.mean if x.shape[axis] else xp.sum
-    centre = mean(x, axis=axis, keepdims=True)
-    d = x - centre
-    var = mean(d * d, axis=axis, keepdims=True)
+    count = max(1, x.shape[axis])
+    # A power of two of at most 1 / (2 count): it rounds nothing, and no sum of so many
+    # numbers p x, p d or p g overflows.
+    p = 0.5 ** (count.bit_length() + 1)
+
+    def mean(a: Any) -> Any:
+        # A quotient: of n equal small whole numbers it is exact, unlike a product.
+        return xp.sum(a, axis=axis, keepdims=True) / float(count)
+
+    a = p * x
+    first = mean(a)
+    d = a - first
+    # Once more, for the first mean is rounded: what is constant is then exactly 0.
+    second = mean(d)
+    d = d - second
+    # d² would overflow from the square root of the greatest number on.
+    size = xp.maximum(_GREAT * xp.sum(xp.abs(d), axis=axis, keepdims=True), 1.0)
+    q = 1.0 / size
+    d = d * q
+    var = mean(d * d)  # p² q² times the variance of x
     if keep is not None:
-        keep(centre[..., 0, :], var[..., 0, :])
-    r = 1.0 / xp.sqrt(var + eps)
-    u = d * r
-    z = gain[..., None, :] * u + shift[..., None, :]
+        back = size / p
+        keep(
+            ((first + second) / p)[..., 0, :],
+            (var * back * back)[..., 0, :],
+        )
+    r = 1.0 / xp.sqrt(var + (p * p * eps) * q * q)  # so u = r d
+    z = (gain[..., None, :] * r) * d + shift[..., None, :]
 
     def pullback(dz: Any, wrt: tuple[int, ...] = (0, 1, 2)) -> tuple[Any, ...]:
         dx = dgain = dshift = None
         if 0 in wrt:
-            g = gain[..., None, :] * dz
-            g_mean = mean(g, axis=axis, keepdims=True)
-            gu_mean = mean(g * u, axis=axis, keepdims=True)
-            dx = r * (g - g_mean - u * gu_mean)
+            g = (p * gain)[..., None, :] * dz
+            dx = (q * r) * (g - mean(g) - d * (r * r * mean(g * d)))
         if 1 in wrt:
-            dgain = xp.sum(dz * u, axis=-2)
+            dgain = xp.sum(dz * (r * d), axis=-2)
         if 2 in wrt:
             dshift = xp.sum(dz, axis=-2)
         return dx, dgain, dshift
@@ -137,9 +164,11 @@ def batch_norm_inference(
     Pullback  dx = gain r dz;  over rows: dgain = sum(dz u),  dshift = sum(dz),
               dmean = -gain r sum(dz),  dvar = -gain r² sum(dz u) / 2
     """
-    xp = xp or namespace(x, gain, shift, mean, var)
+    if xp is None:
+        return call_rule(batch_norm_inference, x, gain, shift, mean, var, eps=eps)
     r = 1.0 / xp.sqrt(var + eps)
-    u = (x - mean[..., None, :]) * r[..., None, :]
+    # Half of the difference, which does not overflow, and twice its factor.
+    u = (0.5 * x - (0.5 * mean)[..., None, :]) * (2.0 * r)[..., None, :]
     z = gain[..., None, :] * u + shift[..., None, :]
 
     def pullback(dz: Any, wrt: tuple[int, ...] = (0, 1, 2, 3, 4)) -> tuple[Any, ...]:
