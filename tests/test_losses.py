@@ -265,3 +265,85 @@ def test_a_loss_of_ones_own() -> None:
     want = [2.0 * v for v in one.fit(X, y, epochs=3)["loss"]]
     assert two.fit(X, y, epochs=3)["loss"] == pytest.approx(want)
     np.testing.assert_allclose(two.theta, one.theta)
+
+
+def _over(axis: Any) -> Callable[..., Any]:
+    """A squared error that adds up over these axes."""
+
+    def rule(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+        share = 1.0 / (z.shape[-2] * z.shape[-1])
+        d = z - t
+        return xp.sum(d * d, axis=axis) * share, lambda dvalue=1.0: (
+            2.0 * share * d * _back(dvalue),
+        )
+
+    return rule
+
+
+def _back(dvalue: Any) -> Any:
+    return dvalue[..., None, None] if getattr(dvalue, "ndim", 0) else dvalue
+
+
+@pytest.mark.parametrize("backend", [b for b in cr.backends.available() if b != "cupy"])
+@pytest.mark.parametrize(
+    ("axis", "members", "match"),
+    [
+        (
+            None,
+            2,
+            r"one value for each member of the ensemble, of shape \(2,\); got \(\)",
+        ),
+        (-1, 0, r"a scalar, of shape \(\); got \(12,\)"),
+        (-1, 2, r"of shape \(2,\); got \(2, 12\)"),
+    ],
+    ids=["over members", "by row", "by row and member"],
+)
+def test_a_loss_has_one_value_for_each_member(
+    backend: str, axis: Any, members: int, match: str
+) -> None:
+    class Own(Loss):
+        rule = staticmethod(_over(axis))
+
+    ensemble: dict[str, Any] = {"members": members} if members else {}
+    model = cr.Model(cr.MLP((2,)), loss=Own(), backend=backend, **ensemble).build(4)
+    before = [np.array(a) for a in model.get_weights()]
+    for _ in range(2):
+        with pytest.raises(cr.ShapeError, match=match):
+            model.fit(X, X[:, :2], epochs=2, batch_size=12)
+        after = [np.array(a) for a in model.get_weights()]
+        for one, two in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, two)
+        assert not model.history
+    # Where rows are filled up to be compiled once, they are 16.
+    with pytest.raises(cr.ShapeError, match=match.replace("12", "1[26]")):
+        model.evaluate(X, X[:, :2])
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_a_loss_over_samples_and_outputs_alone(members: int) -> None:
+    class Own(Loss):
+        rule = staticmethod(_over((-2, -1)))
+
+    ensemble: dict[str, Any] = {"members": members} if members else {}
+    theirs, ours = (
+        cr.Model(cr.MLP((2,)), loss=loss, backend="numpy", **ensemble)
+        for loss in (Own(), "squared_error")
+    )
+    for model in (theirs, ours):
+        model.fit(X, X[:, :2], epochs=3, batch_size=5)
+    np.testing.assert_allclose(theirs.theta, ours.theta, rtol=1e-5)
+
+
+def test_what_a_rule_must_return() -> None:
+    class Own(Loss):
+        @staticmethod
+        def rule(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+            return xp.sum((z - t) ** 2)
+
+    model = cr.Model(cr.MLP((2,)), loss=Own(), backend="numpy")
+    with pytest.raises(cr.ArgumentError, match=r"must return \(value, pullback\)"):
+        model.fit(X, X[:, :2], epochs=1)
+    # Sequences are folded into rows before the rule sees them.
+    model = cr.Model(cr.Dense(2), loss=Own(), backend="numpy")
+    with pytest.raises(cr.ArgumentError, match=r"must return \(value, pullback\)"):
+        model.fit(X[:, None], X[:, None, :2], epochs=1)

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from chainrule import _checks, rules
 from chainrule._record import Record
 from chainrule._typing import Shape
@@ -32,7 +34,8 @@ class Loss(Record):
 
     A loss of one's own sets `rule` to a function ``(z, t, weight=None, *, xp=None) ->
     (value, pullback)`` as in `chainrule.rules`, and `options` to the names of its own
-    attributes that the rule takes as keywords.
+    attributes that the rule takes as keywords. Its value has the axes of z before the
+    last two, rows and outputs: a scalar, or one for each member of an ensemble.
 
     Attributes
     ----------
@@ -59,7 +62,9 @@ class Loss(Record):
         options = {name: getattr(self, name) for name in self.options}
         rule = type(self).rule
         if len(shape) == 1:
-            return rule(z, t, weight, **options, xp=xp)
+            answer = rule(z, t, weight, **options, xp=xp)
+            self._check(answer, z, weight)
+            return answer
         core = len(shape) + 1
         batch = z.shape[-core]
         m, middle = (shape[-1], math.prod(shape[:-1])) if shape else (1, 1)
@@ -72,13 +77,45 @@ class Loss(Record):
         if weight is not None:
             weight = xp.broadcast_to(weight[..., None], (*weight.shape, middle))
             weight = xp.reshape(weight, (*weight.shape[:-2], rows))
-        value, pull = rule(flat, t, weight, **options, xp=xp)
+        answer = rule(flat, t, weight, **options, xp=xp)
+        self._check(answer, flat, weight)
+        value, pull = answer
 
         def pullback(dvalue: Any = 1.0) -> tuple[Any]:
             (dz,) = pull(dvalue)
             return (xp.reshape(dz, (*dz.shape[:-2], batch, *shape)),)
 
         return value, pullback
+
+    @property
+    def _own_name(self) -> str:
+        """The name of a loss of one's own, whose rule may be just called "rule"."""
+        return type(self).__name__ if self.name == "rule" else self.name
+
+    def _check(self, answer: Any, z: Any, weight: Any) -> None:
+        """Raise an error unless a rule's answer has one value for each member.
+
+        z (..., rows, m): a mean over all axes would train each member on the mean.
+        """
+        if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
+            msg = (
+                f"loss: {self._own_name} must return (value, pullback), as the functions of "
+                f"chainrule.rules do; got {type(answer).__name__}."
+            )
+            raise ArgumentError(msg)
+        lead = z.shape[:-2]
+        if getattr(answer[0], "shape", ()) == lead:
+            return
+        if weight is not None:
+            lead = np.broadcast_shapes(lead, weight.shape[:-1])
+        found = tuple(getattr(answer[0], "shape", ()))
+        if found != tuple(lead):
+            what = "one value for each member of the ensemble" if lead else "a scalar"
+            msg = (
+                f"loss: {self._own_name} must return {what}, of shape {tuple(lead)}; got "
+                f"{found}. Sum over axis=(-2, -1), samples and outputs, alone."
+            )
+            raise ShapeError(msg)
 
     def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
         """Check y against outputs of `shape`; return it, reshaped, in y's own library.

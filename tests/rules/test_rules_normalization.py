@@ -149,3 +149,119 @@ def test_one_row_and_constant_rows_normalise_to_the_shift() -> None:
 def test_a_list_is_no_array(name: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
         getattr(rules, name)(X.tolist(), *GIVEN[name][1:])
+
+
+def _exact(x: Any, axis: int, dz: Any, eps: float = 1e-5) -> tuple[Any, Any]:
+    """Value and dx of a norm with gain 1 and shift 0, in long numbers."""
+    mp = need("mpmath").mp.clone()
+    mp.dps = 120
+    x, dz = (np.vectorize(mp.mpf, otypes=[object])(a.astype(float)) for a in (x, dz))
+    count = mp.mpf(x.shape[axis])
+    d = x - x.sum(axis=axis, keepdims=True) / count
+    var = (d * d).sum(axis=axis, keepdims=True) / count
+    r = np.vectorize(lambda v: 1 / mp.sqrt(v + mp.mpf(eps)), otypes=[object])(var)
+    u = d * r
+    rest = dz.sum(axis=axis, keepdims=True) / count
+    dx = r * (dz - rest - u * ((dz * u).sum(axis=axis, keepdims=True) / count))
+    return u.astype(float), dx
+
+
+GREAT = {"float32": 3e38, "float64": 1.6e308}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["layer_norm", "batch_norm"])
+def test_great_numbers(name: str, dtype: str, lib: Library) -> None:
+    """Squares, sums and differences overflow; what is asked for does not."""
+    big = GREAT[dtype]
+    axis = -1 if name == "layer_norm" else -2
+    rows = [
+        *([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, -1.0, 1.0], [1e-10, 0.0, 0.0, 0.0]),
+        *([1.0, -1.0, 0.0, 0.5], [1e-19, -1e-19, 2e-19, 0.0], [1e-38, 0.0, 0.0, 0.0]),
+    ]
+    dz = np.array([0.5, -1.0, 2.0, 0.25], dtype)
+    one, zero = np.ones(4, dtype), np.zeros(4, dtype)
+    for row in rows:
+        x = (np.array([row]) * big).astype(dtype)
+        given = x if axis == -1 else x.T
+        by = dz[None] if axis == -1 else dz[:, None]
+        k = given.shape[-1]
+        want, slope = _exact(given, axis, by)
+        with np.errstate(all="raise", under="ignore"):
+            z, pullback = getattr(rules, name)(
+                lib.array(given), lib.array(one[:k]), lib.array(zero[:k]), xp=lib.xp
+            )
+            dx, dgain, dshift = map(lib.host, pullback(lib.array(by)))
+        close(lib.host(z), want, 1e-5, 1e-6)
+        close(dshift, by.sum(axis=-2), 1e-6)
+        close(dgain, (by * want).sum(axis=-2), 1e-5, 1e-5)
+        for got, exact in zip(dx.ravel(), slope.ravel(), strict=True):
+            small = max(abs(float(v)) for v in slope.ravel()) * 1e-5
+            assert abs(got - float(exact)) <= max(small, np.finfo(dtype).tiny)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [3, 10, 32, 33, 100, 1000])
+def test_what_is_constant_becomes_zero(rows: int, dtype: str, lib: Library) -> None:
+    """On every library alike, where a rounded mean would leave noise over √ε."""
+    constants = [0.1, 2024.3, 10000.1, 123456.0, 1e6 + 0.7, 1.7e9, GREAT[dtype]]
+    columns = np.tile(np.array(constants, dtype), (rows, 1))
+    k = len(constants)
+    for name, x in (("batch_norm", columns), ("layer_norm", columns.T)):
+        n = x.shape[-1]
+        z, pullback = getattr(rules, name)(
+            lib.array(x),
+            lib.array(np.ones(n, dtype)),
+            lib.array(np.zeros(n, dtype)),
+            xp=lib.xp,
+        )
+        assert not lib.host(z).any()
+        assert np.isfinite(lib.host(pullback(z)[0])).all()
+    kept: list[Any] = []
+    rules.batch_norm(
+        lib.array(columns),
+        lib.array(np.ones(k, dtype)),
+        lib.array(np.zeros(k, dtype)),
+        keep=lambda *a: kept.extend(map(lib.host, a)),
+        xp=lib.xp,
+    )
+    np.testing.assert_allclose(kept[0], columns[0], rtol=1e-6)
+    assert not kept[1].any()
+
+
+def test_a_great_offset_costs_no_digits(lib: Library) -> None:
+    rng = np.random.default_rng(0)
+    one, zero = np.ones(2, "float32"), np.zeros(2, "float32")
+    for offset in (0.0, 1e3, 1e5, 1e6):
+        x = (offset + rng.normal(size=(64, 2))).astype("float32")
+        d = x.astype(float) - x.astype(float).mean(axis=0)
+        want = d / np.sqrt((d * d).mean(axis=0) + 1e-5)
+        z, _ = rules.batch_norm(*map(lib.array, (x, one, zero)), xp=lib.xp)
+        np.testing.assert_allclose(lib.host(z), want, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inference_far_from_the_mean(dtype: str, lib: Library) -> None:
+    big = GREAT[dtype]
+    given = [[[big]], [1.0], [0.0], [-big], [big]]
+    arrays = [lib.array(np.array(a, dtype)) for a in given]
+    with np.errstate(all="raise", under="ignore"):
+        z, pullback = rules.batch_norm_inference(*arrays, xp=lib.xp)
+        grads = pullback(lib.array(np.ones((1, 1), dtype)))
+    np.testing.assert_allclose(lib.host(z), 2.0 * big**0.5, rtol=1e-5)
+    assert all(np.isfinite(lib.host(g)).all() for g in grads)
+
+
+def test_integers_and_halves() -> None:
+    x = np.array([[100, -100, 50, 27], [1, 2, 3, 4]])
+    one, zero = np.ones(4), np.zeros(4)
+    for name in ("layer_norm", "batch_norm"):
+        rule = getattr(rules, name)
+        want, back = rule(x.astype(float), one, zero)
+        np.testing.assert_allclose(rule(x.astype("int8"), one, zero)[0], want)
+        half = [a.astype("float16") for a in (5.0 * x, one, zero)]
+        z, pullback = rule(*half)
+        assert z.dtype == "float16"
+        np.testing.assert_allclose(z, rule(5.0 * x, one, zero)[0], atol=2e-3)
+        assert pullback(z)[0].dtype == "float16"
+        assert back(want)[0].dtype == float

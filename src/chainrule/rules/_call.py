@@ -61,7 +61,8 @@ def call_rule(
     xp = namespace(first, *others)
     usual = (xp.float32, xp.float64)
     if all(a is None or a.dtype in usual for a in given):
-        return rule(*given, xp=xp, **options)  # type: ignore[no-any-return]
+        z, pullback = rule(*given, xp=xp, **options)
+        return z, _of_arrays(pullback)
     floats = [
         a.dtype
         for k, a in enumerate(given)
@@ -77,7 +78,7 @@ def call_rule(
         given[k] = xp.astype(a, dtype)
     z, pullback = rule(*given, xp=xp, **options)
     if len(halves) != 1 or len(halves) != len(bits):
-        return z, pullback  # beside another dtype, a half is widened
+        return z, _of_arrays(pullback)  # beside another dtype, a half is widened
     (half,) = halves
 
     def rounded(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -88,16 +89,26 @@ def call_rule(
         grads = pullback(*cotangents, **kwargs)
         return tuple(None if g is None else xp.astype(g, half) for g in grads)
 
-    return xp.astype(z, half), rounded
+    return xp.astype(z, half), _of_arrays(rounded)
 
 
-def _plain(a: Any, rule: Any, k: int) -> Any:
+def _of_arrays(pullback: Any) -> Pullback:
+    """Return the pullback for cotangents that may be NumPy's subclasses, too."""
+
+    def of_arrays(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        return pullback(*[_plain(a) for a in args], **kwargs)  # type: ignore[no-any-return]
+
+    return of_arrays
+
+
+def _plain(a: Any, rule: Any = None, k: int = 0) -> Any:
     """Return NumPy's subclasses and scalars as arrays: a matrix's * is no product here."""
     if type(a) is np.ndarray or not isinstance(a, (np.ndarray, np.generic)):
         return a
     if np.ma.is_masked(a):
+        name = "a pullback's cotangent" if rule is None else _name(rule, k)
         msg = (
-            f"{_name(rule, k)} has masked entries, which a rule would compute with; "
+            f"{name} has masked entries, which a rule would compute with; "
             f"fill them, for example with x.filled(0.0), or leave them out."
         )
         raise ArgumentError(msg)

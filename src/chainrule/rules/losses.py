@@ -146,13 +146,14 @@ def poisson(
     if xp is None:
         return call_rule(poisson, z, t, weight)
     _same_shape(z, t, "poisson")
+    counts: Any = t
     e = xp.exp(z)
 
     def value(share: Any) -> Any:
         # Of no count no rate is too small, not even e^-inf.
-        return e * share - t * share * xp.where(t == 0, 0.0, z)
+        return _counted(e, share, xp) - t * share * xp.where(counts == 0, 0.0, z)
 
-    return _average(value, lambda share: (e - t) * share, z, weight, xp, infinite=True)
+    return _average(value, lambda share: _counted(e - t, share, xp), z, weight, xp)
 
 
 def binary_cross_entropy(
@@ -219,7 +220,7 @@ def binary_cross_entropy(
         return xp.where(up, g, -g) * share
 
     return _average(
-        lambda share: l * share, slope, z, weight, xp, mass=mass, infinite=True
+        lambda share: _counted(l, share, xp), slope, z, weight, xp, mass=mass
     )
 
 
@@ -327,7 +328,7 @@ def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullb
     def slope(share: Any) -> Any:
         return (e - others * hot) * (0.5 * share / (others + own_e))
 
-    return _average(lambda share: l * share, slope, l, weight, xp, 2.0, infinite=True)
+    return _average(lambda share: _counted(l, share, xp), slope, l, weight, xp, 2.0)
 
 
 def _uncertain(
@@ -360,7 +361,7 @@ def _uncertain(
         return (e * others - s * without) * (0.5 * share / total)
 
     return _average(
-        lambda share: l * share, slope, l, weight, xp, 2.0, mass, infinite=True
+        lambda share: _counted(l, share, xp), slope, l, weight, xp, 2.0, mass
     )
 
 
@@ -405,7 +406,9 @@ def _to_one(weight: Any, like: Any, xp: Any) -> Any:
     if not rows:
         return weight
     most = xp.max(weight, axis=-1, keepdims=True)
-    return weight / xp.where(most > 0, most, 1.0)
+    # Where most is great its reciprocal is subnormal, and 0 where these are flushed.
+    scale = xp.where(most > 1.0, 2.0**-64, xp.ones_like(most))
+    return weight * scale / xp.where(most > 0, most * scale, 1.0)
 
 
 def _average(
@@ -416,7 +419,6 @@ def _average(
     xp: Any,
     factor: float = 1.0,
     mass: Any = None,
-    infinite: bool = False,
 ) -> tuple[Any, Pullback]:
     """Σᵢ wᵢ Σⱼ lᵢⱼ / Σᵢ wᵢ massᵢ over the last two axes, and 0 where that divisor is 0.
 
@@ -431,8 +433,6 @@ def _average(
     weight : array, shape (..., rows), or None
     mass : array, shape (..., rows, 1), or None
         As how many entries a row counts; None stands for m.
-    infinite : bool
-        Whether l may be infinite, and still count for nothing where its weight is 0.
     """
     rows, m = like.shape[-2:]
     if weight is None and mass is None:
@@ -443,15 +443,11 @@ def _average(
 
         return xp.sum(value(share), axis=(-2, -1)), pullback
     shares = _shares(weight, mass, factor, like, xp)
-    terms = value(shares)
-    if infinite:
-        terms = xp.where(shares > 0, terms, 0.0)
 
     def weighted(dvalue: Any = 1.0) -> tuple[Any]:
-        dz = slope(_spread(dvalue) * shares)
-        return (xp.where(shares > 0, dz, 0.0) if infinite else dz,)
+        return (slope(_spread(dvalue) * shares),)
 
-    return xp.sum(terms, axis=(-2, -1)), weighted
+    return xp.sum(value(shares), axis=(-2, -1)), weighted
 
 
 def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
@@ -465,6 +461,13 @@ def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
     total = xp.sum(each * mass, axis=-2, keepdims=True)
     some = xp.astype(total > 0, total.dtype)
     return factor * each * some / (total + (1.0 - some))
+
+
+def _counted(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name
+    """Return l times its share, 0 where that is 0 though l be infinite."""
+    if isinstance(share, (int, float)):
+        return l * share
+    return xp.where(share == 0, 0.0, l) * share
 
 
 def _spread(dvalue: Any) -> Any:

@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from chainrule import losses, rules
 from chainrule._typing import Shape
 from chainrule.errors import ArgumentError, ShapeError
@@ -234,18 +232,5 @@ class FunctionLoss(losses.Loss):
     def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
         """Return the function's answer."""
         answer = self.function(z, t, weight, xp=xp)
-        if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
-            msg = (
-                f"loss: {self.name} must return (value, pullback), as the functions of "
-                f"chainrule.rules do; got {type(answer).__name__}."
-            )
-            raise ArgumentError(msg)
-        found, lead = tuple(np.shape(answer[0])), tuple(z.shape[:-2])
-        if found != lead:
-            what = "one value for each member of the ensemble" if lead else "a scalar"
-            msg = (
-                f"loss: {self.name} must return {what}, of shape {lead}; got {found}. "
-                f"Sum over axis=(-2, -1), samples and outputs, alone."
-            )
-            raise ShapeError(msg)
+        self._check(answer, z, weight)
         return answer
