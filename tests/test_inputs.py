@@ -398,6 +398,16 @@ def _whole(optimizer: Any, layer: Any = None, fitted: bool = False) -> Any:
     return partial(model.predict, X, return_std=True, method="laplace")
 
 
+def _heard(hook: Any = None, **options: Any) -> Callable[[], Any]:
+    """Return a fit with a metric that says nothing of its direction, and a callback."""
+
+    def gain(y_true: Any, y_pred: Any) -> float:
+        return 0.0
+
+    model = cr.Model(cr.MLP((4, 2)), **{"metrics": [gain], **options})
+    return lambda: model.fit(X, Y, epochs=1, callbacks=[hook] if hook else ())
+
+
 CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "LevenbergMarquardt with Dropout": (
         _whole(cr.LevenbergMarquardt(), cr.Dropout(0.5)),
@@ -465,6 +475,40 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "metric": (_train(metrics=["acuracy"]), Value, "^metrics .*mean 'accuracy'"),
     "metric 3": (_train(metrics=[3]), Type, "^metrics must be .*got 3"),
     "metrics 3": (_train(metrics=3), Type, "^metrics must be a sequence.*got 3"),
+    "accuracy of several values": (
+        _heard(metrics=["accuracy"]),
+        Value,
+        "^accuracy has no meaning under squared_error, whose outputs are 2 values",
+    ),
+    "r2 of classes": (
+        lambda: cr.Model(cr.MLP((4, 2)), loss="cross_entropy", metrics=["r2"]).fit(
+            X, LABELS % 2, epochs=1
+        ),
+        Value,
+        "^metrics: r2 compares values",
+    ),
+    "monitor": (_heard(cr.EarlyStopping("gian")), Value, "'gian' is not in the logs"),
+    "monitor without a direction": (
+        _heard(cr.EarlyStopping("gain")),
+        Value,
+        "^EarlyStopping: whether 'gain' is to rise or to fall",
+    ),
+    "plateau without a rate": (
+        _heard(cr.callbacks.ReduceLROnPlateau(), optimizer=cr.LevenbergMarquardt()),
+        Value,
+        "^ReduceLROnPlateau needs an optimizer with a learning rate",
+    ),
+    "hook": (
+        lambda: cr.callbacks.LambdaCallback(on_batch_end=print),
+        Type,
+        "^LambdaCallback: there is no hook on_batch_end; the hooks are",
+    ),
+    "log 3": (lambda: cr.callbacks.CSVLogger(3), Type, "^path must be .*got 3"),
+    "separator": (
+        lambda: cr.callbacks.CSVLogger("log.csv", separator="ab"),
+        Value,
+        "^CSVLogger: separator must be one character",
+    ),
     "backend": (_train(backend="nunpy"), Value, "^backend .*Did you mean 'numpy'"),
     "backend 3": (_train(backend=3), Type, "^backend must be .*got 3"),
     "module": (_train(backend=math), Type, "^backend: the module math is not"),
