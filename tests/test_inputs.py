@@ -150,6 +150,7 @@ ARRAYS: dict[str, tuple[Any, type[Exception], str]] = {
     "masked": (MASKED, Value, "masked entries"),
     "huge integers": ([[10**400] * 3] * 24, Type, "got dtype object"),
 }
+TEXT = np.asarray(["cat", "dog"])[LABELS]
 CASES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     **{f"x: {k}": (SQ, {"x": a}, e, f"^x .*{m}") for k, (a, e, m) in ARRAYS.items()},
     **{f"y: {k}": (SQ, {"y": a}, e, f"^y .*{m}") for k, (a, e, m) in ARRAYS.items()},
@@ -186,6 +187,9 @@ CASES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
         )
         for name, good in (("x", X), ("y", Y), ("sample_weight", WEIGHT))
     },
+    "labels of text": (CE, {"y": TEXT}, Type, r"^y .*U3.*numpy\.unique"),
+    "several inputs": (SQ, {"x": [X, X]}, Shape, "^x is a list of 2 arrays of 24 rows"),
+    "Keras's verbose": (SQ, {"verbose": 0}, Type, "^fit has no .*write progress=False"),
     "labels: nan": (CE, {"y": _with(LABELS, math.nan)}, Value, "^y must be finite"),
     "x too wide": (
         SQ,
@@ -464,6 +468,36 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "loss": (_train(loss="squared_eror"), Value, "Did you mean 'squared_error'"),
     "loss 3": (_train(loss=3), Type, "^loss must be a name .*got 3"),
     "loss class": (_train(loss=cr.losses.Huber), Type, "^loss must be"),
+    "a link twice": (
+        lambda: cr.Model(cr.Sequential(cr.Dense(1), cr.Sigmoid()), loss=BCE),
+        Value,
+        r"^loss: binary_cross_entropy takes logits .* ends in Sigmoid\(\)",
+    ),
+    "Keras's loss": (
+        _train(loss="categorical_crossentropy"),
+        Value,
+        "^loss must be one of .*'cross_entropy', which takes logits",
+    ),
+    "Keras's activation": (
+        lambda: cr.Dense(8, activation="relu"),  # type: ignore[call-arg]
+        Type,
+        "^Dense has no argument 'activation': put the layer behind it",
+    ),
+    "PyTorch's rate": (
+        lambda: cr.Adam(lr=1e-3),  # type: ignore[call-arg]
+        Type,
+        "^Adam has no argument 'lr': write learning_rate=",
+    ),
+    "nesterov 'no'": (
+        lambda: cr.SGD(0.1, 0.9, nesterov="no"),  # type: ignore[arg-type]
+        Type,
+        "^SGD: nesterov must be True or False; got 'no'",
+    ),
+    "initializer's shape": (
+        lambda: cr.Model(cr.Dense(2, kernel_initializer=lambda s, g: s)).build(3),
+        Shape,
+        r"^the initializer of weight must return .*\(2, 3\).*got \(2,\)",
+    ),
     "activation": (
         lambda: cr.MLP((2,), activation="rellu"),
         Value,

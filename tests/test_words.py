@@ -316,6 +316,20 @@ def test_every_value_can_be_shown(value: Any) -> None:
     assert 0 < len(_checks.show(value)) < 400
 
 
+def test_a_function_becomes_a_loss_as_the_error_says() -> None:
+    def function(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+        return cr.rules.squared_error(z, t, weight, xp=xp)
+
+    with pytest.raises(cr.ArgumentTypeError, match=r"rule = staticmethod\(function\)"):
+        _model(loss=function)
+
+    class Mine(losses.Loss):
+        rule = staticmethod(function)
+
+    one, two = (_model(loss=loss, backend="numpy") for loss in (Mine(), "mse"))
+    assert one.fit(X, Y, epochs=2) == two.fit(X, Y, epochs=2)
+
+
 def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
     odd = Unshown()
     for call in (

@@ -434,5 +434,10 @@ def get(loss: Any) -> Loss:
         return loss
     if not isinstance(loss, str):
         wanted = "a name or an object such as chainrule.losses.Huber()"
+        if callable(loss) and not isinstance(loss, type):
+            wanted += (
+                "; a function (z, t, weight=None, *, xp) -> (value, pullback) is the "
+                "rule of one: class Mine(Loss): rule = staticmethod(function)"
+            )
         _checks.refuse("loss", wanted, loss)
     return _NAMES[_checks.choice("loss", loss, _NAMES, "loss")]()
