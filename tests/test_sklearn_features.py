@@ -663,7 +663,10 @@ def test_a_lambda_keeps_its_functions() -> None:
 @everywhere
 @pytest.mark.parametrize(
     "params",
-    [{"solver": "lbfgs"}, {"optimizer": cr.LevenbergMarquardt()}],
+    [
+        {"solver": "lbfgs"},
+        {"optimizer": cr.LevenbergMarquardt(), "loss": cr.losses.SquaredError()},
+    ],
     ids=["lbfgs", "lm"],
 )
 def test_a_plateau_without_a_rate(params: Any, backend: str) -> None:
@@ -674,6 +677,22 @@ def test_a_plateau_without_a_rate(params: Any, backend: str) -> None:
     with pytest.raises(cr.ArgumentError, match="an optimizer with a learning rate"):
         e.fit(X, Y)
     assert recorder.seen == []
+
+
+@everywhere
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "lbfgs"},
+        {"optimizer": cr.LBFGS()},
+        {"optimizer": cr.LevenbergMarquardt(), "loss": cr.losses.SquaredError()},
+    ],
+    ids=["lbfgs", "LBFGS", "LevenbergMarquardt"],
+)
+def test_dropout_that_would_be_ignored(params: Any, backend: str) -> None:
+    e = regressor(dropout=0.5, backend=backend, alpha=0, **params)
+    with pytest.raises(cr.ArgumentError, match=r"Dropout\(rate=0.5\).*be ignored"):
+        e.fit(X, Y)
 
 
 @everywhere
