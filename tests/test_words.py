@@ -129,6 +129,14 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "lbfgs": (lambda: _model(optimizer="lbfgs"), r"Write chainrule\.LBFGS\(\)"),
     "reduction": (lambda: losses.Huber(reduction="sum"), "it is a mean"),  # type: ignore[call-arg]
     "early stopping": (lambda: cr.Checkpoint("it", best="no"), "best must be True or"),  # type: ignore[arg-type]
+    "save_best_only": (
+        lambda: cr.Checkpoint("it", save_best_only=True),  # type: ignore[call-arg]
+        "^Checkpoint has no argument 'save_best_only': write best=",
+    ),
+    "callback's verbose": (
+        lambda: cr.EarlyStopping(verbose=1),  # type: ignore[call-arg]
+        "^EarlyStopping has no argument 'verbose'",
+    ),
     "restore": (
         lambda: cr.EarlyStopping(restore_best_weights=1),  # type: ignore[arg-type]
         "restore_best_weights must be True or False",
@@ -204,7 +212,8 @@ def test_advice_on_keywords_names_arguments_that_there_are() -> None:
     owners = {"fit": cr.Model.fit, "MLP": cr.MLP}
     for owner, table in _words.KEYWORDS.items():
         thing: Any = owners.get(owner) or getattr(cr, owner, None)
-        thing = thing or getattr(losses, owner, None) or getattr(optimizers, owner)
+        thing = thing or getattr(losses, owner, None)
+        thing = thing or getattr(optimizers, owner, None) or cr.callbacks.Callback
         names = set(inspect.signature(thing).parameters)
         assert not names & set(table), owner
         for text in table.values():

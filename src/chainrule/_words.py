@@ -211,6 +211,14 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "weight": "write class_weight=",
         "pos_weight": "write class_weight=(1, w)",
     },
+    "Callback": {"verbose": "leave it out; fit(progress=True) shows a bar"},
+    "Checkpoint": {
+        "filepath": "write path=",
+        "save_best_only": "write best=",
+        "save_weights_only": "leave it out; Model.save writes weights alone",
+        "save_freq": "write every= epochs, or every_steps=",
+        "period": "write every=",
+    },
     "Quantile": {
         **dict.fromkeys(("quantile", "tau", "alpha"), "write q="),
     },

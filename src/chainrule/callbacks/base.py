@@ -35,6 +35,11 @@ class Callback:
     steers = True
     logs_rate = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _checks.told(1)(cls.__init__)  # type: ignore[method-assign]
+
     def on_train_begin(self, logs: dict[str, Any]) -> None:
         """Before the first epoch of a fit."""
 
