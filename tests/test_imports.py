@@ -18,7 +18,7 @@ SOURCE = Path(chainrule.__file__).parent
 LEVELS = [
     {"errors", "_typing", "_words", "_console"},
     {"special"},
-    {"_checks", "_access"},
+    {"_checks", "_access", "_summary"},
     {"namespace", "_record", "_files"},
     {"backends"},
     {"rules", "random", "dual"},
@@ -40,7 +40,7 @@ LEVELS = [
     {"history", "callbacks", "progress", "serialization"},
     {"_options"},
     {"checkpoints"},
-    {"fitting"},
+    {"fitting", "_settings"},
     {"model"},
     {"testing"},
     {"sklearn"},
@@ -50,6 +50,7 @@ LEVELS = [
 RANK = {stem: k for k, stems in enumerate(LEVELS) for stem in stems}
 # Only what hands the engines in from above may know them.
 MAY_KNOW_BACKENDS = {
+    "_settings",
     "backends",
     "inputs",
     "model",

@@ -261,7 +261,7 @@ def read(
             f"differ from those of the fit left alone."
         )
         _checks.warn(msg)
-    model.backend, model._bound = backend, network
+    model.__dict__["backend"], model._bound = backend, network
     model._weights, model._slots = saved._weights, saved._slots
     for name in _COUNTERS:
         setattr(model, f"_{name}", getattr(saved, f"_{name}"))

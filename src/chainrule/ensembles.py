@@ -59,8 +59,8 @@ def member(model: Any, k: int) -> Any:
         raise ArgumentError(msg)
     new = object.__new__(type(model))
     new.__dict__.update(model.__dict__)
-    new.members, new._member, new.stopped_members = None, k, None
-    new._access = Access()
+    new.__dict__["members"] = None
+    new._member, new.stopped_members, new._access = k, None, Access()
     new.history = model.history.member(k)
     new._optimizer = model.optimizer.member(k)
     rates = (model._rate, model._factor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from chainrule import (
     _checks,
+    _settings,
     backends,
     ensembles,
     fitting,
@@ -18,7 +20,6 @@ from chainrule import (
     inputs,
     links,
     losses,
-    metrics,
     optimizers,
     schedules,
     training,
@@ -32,6 +33,7 @@ from chainrule._options import (
     check_validation,
     split,
 )
+from chainrule._summary import summarise
 from chainrule._typing import Shape
 from chainrule.callbacks import Checkpoint
 from chainrule.derivatives import Derivatives
@@ -50,9 +52,6 @@ from chainrule.training import tree_map
 from chainrule.uncertainty import Uncertainty
 
 __all__ = ["Model"]
-
-_DTYPES = ("float32", "float64")
-_PRECISIONS = ("highest", "tf32", "bfloat16")
 
 
 class Model(Derivatives, Uncertainty):
@@ -107,6 +106,16 @@ class Model(Derivatives, Uncertainty):
     # Names of the columns of the first data frame that was fitted.
     _columns: tuple[str, ...] | None = None
 
+    # Read as any attribute, checked when they are assigned.
+    network: Any = _settings.network
+    members: Any = _settings.members
+    dtype: Any = _settings.dtype
+    backend: Any = _settings.backend
+    metrics: Any = _settings.metrics
+    precision: Any = _settings.precision
+    jit_compile: Any = _settings.jit_compile
+    seed: Any = _settings.seed
+
     @_checks.told(1)
     def __init__(
         self,
@@ -123,31 +132,25 @@ class Model(Derivatives, Uncertainty):
         seed: int = 0,
         members: int | None = None,
     ) -> None:
-        if not isinstance(network, Layer):
-            wanted = "a layer such as chainrule.MLP((32, 1))"
-            _checks.refuse("network", wanted, network)
+        self.backend = None
         self.network = network
         self.loss = loss
-        if members is not None:
-            members = _checks.integer("members", members, 1)
         self.members = members
         self._member = 0  # a lone model's weights come from (seed, this)
-        self._optimizer = ensembles.check_optimizer(optimizer, members)
-        self._given_metrics = _sequence(metrics)
-        self.metrics = _metrics(self._given_metrics)
-        self.dtype = _checks.choice("dtype", _dtype_name(dtype), _DTYPES)
+        self._optimizer = ensembles.check_optimizer(optimizer, self.members)
+        self.metrics = metrics
+        self.dtype = dtype
         self.precision = precision
-        self.jit_compile = _checks.boolean("jit_compile", jit_compile, none=True)
-        self.seed = _checks.integer("seed", seed, 0, high=2**4096 - 1)
-        self.backend: Any = None
-        _checks.choice("precision", precision, _PRECISIONS)
+        self.jit_compile = jit_compile
+        self.seed = seed
         if backend is not None:
-            self.backend = self._checked(backends.get(backend, device))
+            self.backend = backends.get(backend, device)
         elif device is not None:
             msg = f"device {_checks.show(device)} needs a backend to belong to; give backend= too."
             raise ArgumentError(msg)
         self._access = Access()
         self.history = History()
+        self._given_metrics: tuple[Any, ...]  # set with `metrics`
         self.stop_training = False
         self.stopped_members: Any = None
         self._bound: Network | None = None
@@ -177,14 +180,23 @@ class Model(Derivatives, Uncertainty):
 
     @property
     def loss(self) -> losses.Loss:
-        """The loss; another one must go with the network's last layer."""
+        """The loss; another one must go with the network's last layer.
+
+        To set it keeps the weights, and starts the optimizer anew, as a new one would:
+        its slots are of the old loss's gradients.
+        """
         return self._loss  # type: ignore[no-any-return]
 
     @loss.setter
     def loss(self, loss: Any) -> None:
         loss = losses.get(loss)
         links.check(loss, self.network)
-        self._loss = loss
+        if "_access" not in self.__dict__:  # it is being made
+            self._loss = loss
+            return
+        self._access.check_change("loss")
+        self._loss, self._factor_of = loss, None
+        self._restart_optimizer()
 
     @property
     def optimizer(self) -> Any:
@@ -267,7 +279,7 @@ class Model(Derivatives, Uncertainty):
         trained: dict[str, Any] | None = None,
     ) -> None:
         """Take over host weights and, from a file, what training left beside them."""
-        self.backend = self._checked(backend)
+        self.__dict__["backend"] = self._checked(backend)
         with self._scope():
             weights = tuple(backend.asarray(a, self.dtype) for a in (theta, state))
             if trained is None:
@@ -963,7 +975,14 @@ class Model(Derivatives, Uncertainty):
             data = self._data(
                 network, backend, x, y, sample_weight, "", host=backend.pads
             )
-            return self._report(data, "", self._weights)
+            logs = self._report(data, "", self._weights)
+        if not math.isfinite(logs["loss"]):
+            _checks.warn(
+                f"evaluate: the loss is {logs['loss']}: for some sample the output or "
+                f"the loss overflows {self.dtype}. Look for outliers in x and y, or "
+                f"take dtype='float64'."
+            )
+        return logs
 
     def to(self, backend: Any, device: Any = None) -> Model:
         """Return a new model on another backend; this one is left alone.
@@ -983,8 +1002,8 @@ class Model(Derivatives, Uncertainty):
                     ]
         new._access = Access()
         if new.jit_compile not in target.jit_compiles:
-            new.jit_compile = None
-        new.backend = new._checked(target)
+            new.__dict__["jit_compile"] = None
+        new.__dict__["backend"] = new._checked(target)
         new.history = History(self.history)
         if self._bound is not None:
             with new._scope():
@@ -1041,9 +1060,9 @@ class Model(Derivatives, Uncertainty):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._access = Access()
         self.__dict__.update(state)
-        self.metrics = _metrics(self._given_metrics)
+        self._access = Access()
+        self.__dict__["metrics"] = _settings.bound_metrics(self._given_metrics)
         self._factor_of = None
         if self._bound is not None:
             with self._scope():
@@ -1057,32 +1076,14 @@ class Model(Derivatives, Uncertainty):
         self._prepare()
 
     def summary(self) -> str:
-        """Return a table of the parameters: name, shape, number, whether they learn."""
-        network = self._need()
-        rows = [("parameter", "shape", "number", "trainable")]
-        rows += [
-            (
-                e.name,
-                str(e.shape),
-                f"{e.stop - e.start:,}",
-                _learns(e),
-            )
-            for e in network.entries
-        ]
-        widths = [max(len(row[k]) for row in rows) for k in range(4)]
-        lines = [
-            f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}"
-            for r in rows
-        ]
-        learning = sum(e.stop - e.start for e in network.entries if _learns(e) == "yes")
-        lines.append(
-            f"{network.size:,} parameters, {learning:,} trainable; samples "
-            f"{network.input_shape} -> {network.output_shape}; {self.dtype} on "
-            f"{self.backend.name}"
-        )
-        if self.members is not None:
-            lines.append(f"an ensemble of {self.members} members, each of these")
-        return "\n".join(lines)
+        """Print a table of the layers and their parameters, and return it as text.
+
+        A row for each layer, with the shape of its output; under it one for each of its
+        parameters, with shape, number and whether they learn, and for its state.
+        """
+        text = summarise(self, self._need())
+        print(text)  # noqa: T201 - that is what it is called for
+        return text
 
     if not TYPE_CHECKING:
 
@@ -1102,40 +1103,3 @@ class Model(Derivatives, Uncertainty):
             f"Model({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"backend={where!r}, dtype={self.dtype!r}, seed={self.seed}{whose})"
         )
-
-
-def _learns(entry: Any) -> str:
-    """Say whether a parameter learns."""
-    if not entry.trainable:
-        return "no"
-    return "no: BatchNorm takes it away" if entry.absorbed else "yes"
-
-
-def _dtype_name(dtype: Any) -> Any:
-    """float32 for "float32", numpy.float32, numpy.dtype("float32"), torch.float32."""
-    if isinstance(dtype, str) or dtype is None or dtype is float:
-        return dtype
-    for name in _DTYPES:
-        try:
-            if dtype == np.dtype(name) or str(dtype) == f"torch.{name}":
-                return name
-        except Exception:  # an array, or an object that cannot be compared
-            return dtype
-    return dtype
-
-
-def _sequence(given: Any) -> tuple[Any, ...]:
-    if isinstance(given, str) or callable(given):
-        given = (given,)
-    if not isinstance(given, Iterable):
-        _checks.refuse("metrics", "a sequence of names or functions", given)
-    return tuple(given)
-
-
-def _metrics(given: tuple[Any, ...]) -> dict[str, Any]:
-    found = [metrics.get(metric) for metric in given]
-    names = [name for name, _ in found]
-    if len(set(names)) < len(names):
-        msg = f"metrics must have different names; got {', '.join(names)}."
-        raise ArgumentError(msg)
-    return dict(found)

@@ -88,10 +88,10 @@ def dense(X: Any) -> Any:  # noqa: N803
 
 def target_dtype(X: Any, wanted: Any) -> str:  # noqa: N803
     """Return the dtype to compute in: what was asked for, or X's own."""
-    from chainrule.model import _DTYPES, _dtype_name
+    from chainrule._settings import DTYPES, dtype_name
 
     if wanted is not None:
         from chainrule import _checks
 
-        return _checks.choice("dtype", _dtype_name(wanted), _DTYPES)
+        return _checks.choice("dtype", dtype_name(wanted), DTYPES)
     return "float32" if str(X.dtype).endswith("float32") else "float64"

@@ -1,0 +1,72 @@
+"""The table of a model's layers and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Summary", "summarise"]
+
+
+class Summary(str):
+    """The text of a table that was printed; a prompt or a notebook adds no second one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<summary: {self.rpartition(chr(10))[2]}>"
+
+    def _ipython_display_(self) -> None:
+        pass
+
+
+def summarise(model: Any, network: Any) -> Summary:
+    """Return the table of a built model: each layer, then what it has."""
+    rows = [("layer", "output", "number", "trainable")]
+    own = {e.name: (e, _learns(e)) for e in network.entries}
+    own |= {e.name: (e, "state") for e in network.state_entries}
+    for name, layer in _leaves(network.layer, ""):
+        what = f"{name} {type(layer).__name__}".strip()
+        rows.append((what, _shape(layer.output_shape, "batch"), "", ""))
+        prefix = f"{name}." if name else ""
+        for full in [n for n in own if n.startswith(prefix)]:
+            entry, learns = own.pop(full)
+            number = f"{entry.stop - entry.start:,}"
+            rows.append((f"  {full}", _shape(entry.shape), number, learns))
+    for full, (entry, learns) in own.items():  # of a container of one's own
+        number = f"{entry.stop - entry.start:,}"
+        rows.append((full, _shape(entry.shape), number, learns))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines = [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip()
+        for a, b, c, d in rows
+    ]
+    learning = sum(e.stop - e.start for e in network.entries if _learns(e) == "yes")
+    if model.members is not None:
+        lines.append(f"an ensemble of {model.members} members, each of these")
+    lines.append(
+        f"{network.size:,} parameters, {learning:,} trainable; samples "
+        f"{network.input_shape} -> {network.output_shape}; {model.dtype} on "
+        f"{model.backend.name}"
+    )
+    return Summary("\n".join(lines))
+
+
+def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the layers that are made of no others, by the names of their parameters."""
+    if not layer.children:
+        yield name, layer
+    for key, part in layer.children:
+        yield from _leaves(part, f"{name}.{key}" if name else key)
+
+
+def _shape(shape: Any, *before: str) -> str:
+    sizes = [*before, *map(str, shape or ())]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def _learns(entry: Any) -> str:
+    """Say whether a parameter learns."""
+    if not entry.trainable:
+        return "no"
+    return "no: BatchNorm takes it away" if entry.absorbed else "yes"
