@@ -129,6 +129,7 @@ register(
     matmul=_matmul,
     astype=_astype,
     isdtype=functools.lru_cache(np.isdtype),
+    qr_triangle=functools.partial(np.linalg.qr, mode="r"),
 )
 
 
