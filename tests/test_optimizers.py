@@ -518,3 +518,52 @@ def test_bad_types(bad: Any) -> None:
         cr.Adam(bad)
     with pytest.raises(cr.ArgumentTypeError):
         cr.optimizers.get(3)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        cr.NAdam(),
+        cr.NAdam(momentum_decay=10.0),
+        cr.NAdam(momentum_decay=0.0, beta_1=1 - 1e-9),
+        cr.NAdam(momentum_decay=1e-7, beta_1=1 - 1e-6),
+        cr.NAdam(beta_1=0.0),
+    ],
+    ids=repr,
+)
+def test_products_of_nadam(optimizer: Any) -> None:
+    """The logarithm's series against the product itself, in 50 digits."""
+    mp = need("mpmath").mp.clone()
+    mp.dps = 50
+    b1, b2 = mp.mpf(optimizer.beta_1), mp.mpf(optimizer.beta_2)
+
+    def mu(k: int) -> Any:
+        return b1 * (1 - mp.mpf("0.96") ** (k * mp.mpf(optimizer.momentum_decay)) / 2)
+
+    product = mp.mpf(1)
+    for t in range(1, 2001):
+        product *= mu(t)
+        if t in (1, 2, 10, 427, 2000):
+            told = optimizer.scalars(t - 1, np.full(3, 1e-3), 0.0)
+            rate = mp.mpf(1e-3) * mp.sqrt(1 - b2**t)
+            want = rate * (1 - mu(t)) / (1 - product)
+            assert abs(told["ag"][0] - want) <= 1e-13 * want
+            want = rate * mu(t + 1) / (1 - product * mu(t + 1))
+            assert abs(told["am"][0] - want) <= 1e-13 * want
+
+
+def test_bits_of_nadam_do_not_depend_on_how_steps_are_grouped() -> None:
+    whole = cr.NAdam().scalars(0, np.full(600, 1e-3), 0.0)
+    for first, steps in ((0, 1), (3, 7), (100, 350), (420, 180)):
+        some = cr.NAdam().scalars(first, np.full(steps, 1e-3), 0.0)
+        for name in ("ag", "am"):
+            want = whole[name][first : first + steps]
+            np.testing.assert_array_equal(some[name], want)
+
+
+@pytest.mark.parametrize("name", ["Adam", "NAdam"])
+def test_a_late_step_is_planned_as_fast_as_an_early_one(name: str) -> None:
+    """Neither time nor memory grows with the step: this one would need petabytes."""
+    told = getattr(cr, name)().scalars(2**53 - 20, np.full(10, 1e-3), 0.0)
+    for value in told.values():
+        assert np.isfinite(value).all()

@@ -130,12 +130,10 @@ def test_draws_are_what_they_were() -> None:
     ]
 
 
-def test_steps_and_seeds_wrap_at_their_words() -> None:
+def test_steps_wrap_at_their_words() -> None:
     """A key is made of 32-bit words, of as many steps as ever."""
     late = random.step_keys(0, 2**32, 2, 1)
     np.testing.assert_array_equal(late, random.step_keys(0, 0, 2, 1))
-    wide = random.step_keys(2**128 + 5, 0, 1, 1)
-    np.testing.assert_array_equal(wide, random.step_keys(5, 0, 1, 1))
 
 
 def test_no_more_words_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,3 +203,18 @@ def test_orders_are_permutations(
     if seed is None:
         np.testing.assert_array_equal(joined, np.arange(samples))
     np.testing.assert_array_equal(np.sort(joined), np.arange(samples))
+
+
+def test_all_words_of_a_seed_count() -> None:
+    """Seeds of any size have masks, weights and orders of their own."""
+    seeds = [3 + (k << at) for at in (64, 96, 128, 160, 1000) for k in (0, 1, 2)]
+    seeds = sorted({*seeds, 3 << 64, 3 << 128})
+    keys = {random.step_keys(seed, 0, 1, 1).tobytes() for seed in seeds}
+    assert len(keys) == len(seeds)
+    drawn = {
+        random.generator(seed, purpose, index).integers(0, 2**63, 4).tobytes()
+        for seed in (0, 1, 2**32, 2**64, 2**96, 2**128, 2**160, 2**192)
+        for purpose in (0, 1, 2)
+        for index in (0, 1, 2, 2**32)
+    }
+    assert len(drawn) == 8 * 3 * 4

@@ -160,3 +160,66 @@ def test_learning_rate_of_the_model() -> None:
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(cr.ArgumentError):
             model.learning_rate = bad
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.ExponentialDecay(0.1, 1, 1e200),
+        schedules.StepDecay(0.1, 1, 1e200),
+    ],
+    ids=repr,
+)
+def test_a_rate_too_large_for_a_float_is_refused(schedule: Any) -> None:
+    """Before the epoch in which it comes."""
+    assert schedule(2) == math.inf
+    model = cr.Model(cr.Dense(1), optimizer=cr.SGD(schedule))
+    with pytest.raises(cr.ArgumentError, match="must return finite numbers"):
+        model.fit(X, Y, epochs=1, batch_size=1)
+    assert not model.built
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: schedules.InverseTimeDecay(0.1, n),
+        lambda n: schedules.ExponentialDecay(0.1, n, 0.5),
+        lambda n: schedules.StepDecay(0.1, n),
+        lambda n: schedules.CosineDecay(0.1, n),
+        lambda n: schedules.CosineDecay(0.1, 10, n),
+    ],
+    ids=["inverse", "exponential", "step", "cosine", "warm-up"],
+)
+def test_steps_beyond_every_float_are_refused(make: Callable[[int], Any]) -> None:
+    with pytest.raises(cr.ArgumentError, match=r"at most 9007199254740992"):
+        make(10**400)
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(
+    "bad", ["0.1", 0.1 + 1j, None, np.ones(2), [0.1], True, np.complex64(1), object()]
+)
+def test_a_schedule_that_gives_no_number(bad: Any, built: bool) -> None:
+    model = cr.Model(cr.Dense(1), optimizer=cr.Adam(lambda _: bad))
+    if built:
+        model.build(3)
+    with pytest.raises(
+        cr.ArgumentTypeError, match=r"must return a number; got .*step 0"
+    ):
+        model.fit(X, Y, epochs=1)
+    assert model.built == built
+    with pytest.raises(cr.ArgumentTypeError, match="must return a number"):
+        _ = model.learning_rate
+
+
+@pytest.mark.parametrize("number", [1, np.float32(0.5), np.array(0.5), np.int64(1)])
+def test_a_schedule_may_give_any_number(number: Any) -> None:
+    model = cr.Model(cr.Dense(1), optimizer=cr.SGD(lambda _: number))
+    model.fit(X, Y, epochs=1)
+    assert model.learning_rate == float(number)
+
+
+@pytest.mark.parametrize("bad", [[[0.1, 0.2], [0.3]], [[0.1]], np.ones((2, 2))])
+def test_ragged_rates(bad: Any) -> None:
+    with pytest.raises(cr.ArgumentTypeError, match=r"learning_rate.* must be"):
+        cr.Adam(bad)

@@ -91,7 +91,7 @@ class OutOfMemoryError(ChainruleError, MemoryError):
 
 
 class DivergenceError(ChainruleError, ArithmeticError):
-    """The loss or the parameters stopped being finite during training.
+    """The loss, the parameters, slots or state stopped being finite during training.
 
     Attributes
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ __all__ = [
     "place",
     "receive",
     "receive_weight",
+    "scaled",
 ]
 
 _WANTED = "numbers (floating, integer or boolean)"
@@ -241,6 +243,19 @@ def check_same_place(**origins: Any) -> None:
         where = ", ".join(f"{n} on {o!r}" for n, o in placed.items())
         msg = f"the arrays of one call must lie in one place; got {where}. Move them."
         raise DeviceError(msg)
+
+
+def scaled(weight: Any, origin: Any, dtype: str) -> Any:
+    """Return received weights on the host, the largest of them at least 1 and below 2.
+
+    Only ratios of weights matter: their sum then neither overflows nor vanishes in any
+    dtype. Divided by a power of two they keep their bits.
+    """
+    host = weight if isinstance(weight, np.ndarray) else origin.to_numpy(weight)
+    top = float(host.max(initial=0.0))
+    if not 0.0 < top <= np.finfo(dtype).max:  # none weighs, or `place` refuses them
+        return host
+    return np.ldexp(host.astype(np.float64), 1 - math.frexp(top)[1])
 
 
 def place(

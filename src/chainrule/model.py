@@ -432,8 +432,10 @@ class Model(Derivatives, Uncertainty):
             raise ArgumentError(msg)
         rate = self.optimizer.learning_rate
         if isinstance(rate, tuple):
-            return np.array([float(schedules.get(r)(self._step)) for r in rate])
-        return float(schedules.get(rate)(self._step))
+            return np.array(
+                [schedules.rate(schedules.get(r), self._step) for r in rate]
+            )
+        return schedules.rate(schedules.get(rate), self._step)
 
     def _rate_factor(self) -> Any:
         """Return what the next epoch's scheduled rates are multiplied with."""
@@ -759,7 +761,13 @@ class Model(Derivatives, Uncertainty):
             place(f"{who}y", t, y_origin, backend, "int32" if labels else self.dtype),
             None
             if weight is None
-            else place(f"{who}sample_weight", weight, w_origin, backend, self.dtype),
+            else place(
+                f"{who}sample_weight",
+                inputs.scaled(weight, w_origin, self.dtype),
+                backends.get("numpy"),
+                backend,
+                self.dtype,
+            ),
         )
 
     # Use.

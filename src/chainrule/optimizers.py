@@ -125,7 +125,7 @@ class Optimizer(Record):
         schedule = schedules.get(self.learning_rate)
         rates = np.empty(steps)
         for i in range(steps):
-            rates[i] = schedule(first + i)
+            rates[i] = schedules.rate(schedule, first + i)
         if not (np.isfinite(rates).all() and (rates >= 0.0).all()):
             msg = (
                 f"learning_rate: the schedule {self.learning_rate!r} must return "
@@ -354,6 +354,36 @@ def _one_minus_power(beta: float, t: Any) -> Any:
     return -np.expm1(t * math.log(beta)) if beta else np.ones_like(t)
 
 
+def _one_minus_product(beta: float, decay: float, t: Any) -> Any:
+    """Return 1 - p_t of NAdam, p_t = Π_k≤t beta (1 - q^k / 2) with q = 0.96^decay.
+
+    log p_t = t log beta + Σ_k log(1 - q^k / 2); the logarithm's series gives geometric
+    sums over k, so that no step before t is gone through:
+    Σ_k log(1 - q^k / 2) = -Σ_j q^j (1 - q^jt) / ((1 - q^j) j 2^j).
+    """
+    rest = np.ones_like(t)
+    if not beta:
+        return rest
+    # Beyond, 1 - p is 1 to the last bit: p is at most beta^t.
+    counts = -t * math.log(beta) < 45.0
+    for low in range(0, int(counts.sum()), 4096):  # they are the first ones
+        some = slice(low, min(low + 4096, int(counts.sum())))
+        rest[some] = -np.expm1(t[some] * math.log(beta) - _halvings(decay, t[some]))
+    return rest
+
+
+def _halvings(decay: float, t: Any) -> Any:
+    """Return Σ_j q^j (1 - q^jt) / ((1 - q^j) j 2^j), q = 0.96^decay, of each t."""
+    j = np.arange(1.0, 60.0)[:, None]  # the sum of the others is below 2^-60 of it
+    log = j * (decay * math.log(0.96))
+    small = -np.expm1(log)  # 1 - q^j
+    sums = np.broadcast_to(t, (j.size, t.size))
+    if small.all():
+        sums = np.exp(log) * np.expm1(log * t) / -small
+    # Added one after the other, so that each t has the same bits in any company.
+    return np.add.accumulate(sums / (j * 2.0**j), axis=0)[-1]
+
+
 def _adam(xp: Any, s: Any, g: Any, theta: Any, m: Any, v: Any) -> Any:
     m *= s.b1
     m += s.c1 * g
@@ -556,19 +586,18 @@ class NAdam(Optimizer):
         )
 
     def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
-        last = first + rates.shape[-1]  # t of the last step; mu is needed one further
-        t = np.arange(1, last + 2, dtype=np.float64)
+        steps = rates.shape[-1]  # mu is needed one further
+        t = np.arange(first + 1, first + steps + 2, dtype=np.float64)
         mu = self.beta_1 * (1.0 - 0.5 * 0.96 ** (t * self.momentum_decay))
-        product = np.cumprod(mu)
-        now, after = slice(first, last), slice(first + 1, last + 1)
-        root = np.sqrt(_one_minus_power(self.beta_2, t[now]))
+        rest = _one_minus_product(self.beta_1, self.momentum_decay, t)
+        root = np.sqrt(_one_minus_power(self.beta_2, t[:-1]))
         return {
             "b1": self.beta_1,
             "b2": self.beta_2,
             "c1": 1.0 - self.beta_1,
             "c2": 1.0 - self.beta_2,
-            "ag": rates * root * (1.0 - mu[now]) / (1.0 - product[now]),
-            "am": rates * root * mu[after] / (1.0 - product[after]),
+            "ag": rates * root * (1.0 - mu[:-1]) / rest[:-1],
+            "am": rates * root * mu[1:] / rest[1:],
             "e": np.maximum(self.epsilon * root, TINY),
         }
 

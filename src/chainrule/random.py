@@ -27,6 +27,10 @@ def generator(seed: int, purpose: int, index: int) -> np.random.Generator:
 
     The key is a spawn key: an index in Philox's counter would give overlapping streams.
     """
+    if seed >> 128:
+        # Words of a seed beyond four could not be told from those of the spawn key.
+        words = np.random.SeedSequence(seed).generate_state(4)
+        seed = int.from_bytes(words.astype("<u4").tobytes(), "little")
     sequence = np.random.SeedSequence(seed, spawn_key=(purpose, index))
     return np.random.Generator(np.random.Philox(sequence))
 
@@ -73,9 +77,14 @@ def _words(numbers: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
 def step_keys(seed: int, first: int, steps: int, draws: int) -> Any:
     """Keys of the dropout masks of `steps` steps, as host int32 (steps, draws, 2).
 
-    The key of draw d in step s is threefry(words of the seed, (s, d)).
+    The key of draw d in step s is threefry(words of the seed, (s, d)). Of a seed of
+    2^64 or more, further pairs of words are counters, one after the other, that make a
+    key of the key before.
     """
     key = _words([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])
+    while seed := seed >> 64:
+        pair = _words([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])
+        key = np.concatenate(threefry(key, (pair[:1], pair[1:])))
     step = _words(np.arange(first, first + steps, dtype=np.uint64) & 0xFFFFFFFF)
     draw = np.arange(draws, dtype=np.int32)
     x0, x1 = threefry(key, (step[:, None], draw[None, :]))

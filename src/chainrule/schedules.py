@@ -20,7 +20,20 @@ __all__ = [
     "InverseTimeDecay",
     "StepDecay",
     "get",
+    "rate",
 ]
+
+
+def _steps(name: str, value: Any, low: int) -> int:
+    return _checks.integer(name, value, low, high=2**53)  # they divide as floats
+
+
+def _scaled(rate: float, base: float, exponent: float) -> float:
+    """Return rate · base^exponent, infinite where it is too large for a float."""
+    try:
+        return float(rate * base**exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _rate(name: str, value: Any) -> float:
@@ -52,13 +65,13 @@ class ExponentialDecay(Record):
     ) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
+            decay_steps=_steps("decay_steps", decay_steps, 1),
             decay_rate=_rate("decay_rate", decay_rate),
         )
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        return float(self.learning_rate * self.decay_rate ** (step / self.decay_steps))
+        return _scaled(self.learning_rate, self.decay_rate, step / self.decay_steps)
 
 
 class CosineDecay(Record):
@@ -94,8 +107,8 @@ class CosineDecay(Record):
     ) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
-            warmup_steps=_checks.integer("warmup_steps", warmup_steps, 0),
+            decay_steps=_steps("decay_steps", decay_steps, 1),
+            warmup_steps=_steps("warmup_steps", warmup_steps, 0),
             final=_checks.real("final", final, 0.0),
         )
         if self.warmup_steps >= self.decay_steps:
@@ -125,13 +138,13 @@ class StepDecay(Record):
     def __init__(self, learning_rate: float, every: int, factor: float = 0.1) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
-            every=_checks.integer("every", every, 1),
+            every=_steps("every", every, 1),
             factor=_rate("factor", factor),
         )
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        return float(self.learning_rate * self.factor ** (step // self.every))
+        return _scaled(self.learning_rate, self.factor, step // self.every)
 
 
 class InverseTimeDecay(Record):
@@ -146,13 +159,40 @@ class InverseTimeDecay(Record):
     ) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_checks.integer("decay_steps", decay_steps, 1),
+            decay_steps=_steps("decay_steps", decay_steps, 1),
             decay_rate=_checks.real("decay_rate", decay_rate, 0.0),
         )
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
         return self.learning_rate / (1.0 + self.decay_rate * step / self.decay_steps)
+
+
+def rate(schedule: Callable[[int], float], step: int) -> float:
+    """Return a schedule's rate of `step` as a float.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it returns anything but a real number, or an array of none.
+    """
+    value: Any = schedule(step)
+    if type(value) is float:
+        return value
+    try:
+        kind = getattr(value, "dtype", None)
+        plain = not isinstance(value, (bool, str, bytes, bytearray))
+        if plain and not getattr(value, "ndim", 0) and "complex" not in str(kind):
+            return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        pass
+    msg = (
+        f"learning_rate: the schedule {_checks.show(schedule)} must return a number; "
+        f"got {_checks.show(value)} ({type(value).__name__}) of step {step}."
+    )
+    raise ArgumentTypeError(msg)
 
 
 def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], float]:

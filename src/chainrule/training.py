@@ -232,13 +232,14 @@ def build_steps(
         limit: Any = s.clip_norm if kind.clip_norm else None
         if getattr(limit, "ndim", 0):
             limit = limit[..., 0]  # likewise
-        scale = None
+        scales = None
         if limit is not None:
-            scale = _clipping(gradient, network, limit, xp)
+            scales = _clipping(gradient, network, limit, xp)
 
         def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
-            if scale is not None:
-                g = g * scale[..., None]
+            if scales is not None:
+                top, factor = scales
+                g = g / top[..., None] * factor[..., None]
             return optimize(xp, s, g, decay, theta, *slots)
 
         theta, *slots = backend.elementwise(
@@ -326,7 +327,10 @@ def _close(
     if mass is not None:
         masses = xp.where(masses > 0, masses, 1.0)
     mean = total / masses
-    finite = xp.isfinite(mean) & xp.all(xp.isfinite(theta), axis=-1)
+    finite = xp.isfinite(mean)
+    # Slots and state, too: a moment that has overflowed stops its parameter for ever.
+    for vector in (theta, *slots, *((state,) if network.state_size else ())):
+        finite = finite & xp.all(xp.isfinite(vector), axis=-1)
     # All members or none: what is kept is the state of one epoch.
     keep = xp.all(finite)
     weights = (
@@ -337,15 +341,31 @@ def _close(
 
 
 def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
-    """min(1, limit / norm) over all pieces, one per leading axis."""
+    """Return (top, factor) for the clipped gradient g / top · factor.
+
+    The norm is over all pieces, one per leading axis: top · root, with top the largest
+    of all magnitudes, so that no square overflows and none that counts underflows.
+    Within the limit both are 1.
+    """
+    pieces = [
+        (g, tuple(range(-len(entry.shape), 0)))
+        for g, entry in zip(gradient, network.entries, strict=True)
+        if g is not None
+    ]
+    top: Any = None
+    for g, axes in pieces:
+        most = xp.max(xp.abs(g), axis=axes)
+        top = most if top is None else xp.maximum(top, most)
+    one = xp.ones_like(top)
+    top = xp.where(top == 0.0, one, top)
     total: Any = 0.0
-    for g, entry in zip(gradient, network.entries, strict=True):
-        if g is not None:
-            axes = tuple(range(-len(entry.shape), 0))
-            total = total + xp.sum(g * g, axis=axes)
-    norm = xp.sqrt(total)
-    # Where the norm is within the limit the quotient is at least 1, and 0 / 0 is not met.
-    return limit / xp.where(norm > limit, norm, xp.ones_like(norm) * limit)
+    for g, axes in pieces:
+        part = g / top[(..., *[None] * len(axes))]
+        total = total + xp.sum(part * part, axis=axes)
+    root = xp.sqrt(total)
+    within = top * root <= limit
+    # What is not finite is not within, and stays so.
+    return xp.where(within, one, top), xp.where(within, one, limit / root)
 
 
 def epochs(
@@ -409,7 +429,7 @@ def epochs(
     Raises
     ------
     DivergenceError
-        When the loss or the parameters stop being finite.
+        When the loss, the parameters, the slots or the state stop being finite.
     """
     steps = -(-data.x.shape[0] // batch_size)
     planner = Planner(
@@ -534,10 +554,10 @@ def ask(backend: Any, number: int, finite: Any, count: int | None = None) -> Non
         plural = "s" if len(members) > 1 else ""
         whose = f" of member{plural} {', '.join(map(str, members))}"
     msg = (
-        f"training diverged: the loss or the parameters{whose} stopped being finite in "
-        f"epoch {number} of this fit. The parameters of the last finite epoch are "
-        f"kept, the optimizer starts anew. Lower the learning rate, set clip_norm, "
-        f"or scale x and y."
+        f"training diverged: the loss, the parameters, the optimizer's slots or the "
+        f"running statistics{whose} stopped being finite in epoch {number} of this fit. "
+        f"The parameters of the last finite epoch are kept, the optimizer starts anew. "
+        f"Lower the learning rate, set clip_norm, or scale x and y."
     )
     raise DivergenceError(msg, epochs=number - 1, members=members)
 

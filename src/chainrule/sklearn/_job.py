@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from chainrule import backends
+from chainrule import backends, inputs
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.inference import Data
 from chainrule.sklearn import _arrays, _network
@@ -87,7 +87,13 @@ def assemble(
 
     def placed(X: Any, t: Any, weight: Any) -> Data:  # noqa: N803
         t = loss.target(t, network.output_shape, xp=backends.of(t).xp)
-        arrays = (X, t, weight)
+        arrays = (
+            X,
+            t,
+            None
+            if weight is None
+            else inputs.scaled(weight, backends.of(weight), "float64"),
+        )
         return Data(*[None if a is None else place(a, backend, dtype) for a in arrays])
 
     if X_ is not None:
