@@ -170,3 +170,16 @@ def test_a_default_dtype_of_half_is_not_computed_in() -> None:
         assert rules.exp(torch.tensor([1, 2]))[0].dtype == torch.float32
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.skipif(not here("jax"), reason="needs JAX")
+@pytest.mark.parametrize("name", NAMES)
+def test_ranks_are_not_promoted(name: str) -> None:
+    """Of arrays of one rank, no rule makes JAX widen another."""
+    import jax
+
+    x = jax.numpy.asarray(WHOLE * 0.5, "float32")
+    with jax.numpy_rank_promotion("raise"):
+        z, pullback = getattr(rules, name)(x)
+        (dx,) = pullback(x)
+    assert z.shape == dx.shape == x.shape

@@ -122,7 +122,7 @@ class CELU(Activation):
 
 
 class GELU(Activation):
-    """z = x Φ(x), exact (by erf)."""
+    """z = x Φ(x), exact (by erfc)."""
 
     rule = staticmethod(rules.gelu)
 
