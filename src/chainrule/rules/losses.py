@@ -262,12 +262,16 @@ def cross_entropy(
         options: dict[str, Any] = {"class_weight": class_weight}
         options["label_smoothing"] = label_smoothing
         return call_rule(cross_entropy, z, t, weight, whole=(1,), **options)
+    labels = xp.isdtype(t.dtype, "integral")
     c = None
     if class_weight is not None:
+        # Of the targets' rank: JAX can be told to refuse other ranks.
         c = xp.asarray(_ratios(class_weight), dtype=z.dtype)
-    if xp.isdtype(t.dtype, "integral"):
+        c = xp.reshape(c, (*[1] * (min(z.ndim, t.ndim + labels) - 1), c.shape[0]))
+    if labels:
         t = _labels(z, t, xp)
-        hot = t[..., None] == xp.arange(z.shape[-1], dtype=t.dtype)
+        classes = xp.arange(z.shape[-1], dtype=t.dtype)
+        hot = t[..., None] == xp.reshape(classes, (*[1] * t.ndim, z.shape[-1]))
         if not label_smoothing:
             return _certain(z, hot, c, weight, xp)
         t = xp.astype(hot, z.dtype)
