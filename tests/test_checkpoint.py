@@ -638,3 +638,16 @@ def test_a_resumed_model_predicts_a_few_rows_directly(tmp_path: Path) -> None:
     _fit(model, 2, resume=path)
     assert model._direct is not None
     assert model.predict(X[:2]).tobytes() == first.predict(X[:2]).tobytes()
+
+
+def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
+    """What a checkpoint claims of other files is not believed: they say it themselves."""
+    path = tmp_path / "fit.st"
+    _fit(_model(), 2, Checkpoint(path, keep=2))
+    notes = tmp_path / "fit-7.st"
+    notes.write_text("my notes")
+    model, saver = cr.load(path), Checkpoint(path, keep=2, every=3)
+    saver.restore({**saver.state(), "older": ["7", "1"]})
+    _fit(model, 6, saver)
+    assert notes.read_text() == "my notes"
+    assert not (tmp_path / "fit-1.st").exists()
