@@ -63,7 +63,7 @@ class Loss(Record):
         rule = type(self).rule
         if len(shape) == 1:
             answer = rule(z, t, weight, **options, xp=xp)
-            self._check(answer, z, weight)
+            self._check(answer, z, t, weight, xp)
             return answer
         core = len(shape) + 1
         batch = z.shape[-core]
@@ -78,7 +78,7 @@ class Loss(Record):
             weight = xp.broadcast_to(weight[..., None], (*weight.shape, middle))
             weight = xp.reshape(weight, (*weight.shape[:-2], rows))
         answer = rule(flat, t, weight, **options, xp=xp)
-        self._check(answer, flat, weight)
+        self._check(answer, flat, t, weight, xp)
         value, pull = answer
 
         def pullback(dvalue: Any = 1.0) -> tuple[Any]:
@@ -92,7 +92,7 @@ class Loss(Record):
         """The name of a loss of one's own, whose rule may be just called "rule"."""
         return type(self).__name__ if self.name == "rule" else self.name
 
-    def _check(self, answer: Any, z: Any, weight: Any) -> None:
+    def _check(self, answer: Any, z: Any, t: Any, weight: Any, xp: Any) -> None:
         """Raise an error unless a rule's answer has one value for each member.
 
         z (..., rows, m): a mean over all axes would train each member on the mean.
@@ -108,6 +108,8 @@ class Loss(Record):
             return
         if weight is not None:
             lead = np.broadcast_shapes(lead, weight.shape[:-1])
+        core = 1 if xp.isdtype(t.dtype, "integral") else 2
+        lead = np.broadcast_shapes(lead, t.shape[: t.ndim - core])
         found = tuple(getattr(answer[0], "shape", ()))
         if found != tuple(lead):
             what = "one value for each member of the ensemble" if lead else "a scalar"

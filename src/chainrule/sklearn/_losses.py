@@ -232,5 +232,5 @@ class FunctionLoss(losses.Loss):
     def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
         """Return the function's answer."""
         answer = self.function(z, t, weight, xp=xp)
-        self._check(answer, z, weight)
+        self._check(answer, z, t, weight, xp)
         return answer
