@@ -108,7 +108,7 @@ DIFFERENT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("a", "b"), DIFFERENT, ids=repr)
+@pytest.mark.parametrize(("a", "b"), DIFFERENT, ids=map(str, range(len(DIFFERENT))))
 def test_what_differs_is_not_equal(a: Any, b: Any) -> None:
     assert Holder(a) != Holder(b)
     assert Holder((a, 3)) != Holder((b, 3))
@@ -117,7 +117,7 @@ def test_what_differs_is_not_equal(a: Any, b: Any) -> None:
     assert len({Holder(a), Holder(b)}) == 2
 
 
-@pytest.mark.parametrize("pair", DIFFERENT, ids=repr)
+@pytest.mark.parametrize("pair", DIFFERENT, ids=map(str, range(len(DIFFERENT))))
 def test_what_is_the_same_is_equal(pair: Any) -> None:
     for value in pair:
         assert Holder(value) == Holder(value)
@@ -194,7 +194,11 @@ def test_equality_inside_a_constructor_is_not_kept() -> None:
     assert Early(1) != Early(2)
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, "pickle"], ids=str)
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, "pickle"],
+    ids=["copy", "deepcopy", "pickle"],
+)
 def test_private_attributes_are_copied(again: Any) -> None:
     layer = Part([2.0])
     hash(layer)
