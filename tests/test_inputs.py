@@ -388,6 +388,15 @@ def test_two_places() -> None:
     _refused(lambda: model.fit(*given), Device, "x on .*device1.*y on .*device2", model)
 
 
+@pytest.mark.parametrize("name", ["numpy", "jax", "torch"])
+def test_devices_that_are_none(name: str) -> None:
+    here(name) or pytest.skip(f"needs {name}")
+    for device in ("x" * 10**5, [1.0] * 10**5, 10**5000, X):
+        with pytest.raises(Device, match="^device .*backend") as caught:
+            cr.Model(cr.MLP((4, 2)), backend=name, device=device)
+        assert len(str(caught.value)) < 1000
+
+
 def _train(**options: Any) -> Callable[[], Any]:
     return lambda: cr.Model(cr.MLP((4, 2)), **options)
 
@@ -1020,8 +1029,11 @@ def test_odd_tensors_of_torch(where: str) -> None:
     x = torch.tensor(X)
     negated = torch.complex(torch.zeros(24, 3, dtype=x.dtype), -x).conj().imag
     assert negated.is_neg()  # a view that NumPy refuses to see
-    for same in (x.T.clone().T, negated, torch.nn.Parameter(x), x.to(torch.int8)):
+    learned = torch.nn.Parameter(x)
+    for same in (x.T.clone().T, negated, learned.detach(), x.to(torch.int8)):
         np.testing.assert_array_equal(model.predict(same).numpy(), want)
+    with pytest.warns(cr.ChainruleWarning, match=r"^x is part of PyTorch's graph"):
+        np.testing.assert_array_equal(model.predict(learned).numpy(), want)
     row = x[0].expand(24, 3)
     np.testing.assert_array_equal(
         model.predict(row).numpy(), model.predict(row.numpy())

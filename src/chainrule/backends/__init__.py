@@ -192,7 +192,8 @@ def of(a: Any) -> Backend:
     # Of a class of one's own, too, that is derived from a library's. A library that is
     # not loaded has no arrays.
     if _is_a(a, "torch", "Tensor"):
-        return get("torch", a.device)
+        # Where it is, it is: to refuse a device is for who asks for one.
+        return _instance("torch", a.device)
     if _is_a(a, "jax", "Array"):
         return get("jax", _load("jax").home(a))
     if _is_a(a, "cupy", "ndarray"):

@@ -18,6 +18,7 @@ import array_api_compat.cupy as compat
 import cupy
 import numpy as np
 
+from chainrule import _checks
 from chainrule.backends.base import Backend, remembering
 from chainrule.errors import ArgumentError, BackendError, DeviceError
 from chainrule.namespace import register
@@ -126,7 +127,7 @@ def _device(device: Any) -> Any:
         count = cupy.cuda.runtime.getDeviceCount()
         msg = (
             f"device must be 'cuda:0' ... 'cuda:{count - 1}' or a cupy.cuda.Device on "
-            f"the cupy backend; got {device!r}."
+            f"the cupy backend; got {_checks.show(device)}."
         )
         raise DeviceError(msg) from error
     return found

@@ -112,7 +112,7 @@ def _device(device: Any) -> Any:
     if not isinstance(device, str):
         msg = (
             f"device must be a jax.Device or a name such as 'cpu' or 'gpu:1' on the "
-            f"jax backend; got {device!r} ({type(device).__name__})."
+            f"jax backend; got {_checks.show(device)} ({type(device).__name__})."
         )
         raise DeviceError(msg)
     platform, _, number = device.partition(":")
@@ -120,7 +120,8 @@ def _device(device: Any) -> Any:
         return jax.devices(platform)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
         have = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
-        msg = f"device {device!r} is not to be had on the jax backend; here are {have}."
+        shown = _checks.show(device)
+        msg = f"device {shown} is not to be had on the jax backend; here are {have}."
         raise DeviceError(msg) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import _checks
 from chainrule.backends.base import Backend, remembering
 from chainrule.errors import DeviceError
 from chainrule.namespace import register
@@ -147,8 +148,9 @@ class NumPyBackend(Backend):
     @staticmethod
     def locate(device: Any) -> None:
         """Refuse any device but 'cpu', which needs no saying."""
-        if device not in (None, "cpu"):
-            msg = f"device must be None or 'cpu' on the numpy backend; got {device!r}."
+        if device is not None and not (isinstance(device, str) and device == "cpu"):
+            shown = _checks.show(device)
+            msg = f"device must be None or 'cpu' on the numpy backend; got {shown}."
             raise DeviceError(msg)
 
     def holds(self, a: Any) -> bool:

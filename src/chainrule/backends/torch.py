@@ -100,24 +100,18 @@ def _device(device: Any) -> Any:
     if not isinstance(device, (str, torch.device, type(None))):
         msg = (
             f"device must be a torch.device or a name such as 'cpu' or 'cuda:1' on the "
-            f"torch backend; got {device!r} ({type(device).__name__})."
+            f"torch backend; got {_checks.show(device)} ({type(device).__name__})."
         )
         raise DeviceError(msg)
     try:
         where = torch.device(device or torch.get_default_device())
         # Asking for memory is the only question that every kind of device answers.
-        found = torch.empty(0, device=where).device
+        return torch.empty(0, device=where).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = str(error).partition("\n")[0]
-        msg = f"device {device!r} is not to be had on the torch backend: {first}"
+        shown = _checks.show(device)
+        msg = f"device {shown} is not to be had on the torch backend: {first[:300]}"
         raise DeviceError(msg) from error
-    if found.type == "meta":
-        msg = (
-            f"device {device!r} is torch's meta device, where arrays have no values; "
-            f"give device='cpu', say, or leave torch.device('meta')."
-        )
-        raise DeviceError(msg)
-    return found
 
 
 def _plain(a: Any) -> Any:
@@ -181,11 +175,17 @@ class TorchBackend(Backend):
     @staticmethod
     def locate(device: Any) -> Any:
         """Return a `torch.device` with its number: the current one, if none is said."""
-        if isinstance(device, torch.device) and (
+        known = isinstance(device, torch.device) and (
             device.type == "cpu" or device.index is not None
-        ):
-            return device
-        return _device(device)
+        )
+        found = device if known else _device(device)
+        if found.type == "meta":
+            msg = (
+                f"device {_checks.show(device)} is torch's meta device, where arrays "
+                f"have no values; give device='cpu', say, or leave torch.device('meta')."
+            )
+            raise DeviceError(msg)
+        return found
 
     def holds(self, a: Any) -> bool:
         """Whether `a` is a tensor."""
