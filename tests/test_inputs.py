@@ -49,6 +49,8 @@ BUILTIN: dict[Any, type[Exception]] = {
     Type: TypeError,
     Shape: ValueError,
     Device: ValueError,
+    cr.OutOfMemoryError: MemoryError,
+    cr.BusyError: RuntimeError,
 }
 
 
@@ -392,7 +394,7 @@ def test_two_places() -> None:
 def test_devices_that_are_none(name: str) -> None:
     here(name) or pytest.skip(f"needs {name}")
     for device in ("x" * 10**5, [1.0] * 10**5, 10**5000, X):
-        with pytest.raises(Device, match="^device .*backend") as caught:
+        with pytest.raises(Device, match=r"^device .*backend") as caught:
             cr.Model(cr.MLP((4, 2)), backend=name, device=device)
         assert len(str(caught.value)) < 1000
 
@@ -617,6 +619,11 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: cr.Model(cr.MLP((2,))).build(3).build(4),
         Shape,
         r"built for samples of shape \(3,\); got \(4,\)",
+    ),
+    "build of too many units": (
+        lambda: cr.Model(cr.Dense(10**18), backend="numpy").build(3),
+        cr.OutOfMemoryError,
+        "^out of memory on .* for the .* parameters of this model.* smaller network",
     ),
     "no backend": (_train(device="cpu"), Value, "^device 'cpu' needs a backend"),
     "numpy device": (

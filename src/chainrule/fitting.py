@@ -24,6 +24,7 @@ from chainrule import (
 )
 from chainrule._interrupt import Interrupt
 from chainrule._logs import logs_rate, plain_rate
+from chainrule._memory import exhausted, room
 from chainrule._options import check_callbacks
 from chainrule.callbacks import Checkpoint
 from chainrule.errors import (
@@ -80,7 +81,8 @@ def run(
         model.history.extend(history)
     history.first = first
     fit = _Fit(model, loss, data, check, history, epochs, batch_size, hooks, savers)
-    fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
+    with room(model.backend, "at the beginning of a fit", "Use a smaller network."):
+        fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
     bar = ProgressBar(progress, epochs, fit.steps)
     interrupt = Interrupt(sigterm=bool(savers))
     for hook in savers:
@@ -273,6 +275,14 @@ class _Fit:
 
     def report(self, record: Any) -> dict[str, Any]:
         """Return the logs of an epoch that is not published yet."""
+        advice = (
+            "Use fewer samples for validation, or a smaller network. The parameters of "
+            "the last whole epoch are kept, the optimizer starts anew."
+        )
+        with room(self.model.backend, "at the end of an epoch, in inference", advice):
+            return self._reported(record)
+
+    def _reported(self, record: Any) -> dict[str, Any]:
         model, weights = self.model, record.weights
         (value,) = record.losses(model.backend)
         logs = {**model._losses("", value), **record.logs}
@@ -386,18 +396,16 @@ class _Fit:
             hook.on_train_end(dict(self.logs))
 
 
-def _exhausted(model: Any, batch_size: int, error: Exception) -> OutOfMemoryError:
+def _exhausted(model: Any, batch_size: int, error: Exception) -> Exception:
     """Return the error that says what to make smaller."""
     advice = f"Try batch_size={batch_size // 2}."
     if batch_size == 1:
         advice = "Use a smaller network."
-    said = str(error).partition("\n")[0]
-    msg = (
-        f"out of memory on {model.backend!r} in a training step of batch_size "
-        f"{batch_size}: {said} {advice} The parameters of the last whole epoch are "
-        f"kept, the optimizer starts anew."
+    advice += (
+        " The parameters of the last whole epoch are kept, the optimizer starts anew."
     )
-    return OutOfMemoryError(msg)
+    what = f"in a training step of batch_size {batch_size}"
+    return exhausted(model.backend, what, advice, error)
 
 
 def _writer(

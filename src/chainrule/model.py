@@ -26,6 +26,7 @@ from chainrule import (
 )
 from chainrule._access import Access, Claim
 from chainrule._logs import log_names
+from chainrule._memory import exhausted, room
 from chainrule._options import (
     Options,
     check_callbacks,
@@ -52,6 +53,10 @@ from chainrule.training import tree_map
 from chainrule.uncertainty import Uncertainty
 
 __all__ = ["Model"]
+
+# What to do where memory does not suffice.
+_FEWER = "Use fewer samples, or dtype='float32'."
+_FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
 class Model(Derivatives, Uncertainty):
@@ -239,6 +244,11 @@ class Model(Derivatives, Uncertainty):
         -------
         Model
             This one.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the weights do not fit into the memory.
         """
         if isinstance(sample_shape, int) and not isinstance(sample_shape, bool):
             sample_shape = (sample_shape,)
@@ -257,6 +267,14 @@ class Model(Derivatives, Uncertainty):
         return self
 
     def _build(self, network: Network, backend: Any) -> None:
+        size = f"{network.size:,}"
+        if self.members is not None:
+            size = f"{self.members} x {size}"
+        what = f"for the {size} parameters of this model"
+        with room(backend, what, "Use a smaller network."):
+            self._drawn(network, backend)
+
+    def _drawn(self, network: Network, backend: Any) -> None:
         if self.members is None:
             host = network.initial(self.seed, self._member)
         else:
@@ -526,7 +544,7 @@ class Model(Derivatives, Uncertainty):
             If `resume` is the checkpoint of another fit: of other data, another batch
             size, network, loss, optimizer, dtype or seed.
         OutOfMemoryError
-            If a step does not fit into the device's memory.
+            If the data, or a step, does not fit into the device's memory.
         BusyError
             If the model is being fitted already, in another thread or by the fit whose
             callback calls this.
@@ -583,17 +601,18 @@ class Model(Derivatives, Uncertainty):
             raise ArgumentError(msg)
         scope = backend.scope(self.dtype, self.precision)
         with scope, backend.compiling(self.jit_compile):
-            data: Any = self._data(network, backend, x, y, sample_weight, "")
             check: Any = None
             loss: Any = self.loss
-            if slopes is not None:
-                data = self._with_slopes(network, backend, data, slopes)
-                loss = SlopeLoss(loss, options.slope_weight)
-            if validation is not None:
-                vx, vy, vw = validation
-                check = self._data(network, backend, vx, vy, vw, "validation ")
-            elif options.validation_split:
-                data, check = split(data, options.validation_split)
+            with room(backend, "for the data of a fit", _FEWER):
+                data: Any = self._data(network, backend, x, y, sample_weight, "")
+                if slopes is not None:
+                    data = self._with_slopes(network, backend, data, slopes)
+                    loss = SlopeLoss(loss, options.slope_weight)
+                if validation is not None:
+                    vx, vy, vw = validation
+                    check = self._data(network, backend, vx, vy, vw, "validation ")
+                elif options.validation_split:
+                    data, check = split(data, options.validation_split)
             samples = data.x.shape[0]
             batch_size = min(options.batch_size, samples)
             network.layer.check_rows(batch_size)
@@ -822,6 +841,21 @@ class Model(Derivatives, Uncertainty):
         arguments: theta and state, if not given. It computes in the scope of the
         model's dtype, if not that of `scope`; x is of the model's dtype.
         """
+        self._need()
+        with room(self.backend, "in inference", _FEWER_ROWS):
+            return self._applied(x, more, build, key, rows, finish, weights, scope)
+
+    def _applied(
+        self,
+        x: Any,
+        more: dict[str, tuple[Any, Shape]],
+        build: Any,
+        key: tuple[Any, ...],
+        rows: int | None,
+        finish: Any,
+        weights: tuple[Any, ...] | None,
+        scope: str | None,
+    ) -> Any:
         network = self._need()
         x, origin = self._samples("x", x, network.input_shape)
         given = {"x": (x, origin)}
@@ -853,7 +887,7 @@ class Model(Derivatives, Uncertainty):
         """Apply what ``build(backend, network, loss)`` makes to x and targets."""
         network = self._need()
         origin = inputs.receive("x", x)[1]
-        with self._scope():
+        with room(self.backend, "in inference", _FEWER_ROWS), self._scope():
             data = self._data(
                 network, self.backend, x, y, None, "", host=self.backend.pads
             )
@@ -911,10 +945,17 @@ class Model(Derivatives, Uncertainty):
         ArgumentError
             If a standard deviation is asked of a lone model without a method, or cannot
             be had by it.
+        OutOfMemoryError
+            If that many rows do not fit into the memory.
         """
         if not return_std:
             if self._direct is not None:
-                z = self._direct(self._weights, x)
+                try:
+                    z = self._direct(self._weights, x)
+                except MemoryError as error:
+                    raise exhausted(
+                        self.backend, "in inference", _FEWER_ROWS, error
+                    ) from error
                 if z is not None:
                     return z
             return self._apply(x, *self._joint(inference.build_output))
@@ -976,9 +1017,14 @@ class Model(Derivatives, Uncertainty):
 
         For an ensemble "loss" is the mean over members of each one's loss, which are in
         "member_loss" (members,); metrics are those of the mean output.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If that many rows do not fit into the memory.
         """
         network = self._need()
-        with self._scope():
+        with room(self.backend, "in inference", _FEWER_ROWS), self._scope():
             backend = self.backend
             data = self._data(
                 network, backend, x, y, sample_weight, "", host=backend.pads
@@ -1014,7 +1060,7 @@ class Model(Derivatives, Uncertainty):
         new.__dict__["backend"] = new._checked(target)
         new.history = History(self.history)
         if self._bound is not None:
-            with new._scope():
+            with room(target, "in to(...)", "Use a smaller network."), new._scope():
                 new._weights, new._slots = (
                     tree_map(
                         lambda a: target.copy(target.asarray(a, self.dtype)), group

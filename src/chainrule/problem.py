@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule._memory import exhausted
 from chainrule.derivatives import (
     LIMIT,
     build_parameter_curve,
@@ -354,7 +355,7 @@ def _next(problem: Problem, optimizer: Any, iterations: Any) -> Any:
     try:
         return next(iterations, None)
     except Exception as error:
-        if not backend.is_out_of_memory(error):
+        if isinstance(error, OutOfMemoryError) or not backend.is_out_of_memory(error):
             raise
         kind = str(problem.data.x.dtype).rpartition(".")[2]
         advice = optimizer.too_large(problem.network, np.dtype(kind).itemsize)
@@ -364,10 +365,9 @@ def _next(problem: Problem, optimizer: Any, iterations: Any) -> Any:
             each = network.size * network.output_size
         if rows * each > LIMIT and rows * network.output_size > network.size:
             advice = f"Try batch_size={max(1, LIMIT // each)}"
-        msg = (
-            f"out of memory on {backend!r} in an iteration of "
-            f"{type(optimizer).__name__}: {str(error).partition(chr(10))[0]} "
+        advice = (
             f"{advice or 'Use a smaller network'}. The parameters of the last whole "
             f"iteration are kept, the optimizer starts anew."
         )
-        raise OutOfMemoryError(msg) from error
+        what = f"in an iteration of {type(optimizer).__name__}"
+        raise exhausted(backend, what, advice, error) from error

@@ -9,16 +9,15 @@ All is computed in float64, whatever the model's dtype, where its device has flo
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from chainrule._memory import room
 from chainrule.derivatives import build_parameter_jacobian, chunk
-from chainrule.errors import ArgumentError, DeviceError, OutOfMemoryError
+from chainrule.errors import ArgumentError, DeviceError
 from chainrule.network import Network
 from chainrule.normal_equations import QR, QR_SIZE, Layout, system
 from chainrule.problem import Problem, readable
@@ -273,24 +272,15 @@ class Uncertainty:
             return self.dtype
         return "float64"
 
-    @contextlib.contextmanager
-    def _room(self) -> Iterator[None]:
+    def _room(self) -> Any:
         """Say what is too large where memory does not suffice."""
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, OutOfMemoryError) or not (
-                self.backend.is_out_of_memory(error)
-            ):
-                raise
-            size = self._need().size
-            msg = (
-                f"out of memory on {self.backend!r}: the covariance of {size:,} "
-                f"parameters is a matrix of {size:,} x {size:,} numbers, "
-                f"{readable(8 * size * size)} in float64. For so many parameters take "
-                f"an ensemble (members=8)."
-            )
-            raise OutOfMemoryError(msg) from error
+        size = self._need().size
+        advice = (
+            f"The covariance of {size:,} parameters is a matrix of {size:,} x {size:,} "
+            f"numbers, {readable(8 * size * size)} in float64. For so many parameters "
+            f"take an ensemble (members=8)."
+        )
+        return room(self.backend, "for a covariance", advice)
 
     def _band(self, x: Any) -> Any:
         network, wide = self._need(), self._wide()

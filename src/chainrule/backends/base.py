@@ -449,8 +449,14 @@ class Backend:
     # Errors.
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether an error says that memory did not suffice."""
-        return isinstance(error, MemoryError)
+        """Whether an error says that memory did not suffice.
+
+        NumPy has two more words for it, of arrays that no machine can address.
+        """
+        words = ("array is too big", "Maximum allowed dimension exceeded")
+        return isinstance(error, MemoryError) or (
+            isinstance(error, ValueError) and str(error).startswith(words)
+        )
 
     def check_precision(self, precision: str, dtype: str = "float32") -> None:
         """Raise an error if the library cannot compute with this precision."""

@@ -230,8 +230,10 @@ class CuPyBackend(Backend):
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is CuPy's own."""
         # cuBLAS and cuDNN say it in words of theirs, once the pool has it all.
-        return isinstance(error, (cupy.cuda.memory.OutOfMemoryError, MemoryError)) or (
-            "ALLOC_FAILED" in str(error) or "MemoryAllocation" in str(error)
+        return super().is_out_of_memory(error) or (
+            isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+            or "ALLOC_FAILED" in str(error)
+            or "MemoryAllocation" in str(error)
         )
 
     def check_precision(self, precision: str, dtype: str = "float32") -> None:

@@ -300,7 +300,7 @@ class JaxBackend(Backend):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is XLA's RESOURCE_EXHAUSTED."""
-        return isinstance(error, MemoryError) or (
+        return super().is_out_of_memory(error) or (
             isinstance(error, jax.errors.JaxRuntimeError)
             and ("RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error))
         )

@@ -272,9 +272,16 @@ class TorchBackend(Backend):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is torch's own, on a GPU, or its allocator's on a CPU."""
-        words = ("not enough memory", "can't allocate memory", "out of memory")
-        return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+        words = (
+            "not enough memory",
+            "can't allocate memory",
+            "out of memory",
+            "multiplication overflow",  # of sizes that no machine can address
+            "calculation overflowed",
+        )
+        return super().is_out_of_memory(error) or (
+            isinstance(error, torch.OutOfMemoryError)
+            or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
         )
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:

@@ -1,0 +1,47 @@
+"""Where memory does not suffice: an error that says for what, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from chainrule.errors import OutOfMemoryError
+
+__all__ = ["exhausted", "room"]
+
+
+def exhausted(backend: Any, what: str, advice: str, error: Exception) -> Exception:
+    """Return the error to raise for a library's own: `error` itself if it is another."""
+    if isinstance(error, OutOfMemoryError) or not backend.is_out_of_memory(error):
+        return error
+    said = str(error).partition("\n")[0].rstrip(". ")
+    said = f": {said[:300]}" if said else ""
+    return OutOfMemoryError(f"out of memory on {backend!r} {what}{said}. {advice}")
+
+
+@contextlib.contextmanager
+def room(backend: Any, what: str, advice: str) -> Iterator[None]:
+    """Say what is too large, and what to do, where memory does not suffice.
+
+    Parameters
+    ----------
+    backend : Backend
+        Whose errors are looked at, and the host's.
+    what : str
+        What the memory was for: "in predict".
+    advice : str
+        A sentence.
+
+    Raises
+    ------
+    OutOfMemoryError
+        In place of the library's own error. Others go on as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = exhausted(backend, what, advice, error)
+        if told is error:
+            raise
+        raise told from error
