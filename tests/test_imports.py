@@ -18,7 +18,7 @@ SOURCE = Path(chainrule.__file__).parent
 LEVELS = [
     {"errors", "_typing", "_words", "_console"},
     {"special"},
-    {"_checks", "_access", "_summary"},
+    {"_checks", "_access", "_memory", "_summary"},
     {"namespace", "_record", "_files"},
     {"backends"},
     {"rules", "random", "dual"},
