@@ -60,7 +60,10 @@ class MissingLibraryError(ChainruleError, ImportError):
 
 
 class NotBuiltError(ChainruleError, RuntimeError):
-    """The model has no weights yet: `Model.build` or `Model.fit` draws them."""
+    """The model has no weights yet: `Model.build` or `Model.fit` draws them.
+
+    Or a layer, used by itself, is not bound to the shape of its samples: `Layer.bind`.
+    """
 
 
 class BusyError(ChainruleError, RuntimeError):

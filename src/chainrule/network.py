@@ -18,7 +18,7 @@ from chainrule._record import Record
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.layers.base import Layer, Variable
+from chainrule.layers.base import Layer, Variable, output_shape
 
 __all__ = ["Entry", "Network", "Run"]
 
@@ -69,8 +69,7 @@ class Network:
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
         self.layer = layer.bind(sample_shape)
         self.input_shape: Shape = sample_shape
-        assert self.layer.output_shape is not None
-        self.output_shape: Shape = self.layer.output_shape
+        self.output_shape: Shape = output_shape(self.layer)
         self.output_size = math.prod(self.output_shape)
         self.draws = self.layer.draws
         self._variables = tuple(_leaves(self.layer.parameters))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from chainrule import _checks
 from chainrule._record import Record
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
+from chainrule.errors import NotBuiltError, ShapeError
 
-__all__ = ["Layer", "Variable", "fold", "lead"]
+__all__ = ["Layer", "Variable", "fold", "lead", "output_shape", "unbound"]
 
 
 class Variable(NamedTuple):
@@ -150,6 +151,31 @@ class Layer(Record):
         )
         inside = (f"{k}={v!r}" for k, v in self._values().items() if k not in skip)
         return f"{type(self).__name__}({', '.join(inside)})"
+
+
+def unbound(layer: Layer) -> NoReturn:
+    """Raise the error for a layer that is used before it knows its samples' shape."""
+    name = type(layer).__name__
+    msg = (
+        f"{name} is not bound to the shape of its samples: take the layer that "
+        f"layer.bind(sample_shape) returns, sample_shape without the batch, (3,) say. "
+        f"A model binds its network itself; predict, or model.function(), runs it."
+    )
+    raise NotBuiltError(msg)
+
+
+def output_shape(bound: Layer) -> Shape:
+    """Return a bound layer's output shape, which a layer of one's own may have left out."""
+    shape = bound.output_shape
+    if shape is None:
+        name = type(bound).__name__
+        msg = (
+            f"{name}: bind(sample_shape) must return a layer with its shapes filled in; "
+            f"output_shape is None. Return self.replace(input_shape=sample_shape, "
+            f"output_shape=...)."
+        )
+        raise ShapeError(msg)
+    return shape
 
 
 def lead(a: Any, sample_shape: Shape) -> Shape:

@@ -10,7 +10,7 @@ from chainrule._typing import Params, Shape
 from chainrule.context import Context
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.layers import activations
-from chainrule.layers.base import Layer, Variable
+from chainrule.layers.base import Layer, Variable, output_shape, unbound
 from chainrule.layers.dense import Dense
 
 __all__ = ["MLP", "Residual", "Sequential"]
@@ -58,8 +58,7 @@ class Sequential(Layer):
             if not self.trainable:
                 part = part.replace(trainable=False)  # noqa: PLW2901
             bound.append(part.bind(shape))
-            assert bound[-1].output_shape is not None
-            shape = bound[-1].output_shape
+            shape = output_shape(bound[-1])
         learning = (i for i, part in enumerate(bound) if part.learns)
         return self.replace(
             layers=tuple(bound),
@@ -122,12 +121,13 @@ class Sequential(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``: the parts in order, their pullbacks in reverse."""
+        first_learning = self.first_learning
+        if first_learning is None:
+            unbound(self)
         pulls = []
         for part, p in zip(self.layers, params, strict=True):
             x, pull = part.forward(p, x, context)
             pulls.append(pull)
-        first_learning = self.first_learning
-        assert first_learning is not None
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             grads: list[Any] = [None] * len(pulls)

@@ -10,7 +10,7 @@ from chainrule import _checks, initializers, rules
 from chainrule._typing import Params, Shape
 from chainrule.context import Context
 from chainrule.errors import ShapeError
-from chainrule.layers.base import Layer, Variable, fold, lead, unfold
+from chainrule.layers.base import Layer, Variable, fold, lead, unbound, unfold
 
 __all__ = ["Dense", "Flatten"]
 
@@ -98,7 +98,8 @@ class Dense(Layer):
     @property
     def parameters(self) -> tuple[Any, ...]:
         """The weight (m, n), then the bias (m,)."""
-        assert self.input_shape is not None
+        if self.input_shape is None:
+            unbound(self)
         shape = (self.units, self.input_shape[-1])
         kernel = initializers.get("kernel_initializer", self.kernel_initializer)
         weight = Variable("weight", shape, kernel, decay=True)
@@ -125,7 +126,8 @@ class Dense(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(y, pullback)``: x (..., batch, *in) -> y (..., batch, *out)."""
-        if len(self.input_shape) > 1:  # type: ignore[arg-type]
+        shape = self.input_shape
+        if shape is None or len(shape) > 1:
             return self._folded(params, x, context)
         # Spelled out: a call with a star costs a tenth of a small product.
         weight, bias = params if self.bias else (*params, None)
@@ -143,8 +145,8 @@ class Dense(Layer):
 
     def _folded(self, params: Params, x: Any, context: Context) -> Any:
         """Return `forward` of samples of several axes: all but the last are rows."""
-        assert self.input_shape is not None
-        assert self.output_shape is not None
+        if self.input_shape is None or self.output_shape is None:
+            unbound(self)
         xp, inside, outside = context.xp, self.input_shape, self.output_shape
         batch = x.shape[-len(inside) - 1]
         y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
@@ -186,8 +188,8 @@ class Flatten(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``: x (..., batch, *in) -> z (..., batch, size)."""
-        assert self.input_shape is not None
-        assert self.output_shape is not None
+        if self.input_shape is None or self.output_shape is None:
+            unbound(self)
         xp, inside, outside = context.xp, self.input_shape, self.output_shape
         batch = x.shape[-len(inside) - 1]
         z = xp.reshape(x, (*lead(x, inside), batch, *outside))

@@ -10,7 +10,7 @@ from chainrule._typing import Params
 from chainrule.context import Context
 from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
-from chainrule.layers.base import Layer, Variable, fold, unfold
+from chainrule.layers.base import Layer, Variable, fold, unbound, unfold
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
@@ -21,7 +21,8 @@ class _Norm(Layer):
     @property
     def parameters(self) -> tuple[Any, ...]:
         """The gain (d,), then the shift (d,); neither decays."""
-        assert self.input_shape is not None
+        if self.input_shape is None:
+            unbound(self)
         shape = self.input_shape[-1:]
         return (
             Variable("gain", shape, Constant(1.0)),
@@ -45,7 +46,8 @@ class _Norm(Layer):
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
-        assert self.input_shape is not None
+        if self.input_shape is None:
+            unbound(self)
         xp, shape = context.xp, self.input_shape
         batch = x.shape[-len(shape) - 1]
         z, pull = self._apply(params, fold(x, shape, xp), context)
@@ -133,7 +135,8 @@ class BatchNorm(_Norm):
 
     def check_rows(self, rows: int) -> None:
         """Refuse batches of a single row, of which there is no variance."""
-        assert self.input_shape is not None
+        if self.input_shape is None:
+            unbound(self)
         if self.trainable and rows * math.prod(self.input_shape[:-1]) == 1:
             msg = (
                 "BatchNorm needs batches of at least 2 rows, since a single one has no "
@@ -145,7 +148,8 @@ class BatchNorm(_Norm):
     @property
     def state(self) -> tuple[Variable, ...]:
         """The running mean (d,), then the running variance (d,)."""
-        assert self.input_shape is not None
+        if self.input_shape is None:
+            unbound(self)
         shape = self.input_shape[-1:]
         return (
             Variable("mean", shape, Constant(0.0)),
