@@ -340,8 +340,9 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
     y = Y2 * [1.0, 1e3, 1e-4] + [0.0, 7.0, 100.0]
     for last in (cr.Dense(3), cr.Sequential(cr.Dense(3), cr.LayerNorm())):
         _, _, before, z = start(cr.Sequential(cr.Dense(4), cr.Tanh(), last), y)
-        for found, wanted in zip(moments(z), moments(y), strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-9)
+        (mean, deviation), (wanted, spread) = moments(z), moments(y)
+        np.testing.assert_allclose(mean, wanted, rtol=1e-9)
+        np.testing.assert_allclose(deviation, problem.BEGIN * spread, rtol=1e-9)
         # An output that fits stays as it is.
         _, _, _, z = start(
             cr.Sequential(cr.Dense(4), cr.Tanh(), last),
@@ -354,7 +355,8 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
         np.testing.assert_array_equal(moved, theta)
     # Without a bias the deviation alone; constants have none.
     _, _, before, z = start(cr.Dense(3, bias=False), y)
-    np.testing.assert_allclose(moments(z)[1], moments(y)[1], rtol=1e-9)
+    wanted = problem.BEGIN * moments(y)[1]
+    np.testing.assert_allclose(moments(z)[1], wanted, rtol=1e-9)
     _, _, before, z = start(cr.Dense(3), np.full((23, 3), 0.1))
     np.testing.assert_allclose(moments(z)[0], 0.1, rtol=1e-12)
     np.testing.assert_allclose(moments(z)[1], moments(before)[1], rtol=1e-12)
