@@ -137,6 +137,50 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: cr.EarlyStopping(verbose=1),  # type: ignore[call-arg]
         "^EarlyStopping has no argument 'verbose'",
     ),
+    "predict batch_size": (
+        lambda: _model().predict(X, batch_size=3),  # type: ignore[call-arg]
+        "^predict has no argument 'batch_size': leave it out",
+    ),
+    "evaluate verbose": (
+        lambda: _model().evaluate(X, Y, verbose=0),  # type: ignore[call-arg]
+        "^evaluate has no argument 'verbose': leave it out",
+    ),
+    "evaluate without y": (lambda: _model().evaluate(X), "^evaluate needs y"),  # type: ignore[call-arg]
+    "jacobian of nothing": (lambda: _model().jacobian(), "^jacobian needs x"),  # type: ignore[call-arg]
+    "covariance": (
+        lambda: _model().parameter_covariance(X, Y, cov=1),  # type: ignore[call-arg]
+        "^parameter_covariance has no argument 'cov'",
+    ),
+    "input_shape of build": (
+        lambda: _model().build(input_shape=(2,)),  # type: ignore[call-arg]
+        "^build has no argument 'input_shape': write sample_shape=",
+    ),
+    "filepath": (
+        lambda: _model().save(filepath="it"),  # type: ignore[call-arg]
+        "^save has no argument 'filepath': write path=",
+    ),
+    "map_location": (
+        lambda: cr.load("it", map_location="cpu"),  # type: ignore[call-arg]
+        "^load has no argument 'map_location': write device=",
+    ),
+    "a model is called": (lambda: _model()(X), r"call predict\(x\)"),
+    "features of LayerNorm": (lambda: cr.LayerNorm(16), "number of features is left"),
+    "features of BatchNorm": (
+        lambda: cr.BatchNorm(0.1, 16),
+        "number of features is left out",
+    ),
+    "a loss without options": (
+        lambda: losses.SquaredError(reduction="sum"),  # type: ignore[call-arg]
+        "^SquaredError has no argument 'reduction': .* it is a mean",
+    ),
+    "a loss by position": (
+        lambda: losses.Poisson(True),  # type: ignore[call-arg]
+        "^Poisson takes 0 arguments by position; got 1",
+    ),
+    "a callback without options": (
+        lambda: cr.callbacks.Callback(3),  # type: ignore[call-arg]
+        "^Callback takes 0 arguments",
+    ),
     "restore": (
         lambda: cr.EarlyStopping(restore_best_weights=1),  # type: ignore[arg-type]
         "restore_best_weights must be True or False",
@@ -177,6 +221,17 @@ def test_a_list_of_layers() -> None:
         (cr, "BatchNorm1d", r"BatchNorm\(\)"),
         (cr, "nn", "own names"),
         (cr, "Desne", "Did you mean 'Dense'"),
+        (
+            cr.layers,
+            "Linear",
+            r"'chainrule\.layers' has no .*chainrule\.Dense\(units\)",
+        ),
+        (cr.losses, "MSELoss", r"SquaredError\(\)"),
+        (cr.optimizers, "Adma", "Did you mean 'Adam'"),
+        (cr.schedules, "CosineAnnealingLR", r"CosineDecay\(rate, decay_steps\)"),
+        (cr.metrics, "Accuracy", "Did you mean 'accuracy'"),
+        (cr.callbacks, "ModelCheckpoint", r"chainrule\.Checkpoint\(path\)"),
+        (cr.callbacks, "LearningRateScheduler", "a schedule: "),
         (_model(), "compile", r"^Model has no attribute 'compile'; hand loss="),
         (_model(), "state_dict", r"get_weights\(\)"),
         (_model(), "pedict", "Did you mean 'predict'"),
@@ -212,6 +267,7 @@ def test_advice_on_keywords_names_arguments_that_there_are() -> None:
     owners = {"fit": cr.Model.fit, "MLP": cr.MLP}
     for owner, table in _words.KEYWORDS.items():
         thing: Any = owners.get(owner) or getattr(cr, owner, None)
+        thing = thing or getattr(cr.Model, owner, None)
         thing = thing or getattr(losses, owner, None)
         thing = thing or getattr(optimizers, owner, None) or cr.callbacks.Callback
         names = set(inspect.signature(thing).parameters)

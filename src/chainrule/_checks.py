@@ -16,9 +16,11 @@ import numpy as np
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleWarning
 
 __all__ = [
+    "absent",
     "boolean",
     "choice",
     "integer",
+    "methods_told",
     "real",
     "refuse",
     "show",
@@ -167,10 +169,11 @@ def _call(owner: str | type, function: Any, skip: int, args: Any, kwargs: Any) -
         msg = f"{whose[0]} takes {takes} by position; got {len(args)}." + (
             f" Name the others: {others}." if others else ""
         )
-    raise ArgumentTypeError(msg)
+    raise ArgumentTypeError(msg) from None
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
 
 
 def told(skip: int) -> Callable[[F], F]:
@@ -187,13 +190,41 @@ def told(skip: int) -> Callable[[F], F]:
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            owner = type(args[0]) if name == "__init__" else name
-            _call(owner, function, skip, args[skip:], kwargs)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except ArgumentTypeError:
+                raise
+            except TypeError:  # only now: a call that is right pays nothing for it
+                owner = type(args[0]) if name == "__init__" else name
+                _call(owner, function, skip, args[skip:], kwargs)
+                raise
 
         return cast("F", checked)
 
     return decorate
+
+
+def methods_told(cls: C) -> C:
+    """Let all public methods of a class be `told`."""
+    for name, method in list(vars(cls).items()):
+        public = inspect.isfunction(method) and not name.startswith("_")
+        if public and not hasattr(method, "__wrapped__"):
+            setattr(cls, name, told(1)(method))
+    return cls
+
+
+def absent(module: str, names: list[str]) -> Callable[[str], NoReturn]:
+    """Return the `__getattr__` of a module: what to take for a name it does not have."""
+
+    def missing(name: str) -> NoReturn:
+        msg = f"module {module!r} has no attribute {name!r}"
+        if not name.startswith("_"):
+            from chainrule import _words
+
+            msg = _words.missing(f"module {module!r}", name, names)
+        raise AttributeError(msg)
+
+    return missing
 
 
 def warn(message: str) -> None:

@@ -219,8 +219,6 @@ def _unknown(value: Any, where: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
-    if cls.__init__ is object.__init__:
-        return {}
     return dict(inspect.signature(cls).parameters)
 
 

@@ -115,6 +115,15 @@ _EPOCHS = "write epochs="
 _WHOLE = "leave it out: an epoch takes every sample once, batch_size at a time"
 _VALIDATION = "leave it out: all validation samples are evaluated after each epoch"
 
+_PREDICT = {
+    "batch_size": "leave it out: as many rows are taken at once as memory allows",
+    "verbose": "leave it out: it shows nothing",
+    "training": "leave it out: dropout is for fit alone",
+    "return_dict": "leave it out: evaluate returns a dict",
+    "steps": "leave it out: all samples are taken",
+    "X": "the first argument is called x",
+}
+
 # Class or function -> keyword of others -> what to write. A class has its bases' too.
 KEYWORDS: dict[str, dict[str, str]] = {
     "fit": {
@@ -142,6 +151,25 @@ KEYWORDS: dict[str, dict[str, str]] = {
             "leave it out: data are arrays",
         ),
     },
+    "predict": _PREDICT,
+    "predict_proba": _PREDICT,
+    "predict_members": _PREDICT,
+    "evaluate": _PREDICT,
+    "load": {
+        "map_location": "write device=, or backend=",
+        "weights_only": "leave it out: nothing of a file is ever executed",
+        "compile": "leave it out: loss, optimizer and metrics are in the file",
+        "custom_objects": "call chainrule.serialization.register(it, name=) first",
+    },
+    "build": {
+        "input_shape": "write sample_shape=, the shape of one sample without the batch",
+    },
+    "save": {
+        **dict.fromkeys(("filepath", "filename"), "write path="),
+        "overwrite": "leave it out: a file that is there is replaced",
+        "save_format": "leave it out: it is a safetensors file",
+    },
+    "to": {"dtype": "make a new Model with dtype=, and set its weights"},
     "Model": {
         **dict.fromkeys(("lr", "learning_rate", "weight_decay"), _OPTIMIZER),
         **dict.fromkeys(
@@ -250,9 +278,28 @@ ATTRIBUTES: dict[str, str] = {
         "chainrule.callbacks",
     ),
     **dict.fromkeys(("ModelCheckpoint",), "chainrule.Checkpoint(path)"),
+    "LearningRateScheduler": (
+        "a schedule: chainrule.Adam(chainrule.schedules.CosineDecay(1e-2, 1000))"
+    ),
+    **dict.fromkeys(
+        ("CosineAnnealingLR", "CosineDecayRestarts", "CosineAnnealingWarmRestarts"),
+        "chainrule.schedules.CosineDecay(rate, decay_steps)",
+    ),
+    **dict.fromkeys(
+        ("StepLR", "MultiStepLR", "ExponentialLR", "LambdaLR", "LRScheduler"),
+        "chainrule.schedules, which count steps: StepDecay, ExponentialDecay",
+    ),
     **dict.fromkeys(("load_model", "from_file"), "chainrule.load(path)"),
     **dict.fromkeys(
-        ("MSELoss", "MeanSquaredError", "L1Loss", "MeanAbsoluteError", "HuberLoss"),
+        (
+            "MSE",
+            "MSELoss",
+            "MeanSquaredError",
+            "MAE",
+            "L1Loss",
+            "MeanAbsoluteError",
+            "HuberLoss",
+        ),
         f"{_LOSSES}: SquaredError(), AbsoluteError(), Huber()",
     ),
     **dict.fromkeys(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from chainrule import _checks
 from chainrule._typing import Shape
 from chainrule.context import Context
 from chainrule.dual import DualNamespace
@@ -210,6 +211,7 @@ def build_parameter_curve(backend: Any, network: Network) -> Any:
     return curve
 
 
+@_checks.methods_told
 class Derivatives:
     """What `Model` offers of these: arrays as `predict` takes and gives them.
 

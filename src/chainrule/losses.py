@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -443,3 +443,7 @@ def get(loss: Any) -> Loss:
             )
         _checks.refuse("loss", wanted, loss)
     return _NAMES[_checks.choice("loss", loss, _NAMES, "loss")]()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

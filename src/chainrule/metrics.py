@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -355,3 +355,7 @@ def get(metric: Any) -> tuple[str, Callable[..., float]]:
         )
         raise ArgumentError(msg)
     return bound.name, bound
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -59,6 +59,7 @@ _FEWER = "Use fewer samples, or dtype='float32'."
 _FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
+@_checks.methods_told
 class Model(Derivatives, Uncertainty):
     """A neural network with its parameters.
 
@@ -1147,6 +1148,11 @@ class Model(Derivatives, Uncertainty):
 
             msg = _words.missing("Model", name, dir(type(self)), "methods")
             raise AttributeError(msg, name=name, obj=self)
+
+    def __call__(self, *given: Any, **options: Any) -> NoReturn:
+        """Refuse: a network is called by `predict`, and trained by `fit`."""
+        msg = "a Model is not called: call predict(x), or function() for its f(theta, state, x)."
+        raise ArgumentTypeError(msg)
 
     def __repr__(self) -> str:
         where = "not chosen" if self.backend is None else self.backend.name

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -774,3 +774,7 @@ def get(optimizer: Any) -> Any:
         wanted = "an optimizer such as chainrule.Adam(1e-3), or a name"
         _checks.refuse("optimizer", wanted, optimizer)
     return _NAMES[_checks.choice("optimizer", optimizer, _NAMES, "optimizer")]()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

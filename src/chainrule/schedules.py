@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import _checks
 from chainrule._record import Record
@@ -206,3 +206,7 @@ def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], floa
         )
         raise ArgumentTypeError(msg)
     return Constant(_rate(name, learning_rate))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

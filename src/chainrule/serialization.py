@@ -306,6 +306,7 @@ def save(model: Any, path: Any, *, include_optimizer: bool = False) -> None:
     write_file(path, {"kind": "model", "model": config}, tensors)
 
 
+@_checks.told(0)
 def load(path: Any, backend: Any = None, device: Any = None) -> Any:
     """Return the model that a file holds, as it was saved.
 

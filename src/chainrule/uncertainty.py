@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from chainrule import _checks
 from chainrule._memory import room
 from chainrule.derivatives import build_parameter_jacobian, chunk
 from chainrule.errors import ArgumentError, DeviceError
@@ -152,6 +153,7 @@ def build_band(backend: Any, network: Network) -> Any:
     return band
 
 
+@_checks.methods_told
 class Uncertainty:
     """What `Model` offers of these."""
 

@@ -1,5 +1,8 @@
 """Callbacks: what happens between epochs. The hooks are those of Keras."""
 
+from typing import TYPE_CHECKING
+
+from chainrule import _checks
 from chainrule.callbacks.base import Callback, LambdaCallback
 from chainrule.callbacks.checkpoint import Checkpoint
 from chainrule.callbacks.csv_logger import CSVLogger
@@ -18,3 +21,7 @@ __all__ = [
 # Pickles, and what is shown, know them by the package, whichever file they stand in.
 for _name in __all__:
     globals()[_name].__module__ = __name__
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

@@ -40,6 +40,10 @@ class Callback:
         if "__init__" in cls.__dict__:
             cls.__init__ = _checks.told(1)(cls.__init__)  # type: ignore[method-assign]
 
+    @_checks.told(1)
+    def __init__(self) -> None:
+        """Take nothing: a subclass that has options overrides it."""
+
     def on_train_begin(self, logs: dict[str, Any]) -> None:
         """Before the first epoch of a fit."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from chainrule import _checks
 from chainrule.layers.activations import (
     CELU,
     ELU,
@@ -68,3 +71,7 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _checks.absent(__name__, __all__)

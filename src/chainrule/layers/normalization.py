@@ -15,6 +15,17 @@ from chainrule.layers.base import Layer, Variable, fold, unbound, unfold
 __all__ = ["BatchNorm", "LayerNorm"]
 
 
+def _small(name: str, epsilon: Any) -> float:
+    """Return an epsilon, or refuse what was meant as the number of features."""
+    if isinstance(epsilon, int) and epsilon >= 1:
+        msg = (
+            f"{name} must be a small number such as 1e-5; got {epsilon}. The number of "
+            f"features is left out: the first fit, or build(sample_shape), finds it."
+        )
+        raise ArgumentError(msg)
+    return _checks.real(name, epsilon, 0.0, open_low=True)
+
+
 class _Norm(Layer):
     """What both norms share: a gain and a shift for each feature."""
 
@@ -79,8 +90,7 @@ class LayerNorm(_Norm):
     epsilon: float
 
     def __init__(self, epsilon: float = 1e-5, *, trainable: bool = True) -> None:
-        value = _checks.real("LayerNorm: epsilon", epsilon, 0.0, open_low=True)
-        self._configure(trainable, epsilon=value)
+        self._configure(trainable, epsilon=_small("LayerNorm: epsilon", epsilon))
 
     def _apply(self, params: Params, x: Any, context: Context) -> Any:
         return rules.layer_norm(x, *params, eps=self.epsilon, xp=context.xp)
@@ -120,7 +130,7 @@ class BatchNorm(_Norm):
         self._configure(
             trainable,
             momentum=_checks.real("BatchNorm: momentum", momentum, 0.0, 1.0),
-            epsilon=_checks.real("BatchNorm: epsilon", epsilon, 0.0, open_low=True),
+            epsilon=_small("BatchNorm: epsilon", epsilon),
         )
 
     @property
