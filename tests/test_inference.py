@@ -12,6 +12,8 @@ import pytest
 import chainrule as cr
 from chainrule import inference
 
+from support import here
+
 X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 
 
@@ -118,3 +120,49 @@ def test_what_is_derived_from_an_array_goes_the_long_way() -> None:
     assert m._direct(m._weights, masked) is None
     with pytest.raises(cr.ChainruleError, match="masked"):
         m.predict(masked)
+
+
+class Halves(cr.losses.Loss):
+    """A loss of one's own: half of the mean square."""
+
+    def __call__(
+        self, z: Any, t: Any, weight: Any, output_shape: Any, *, xp: Any
+    ) -> Any:
+        """Return the value and its pullback, with weights as they come."""
+        share = weight[:, None] / xp.sum(weight)
+        value = xp.sum(0.5 * (z - t) * (z - t) * share, axis=(-2, -1))
+        return value, lambda dvalue=1.0: (dvalue * (z - t) * share,)
+
+
+LOSSES: dict[str, Any] = {
+    "squared_error": lambda d: d * d,
+    "absolute_error": np.abs,
+    "huber": lambda d: np.where(abs(d) <= 1, d * d / 2, abs(d) - 0.5),
+    "quantile": lambda d: np.abs(d) / 2,
+    "own": lambda d: d * d / 2,
+}
+
+
+@pytest.mark.parametrize("name", ["numpy", "jax", "torch"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize("rows", [3, 4, 5])
+def test_an_infinite_output(
+    name: str, loss: str, members: int | None, rows: int
+) -> None:
+    here(name) or pytest.skip(f"needs {name}")
+    given = Halves() if loss == "own" else loss
+    if members and loss == "own":
+        return
+    network = cr.Dense(1, bias=False)
+    m = cr.Model(network, loss=given, backend=name, members=members).build(1)
+    theta = np.full((1,) if members is None else (members, 1), 2.0)
+    m.set_weights((theta, np.zeros((*theta.shape[:-1], 0))))
+    x, y = np.arange(rows)[:, None] / 4.0, np.ones((rows, 1))
+    x[0] = 3e38  # twice that is not in float32
+    with pytest.warns(cr.ChainruleWarning, match="the loss is inf"):
+        assert m.evaluate(x, y)["loss"] == np.inf
+    weight = np.arange(rows) / 2.0  # the first row has none
+    each = LOSSES[loss](2.0 * x - y)[1:, 0]
+    want = each @ weight[1:] / weight.sum()
+    np.testing.assert_allclose(m.evaluate(x, y, weight)["loss"], want, rtol=1e-6)

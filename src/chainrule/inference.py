@@ -132,10 +132,14 @@ def build_direct(backend: Any, network: Network) -> Any:
 def build_loss(backend: Any, network: Network, loss: Any) -> Any:
     """Return ``f(theta, state, x, t, weight) -> (loss, mass)`` in inference."""
     xp = backend.xp
-    output = build_output(backend, network)
+    output, core = build_output(backend, network), len(network.output_shape)
 
     def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
         z = output(theta, state, x)
+        # A row without weight counts as none, though its output be infinite: NaN is what
+        # it would be times 0. Those that are filled up are such.
+        counts = xp.reshape(weight > 0, (*weight.shape, *(1 for _ in range(core))))
+        z = xp.where(counts, z, 0.0)
         share = loss.mass(t, weight, weight.dtype, xp=xp)
         return loss(z, t, weight, network.output_shape, xp=xp)[0], share
 

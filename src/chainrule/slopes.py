@@ -168,4 +168,5 @@ def evaluate(
     if data.weight is None:
         return float(errors.mean())
     weight = backend.to_numpy(data.weight)
-    return float(errors @ weight / (weight.sum() or 1.0))
+    counts = weight > 0  # an infinite error of a row that does not count is no NaN
+    return float(errors[counts] @ weight[counts] / (weight.sum() or 1.0))
