@@ -651,3 +651,28 @@ def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
     _fit(model, 6, saver)
     assert notes.read_text() == "my notes"
     assert not (tmp_path / "fit-1.st").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"every_steps": 2}])
+@pytest.mark.parametrize("keep", [3, None])
+def test_second_names_that_are_too_long_are_told_before_training(
+    keep: int | None, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """255 bytes is the longest name; "-12" in it, or "-11-12", is one too long."""
+    extra = len("-11-12") - 1 if options else len("-12") - 1
+    for size, fits in ((255 - extra - 1, True), (255 - extra, False)):
+        path = tmp_path / ("a" * (size - len(".safetensors")) + ".safetensors")
+        model = _model().build(3)
+        theta = model.theta
+        saver = Checkpoint(path, keep=keep, **options)
+        if fits:
+            _fit(model, 12, saver)
+            assert len(_names(tmp_path)) >= 3
+            continue
+        before = _names(tmp_path)
+        with pytest.raises(cr.FileError, match="name too long"):
+            _fit(model, 12, saver)
+        assert np.array_equal(model.theta, theta)
+        assert model.history.epochs == 0
+        assert _names(tmp_path) == before
+        _fit(model, 2, Checkpoint(path))  # it has no second name

@@ -203,3 +203,40 @@ def test_the_state_is_of_what_is_on_the_disk(
     assert one == pickle.loads(pickle.dumps(log)).state()
     log.on_epoch_end(1, {"loss": 1.0})
     assert log.state()["size"] > one["size"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/proc/log.csv", "a" * 300 + ".csv", "no/log.csv", ""]
+)
+def test_a_file_that_cannot_be_is_told_before_training(
+    name: str, tmp_path: Path
+) -> None:
+    """Whatever the reason: only the system knows, and nothing is left behind."""
+    model = _model().build(3)
+    theta = model.theta
+    with pytest.raises(cr.FileError, match=r"CSVLogger: .* (written|read or written)"):
+        _fit(model, 1, CSVLogger(tmp_path / name))
+    assert np.array_equal(model.theta, theta)
+    assert model.history.epochs == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_fit_leaves_no_empty_log(tmp_path: Path) -> None:
+    class Refuses(cr.callbacks.Callback):
+        def check_logs(self, names: Any) -> None:
+            msg = "no"
+            raise cr.ArgumentError(msg)
+
+    with pytest.raises(cr.ArgumentError):
+        _fit(_model(), 1, CSVLogger(tmp_path / "log.csv"), Refuses())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+    """Spreadsheets write one."""
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xef\xbb\xbfepoch,loss,r2\r\n0,1.0,0.0\r\n")
+    _fit(_model(), 1, CSVLogger(path, append=True))
+    rows = path.read_text(encoding="utf-8-sig").splitlines()
+    assert rows[:2] == ["epoch,loss,r2", "0,1.0,0.0"]
+    assert len(rows) == 3

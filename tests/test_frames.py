@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import backends, serialization
 
 from support import LIBRARIES, backend, here
 
@@ -79,6 +80,42 @@ def test_names_survive_and_what_has_none_passes() -> None:
     plain.fit(frame, Y, epochs=1)  # the first frame
     with pytest.raises(cr.ArgumentError, match="another order"):
         plain.predict(other)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_validation_of_the_first_fit_has_its_columns(library: str) -> None:
+    """There, no fit before has said which they are."""
+    model, frame = _model(), _frame(library)
+    other = frame[["b", "a", "c"]]
+    with pytest.raises(cr.ArgumentError, match=r"^validation x must have the columns"):
+        model.fit(frame, Y, epochs=1, validation_data=(other, Y))
+    assert not model.built
+    model.fit(frame, Y, epochs=1, validation_data=(frame, Y))
+    model.fit(frame, Y, epochs=1, validation_data=(X, Y))
+
+
+def test_a_file_has_the_columns(tmp_path: Any) -> None:
+    model, frame = _model(), _frame("pandas")
+    model.fit(frame, Y, epochs=1)
+    model.save(tmp_path / "it.safetensors")
+    loaded = cr.load(tmp_path / "it.safetensors")
+    with pytest.raises(cr.ArgumentError, match="another order"):
+        loaded.predict(frame[["b", "a", "c"]])
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    model = _model()
+    model.fit(X, Y, epochs=1)
+    model.save(tmp_path / "it.safetensors")
+    assert cr.load(tmp_path / "it.safetensors")._columns is None
+
+
+@pytest.mark.parametrize("columns", [["a", "b"], ["a", "b", 3], "abc", {"a": 1}, None])
+def test_columns_of_a_file_that_are_none(columns: Any) -> None:
+    model = _model()
+    model.fit(_frame("pandas"), Y, epochs=1)
+    contents = serialization.snapshot(model)
+    contents.config["columns"] = columns
+    with pytest.raises(cr.SerializationError, match="columns"):
+        serialization.restore(contents, backends.get("numpy"))
 
 
 def test_a_refused_fit_leaves_no_names() -> None:

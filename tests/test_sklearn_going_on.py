@@ -116,3 +116,39 @@ def test_the_first_argument_of_each() -> None:
     for sizes in ((8,), [8], 8):
         with pytest.raises(cr.ArgumentTypeError, match="write hidden_layer_sizes="):
             MLPRegressor(sizes).fit(X, Y)
+
+
+@everywhere
+def test_another_dtype_is_refused(backend: str) -> None:
+    """The weights are of the first one; it was ignored in silence."""
+    e = _fitted(backend=backend, dtype="float32", warm_start=True)
+    for call in (e.fit, e.partial_fit):
+        e.set_params(dtype="float64")
+        with pytest.raises(
+            cr.ArgumentError, match="dtype must be float32, as in the f"
+        ):
+            call(X, Y)
+        for same in (np.float32, None):
+            e.set_params(dtype=same).fit(X, Y)
+            assert e.coefs_[0].dtype == np.float32
+    e.set_params(dtype="float64", warm_start=False).fit(X, Y)
+    assert e.coefs_[0].dtype == np.float64
+
+
+@everywhere
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_infinite_validation_loss_is_told(backend: str, solver: str) -> None:
+    """Once in a fit, on the user's line, as `Model.fit` tells it."""
+    far = np.where(np.arange(80) == 3, 1e30, Y)
+    e = MLPRegressor(
+        hidden_layer_sizes=(4,),
+        max_iter=3,
+        solver=solver,
+        validation_data=(X, far),
+        backend=backend,
+        dtype="float32",
+    )
+    with pytest.warns(cr.ChainruleWarning, match="val_loss is inf in epoch 1") as told:
+        e.fit(X, Y)
+    files = [w.filename for w in told if issubclass(w.category, cr.ChainruleWarning)]
+    assert files == [__file__]

@@ -237,4 +237,4 @@ def warn(message: str) -> None:
 
 def _is_ours(frame: Any) -> bool:
     name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] in ("chainrule", "contextlib")
+    return name.partition(".")[0] in ("chainrule", "contextlib", "scipy", "sklearn")

@@ -35,7 +35,7 @@ from chainrule.history import History
 from chainrule.progress import ProgressBar
 from chainrule.training import tree_map
 
-__all__ = ["check_callbacks", "run"]
+__all__ = ["check_callbacks", "run", "warn_of"]
 
 
 def run(
@@ -109,6 +109,15 @@ def run(
     if interrupt.terminated:
         raise SystemExit(128 + signal.SIGTERM)
     return history
+
+
+def warn_of(value: float, epoch: int, dtype: str) -> None:
+    """Warn of a validation loss that is not finite."""
+    _checks.warn(
+        f"val_loss is {value} in epoch {epoch} of this fit: for some validation sample "
+        f"the output or the loss overflows {dtype}. Look for outliers there, scale x "
+        f"and y, or take dtype='float64'."
+    )
 
 
 class _Fit:
@@ -330,12 +339,7 @@ class _Fit:
         if self.warned or math.isfinite(value):
             return
         self.warned = True
-        msg = (
-            f"val_loss is {value} in epoch {self.history.epochs} of this fit: for some "
-            f"validation sample the output or the loss overflows {self.model.dtype}. "
-            f"Look for outliers there, scale x and y, or take dtype='float64'."
-        )
-        _checks.warn(msg)
+        warn_of(value, self.history.epochs, self.model.dtype)
 
     def settle(self, bar: ProgressBar) -> None:
         """Put in order what the fit leaves, however it ended."""

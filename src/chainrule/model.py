@@ -611,6 +611,7 @@ class Model(Derivatives, Uncertainty):
                     loss = SlopeLoss(loss, options.slope_weight)
                 if validation is not None:
                     vx, vy, vw = validation
+                    inputs.check_columns("validation x", vx, self._columns or columns)
                     check = self._data(network, backend, vx, vy, vw, "validation ")
                 elif options.validation_split:
                     data, check = split(data, options.validation_split)
@@ -631,6 +632,9 @@ class Model(Derivatives, Uncertainty):
                     hook.check_model(self)
                 if hasattr(hook, "check_logs"):
                     hook.check_logs(names)
+                if isinstance(hook, Checkpoint):
+                    steps = -(-samples // batch_size)
+                    hook.check_names(self._epoch + options.epochs, steps)
             if isinstance(self.optimizer, optimizers.ProblemOptimizer):
                 self.optimizer.check(self.loss)
                 self.optimizer.check_network(network)

@@ -7,7 +7,6 @@ Loading executes nothing, and draws no weights.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from chainrule import _checks, _files, links
 from chainrule._container import FORMAT, Contents, naming, read_file, write_file
 from chainrule._encoding import decode, encode, register
-from chainrule.errors import ChainruleError, ChainruleWarning, SerializationError
+from chainrule.errors import ChainruleError, SerializationError
 from chainrule.layers import Layer
 from chainrule.losses import Loss
 from chainrule.network import Network
@@ -102,6 +101,8 @@ def snapshot(model: Any, *, include_optimizer: bool = False) -> Contents:
                 raise SerializationError(msg)
             piece = vector[..., e.start : e.stop]
             tensors[prefix + e.name] = piece.reshape(*vector.shape[:-1], *e.shape)
+    if model._columns is not None:
+        config["columns"] = list(model._columns)
     config["training"] = None
     if include_optimizer:
         slots = model._host_slots()
@@ -153,7 +154,7 @@ def restore(contents: Contents, backend: Any) -> Any:
     model = Model(**parts, metrics=metrics, **given)  # type: ignore[arg-type]
     model._loss = loss
     if msg := links.twice(loss, model.network):
-        warnings.warn(msg, ChainruleWarning, stacklevel=3)
+        _checks.warn(msg)
     model._member = _checks.integer("member", config.get("member", 0), 0)
     lead = () if model.members is None else (model.members,)
     shape = _entry(config, "input_shape", list)
@@ -182,12 +183,24 @@ def restore(contents: Contents, backend: Any) -> Any:
             ("state/", network.state_entries),
         )
     ]
+    model._columns = _columns(config, shape)
     training = config.get("training")
     if training is not None:
         training = _training(training, tensors, model, network)
     theta, state = vectors
     model._adopt(network, backend, theta, state, training)
     return model
+
+
+def _columns(config: dict[str, Any], shape: tuple[int, ...]) -> Any:
+    """Return the names of the columns that the model was fitted to, None without."""
+    if "columns" not in config:
+        return None
+    names = _entry(config, "columns", list)
+    if not all(isinstance(name, str) for name in names) or (len(names),) != shape:
+        msg = f"columns must be names, one for each of the features {shape}."
+        raise SerializationError(msg)
+    return tuple(names)
 
 
 def _entry(config: dict[str, Any], name: str, kind: type) -> Any:

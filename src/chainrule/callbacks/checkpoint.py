@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -109,6 +110,17 @@ class Checkpoint(Monitor):
             super().check_logs(names)
         _files.check_writable(self.path)
 
+    def check_names(self, epochs: int, steps: int) -> None:
+        """Raise an error if a file that is kept beside `path` cannot have its name.
+
+        `epochs` is the last one's number, `steps` how many each has.
+        """
+        from chainrule import _files
+
+        if self.keep != 1:
+            step = f"-{steps}" if self.every_steps else ""
+            _files.check_writable(self._named(f"{epochs}{step}"))
+
     def after_epoch(self, epoch: int, logs: dict[str, Any], last: bool) -> None:
         """After all callbacks' `on_epoch_end`: write, if it is time to."""
         due = (epoch + 1) % self.every == 0
@@ -172,7 +184,8 @@ class Checkpoint(Monitor):
         """Whether a file may be made there: nothing is, or a checkpoint."""
         from chainrule.checkpoints import number as number_of
 
-        if not path.exists() or number_of(path) is not None:
+        # Path.exists raises an error for a name that is too long.
+        if not os.path.exists(path) or number_of(path) is not None:  # noqa: PTH110
             return True
         msg = (
             f"Checkpoint: {path} is there and is no checkpoint: it stays, and the "

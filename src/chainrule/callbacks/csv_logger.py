@@ -78,12 +78,17 @@ class CSVLogger(Callback):
         """Raise an error if the file cannot be written, or has other columns."""
         self._columns = ["epoch", *sorted(names)]
         path = _files.check_path(self.filename)
-        if not path.parent.is_dir():
-            _refuse(MissingFileError, errno.ENOENT, path, "Make the folder first.")
-        if path.is_dir():
-            _refuse(FileError, errno.EISDIR, path)
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            _refuse(FileError, errno.EACCES, path)
+        with _reported(path):
+            if not path.parent.is_dir():
+                _refuse(MissingFileError, errno.ENOENT, path, "Make the folder first.")
+            if path.is_dir():
+                _refuse(FileError, errno.EISDIR, path)
+            there = path.exists()
+            # Whether it can be written, only the system knows: it is opened, and is
+            # as it was.
+            path.open("ab").close()
+            if not there:
+                path.unlink()
         if self.append:
             self._check_columns()
 
@@ -104,7 +109,7 @@ class CSVLogger(Callback):
         if not self.filename.is_file():
             return []
         with _reported(self.filename), self.filename.open("rb") as file:
-            line = file.readline(_BLOCK).decode("utf-8", "replace")
+            line = file.readline(_BLOCK).decode("utf-8-sig", "replace")
         return next(csv.reader([line.rstrip("\r\n")], delimiter=self.separator), [])
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:

@@ -165,7 +165,7 @@ class MultilayerPerceptron(FittedPerceptron):
             backend = backends.get(origin.name, self.device)
         dtype = _arrays.target_dtype(X, self.dtype)
         if not first:
-            dtype = _arrays.target_dtype(self.coefs_[0], None)
+            dtype = self._check_dtype(_arrays.target_dtype(self.coefs_[0], None))
         backend.check_dtype(dtype)
         if not first:
             self._check_shapes(X.shape[1], hidden, outputs)
@@ -204,6 +204,16 @@ class MultilayerPerceptron(FittedPerceptron):
                 f"{self.members}. Fit anew, with warm_start=False."
             )
             raise ArgumentError(msg)
+
+    def _check_dtype(self, was: str) -> str:
+        """Return the dtype of the fit that goes on, or refuse another one."""
+        if self.dtype is not None and _arrays.target_dtype(None, self.dtype) != was:
+            msg = (
+                f"dtype must be {was}, as in the fit that goes on; got {self.dtype!r}. "
+                f"Fit anew, with warm_start=False."
+            )
+            raise ArgumentError(msg)
+        return was
 
     def _check_shapes(self, features: int, hidden: list[int], outputs: int) -> None:
         """Refuse another network, or other targets, than those of the fit that goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ class Listener:
         self.bar = ProgressBar(estimator.progress, estimator.max_iter, steps)
         self.model: Any = None
         self.scorer: Any = None
+        self.warned = False
         if estimator.scoring not in (None, "loss"):
             self.scorer = check_scoring(estimator, estimator.scoring)
         if self.hooks:
@@ -196,8 +198,16 @@ class Listener:
                 logs = {**logs, "learning_rate": _logs.plain_rate(record.state.rate)}
             for hook in self.hooks:
                 hook.on_epoch_end(self.first + epoch, dict(logs))
+        self._warn(logs, self.first + epoch + 1)
         self.bar.show(lambda: dict(logs))
         return self.model is not None and self.model.stop_training
+
+    def _warn(self, logs: dict[str, float], epoch: int) -> None:
+        """Say once if the validation loss is not finite."""
+        value = logs.get("val_loss", 0.0)
+        if not self.warned and not math.isfinite(value):
+            self.warned = True
+            fitting.warn_of(value, epoch, self.job.dtype)
 
     def end(self, logs: dict[str, float], weights: Any) -> Any:
         """After the last epoch; return the weights, or what callbacks made of them."""
