@@ -359,6 +359,51 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"early_stopping": True, "n_iter_no_change": 2, "tol": 10.0},
+        {"n_iter_no_change": 2, "tol": 10.0},
+        {"solver": "lbfgs"},
+    ],
+)
+def test_the_last_line_of_the_bar(
+    params: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = regressor(progress=True, **params).fit(X, Y)
+    line = capsys.readouterr().err.rstrip().rpartition("\r")[2]
+    assert fitted.solver == "lbfgs" or fitted.n_iter_ < 15
+    assert f"epoch {fitted.n_iter_}/15" in line
+    if fitted.solver != "lbfgs":  # its last line search has no epoch of its own
+        assert f"loss={fitted.loss_curve_[-1]:.3g}" in line
+    if fitted.early_stopping:
+        assert f"val_loss={fitted.validation_loss_curve_[-1]:.3g}" in line
+
+
+@everywhere
+@pytest.mark.parametrize("optimizer", [None, cr.Adam(), cr.RMSprop(), cr.Adagrad()])
+def test_slots_that_overflow_are_told(backend: str, optimizer: Any) -> None:
+    """A gradient of 2e21, whose square is not in float32: nothing moves ever after."""
+    x = X.astype(np.float32)
+    large = (x[:, 0] * 1e17).astype(np.float32)
+    given: dict[str, Any] = {
+        "hidden_layer_sizes": (),
+        "backend": backend,
+        "optimizer": optimizer,
+    }
+    fitted = regressor(**given)
+    with pytest.raises(cr.DivergenceError, match=r"optimizer's slots .* overflowed"):
+        fitted.fit(x * np.float32(1e3), large)
+    assert np.isfinite(fitted.coefs_[0]).all()
+    with pytest.raises(cr.DivergenceError, match="Scale X and y"):
+        fitted.partial_fit(x * np.float32(1e3), large)
+    before = fitted.coefs_[0].copy()
+    fitted.partial_fit(x, Y)  # the optimizer has started anew
+    assert (fitted.coefs_[0] != before).all()
+    with pytest.warns(cr.ChainruleWarning, match="weights of the best epoch are kept"):
+        regressor(early_stopping=True, **given).fit(x * np.float32(1e3), large)
+
+
 # Between scikit-learn's estimators and ours.
 
 

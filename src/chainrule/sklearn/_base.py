@@ -183,6 +183,7 @@ class MultilayerPerceptron(FittedPerceptron):
                 "contain large values and need to be preprocessed."
             )
             raise ValueError(msg)
+        _stochastic.check_finite(self)
         return self
 
     def _check_members(self, first: bool) -> None:

@@ -116,6 +116,7 @@ class Listener:
         self.first, self.incremental = first, incremental
         self.hooks, going_on = _hooks(estimator, incremental)
         self.bar = ProgressBar(estimator.progress, estimator.max_iter, steps)
+        self.last: dict[str, float] = {}  # what the last epoch logged
         self.model: Any = None
         self.scorer: Any = None
         self.warned = False
@@ -190,6 +191,7 @@ class Listener:
 
     def epoch(self, epoch: int, logs: dict[str, float], record: Any) -> bool:
         """After an epoch; return whether a callback wants to stop."""
+        self.last = logs
         if self.model is not None:
             self.model._weights = record.weights
             self.model._epoch = self.first + record.state.epoch
@@ -209,9 +211,12 @@ class Listener:
             self.warned = True
             fitting.warn_of(value, epoch, self.job.dtype)
 
-    def end(self, logs: dict[str, float], weights: Any) -> Any:
-        """After the last epoch; return the weights, or what callbacks made of them."""
-        self.bar.close()
+    def end(self, logs: dict[str, float], weights: Any, note: str = "") -> Any:
+        """After the last epoch; return the weights, or what callbacks made of them.
+
+        `note` is for the bar: how the fit ended, if not as it was meant to.
+        """
+        self.bar.close(logs=self.last, note=note)
         if self.model is None:
             return weights
         heard = self.estimator._heard
@@ -226,7 +231,7 @@ class Listener:
 
     def close(self) -> None:
         """Let the callbacks go: what stays in the estimator holds no other model."""
-        self.bar.close()
+        self.bar.close(logs=self.last)
         for hook in self.hooks:
             hook.model = None
 

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from chainrule import optimizers, problem, training
+from chainrule import _checks, optimizers, problem, training
 from chainrule._interrupt import Interrupt
+from chainrule.errors import DivergenceError
 from chainrule.problem import Problem
+from chainrule.sklearn import _arrays
 from chainrule.sklearn._job import Job
 from chainrule.sklearn._listen import Listener
 
-__all__ = ["OptimizerState", "run"]
+__all__ = ["OptimizerState", "check_finite", "run"]
 
 TOO_SMALL = 1e-6  # an adaptive learning rate at or below this ends the fit
 
@@ -272,6 +274,32 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         )
 
 
+def check_finite(estimator: Any) -> None:
+    """Tell where numbers beside the weights, which are finite, have overflowed.
+
+    Training that goes on with such slots moves nothing, or the wrong way, without a
+    word. The optimizer starts anew. The weights are those that the fit ended with; with
+    `early_stopping` those of the best epoch, which are what was asked for: a warning.
+    """
+    memory: OptimizerState | None = getattr(estimator, "_optimizer", None)
+    kept = [estimator._state]
+    if memory is not None and hasattr(memory.optimizer, "update"):
+        kept += memory.slots or ()
+    if all(np.isfinite(_arrays.host(a)).all() for a in kept):
+        return
+    if memory is not None:
+        memory.slots, memory.step = None, 0
+    msg = (
+        "training diverged: the optimizer's slots or the running statistics overflowed, "
+        "and what is trained from there on stands still or goes astray. Scale X and y "
+        "(StandardScaler), look for outliers in them, or take float64."
+    )
+    if estimator.early_stopping:
+        _checks.warn(f"{msg} The weights of the best epoch are kept.")
+        return
+    raise DivergenceError(msg)
+
+
 def _placed(backend: Any, a: Any) -> Any:
     return backend.asarray(a, str(a.dtype)) if isinstance(a, np.ndarray) else a
 
@@ -339,7 +367,7 @@ def _loop(
     if record is None:
         return None
     final = (record.state.theta, record.state.state)
-    final = listener.end(logs, final)
+    final = listener.end(logs, final, "interrupted" if interrupt.asked else "")
     estimator.stopped_ = stopped
     if estimator.early_stopping and (stopped or not incremental):
         final = estimator._best_weights
