@@ -423,7 +423,114 @@ def _heard(hook: Any = None, **options: Any) -> Callable[[], Any]:
     return lambda: model.fit(X, Y, epochs=1, callbacks=[hook] if hook else ())
 
 
+def _assigned(name: str, value: Any, **options: Any) -> Callable[[], Any]:
+    """Return what sets an attribute of a model that has weights."""
+    model = cr.Model(cr.MLP((4, 2)), **{"backend": "numpy", **options}).build(3)
+    return lambda: setattr(model, name, value)
+
+
+def _two_fits() -> Any:
+    def again(epoch: int, logs: Any) -> None:
+        model.fit(X, Y, epochs=1)
+
+    model = cr.Model(cr.MLP((4, 2)), backend="numpy")
+    hook = cr.callbacks.LambdaCallback(on_epoch_end=again)
+    return model.fit(X, Y, epochs=2, callbacks=[hook])
+
+
+def _assigned_in_a_fit() -> Any:
+    def change(epoch: int, logs: Any) -> None:
+        model.optimizer = cr.SGD(0.1)
+
+    model = cr.Model(cr.MLP((4, 2)), backend="numpy")
+    hook = cr.callbacks.LambdaCallback(on_epoch_end=change)
+    return model.fit(X, Y, epochs=2, callbacks=[hook])
+
+
+def _over_members(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+    return xp.mean((z - t) ** 2), lambda dvalue=1.0: (2.0 * (z - t) / z.size,)
+
+
+def _row_by_row(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+    return xp.mean((z - t) ** 2, axis=-1), lambda dvalue=1.0: (2.0 * (z - t),)
+
+
+class _Summed(cr.losses.Loss):
+    rule = _over_members
+
+
+class _Each(cr.losses.Loss):
+    rule = _row_by_row
+
+
 CONSTRUCTORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "another network": (
+        _assigned("network", cr.MLP((8, 2))),
+        Value,
+        "^network cannot be set once the model has weights.*make a new Model of it",
+    ),
+    "another number of members": (
+        _assigned("members", 8),
+        Value,
+        "^members cannot be set once the model has weights.*make a new Model",
+    ),
+    "another dtype": (
+        _assigned("dtype", "float64"),
+        Value,
+        "^dtype cannot be set once the model has weights.*make a new Model",
+    ),
+    "another backend": (
+        _assigned("backend", "numpy"),
+        Value,
+        r"^backend cannot be set once the model has weights.*model\.to\(backend\)",
+    ),
+    "a learning rate of text": (
+        _assigned("learning_rate", "0.1"),
+        Type,
+        "^learning_rate must be a finite number above 0; got '0.1'",
+    ),
+    "a ragged learning rate": (
+        _assigned("learning_rate", [0.1, [0.2]], members=2),
+        Type,
+        r"^learning_rate\[1\] must be a finite number above 0; got \[0.2\]",
+    ),
+    "too few learning rates": (
+        _assigned("learning_rate", np.array([0.1]), members=2),
+        Shape,
+        "^learning_rate must be a number, or one for each of the 2 members; got 1",
+    ),
+    "an array of learning rates": (
+        _assigned("learning_rate", np.array([[0.1], [0.2]]), members=2),
+        Type,
+        r"^learning_rate\[0\] must be a finite number above 0; got array",
+    ),
+    "a learning rate beyond the schedule": (
+        _assigned("learning_rate", 1e308, optimizer=cr.Adam(1e-3)),
+        Value,
+        "^learning_rate: 1e.308 is too large beside the schedule's 0.001",
+    ),
+    "two fits at once": (
+        _two_fits,
+        cr.BusyError,
+        "^the model is being fitted already, by the fit whose callback calls this",
+    ),
+    "an optimizer while it is fitted": (
+        _assigned_in_a_fit,
+        cr.BusyError,
+        "^optimizer cannot be set while the model is being fitted",
+    ),
+    "a loss that sums over members": (
+        lambda: cr.Model(
+            cr.MLP((4, 2)), loss=_Summed(), backend="numpy", members=3
+        ).fit(X, Y),
+        Shape,
+        r"^loss: _over_members must return one value for each member .* \(3,\); got \(\)",
+    ),
+    "a loss with a value for each row": (
+        lambda: cr.Model(cr.MLP((4, 2)), loss=_Each(), backend="numpy").fit(X, Y),
+        Shape,
+        r"^loss: _row_by_row must return a scalar, of shape \(\); got \(24,\)",
+    ),
     "LevenbergMarquardt with Dropout": (
         _whole(cr.LevenbergMarquardt(), cr.Dropout(0.5)),
         Value,

@@ -298,11 +298,22 @@ def _back(dvalue: Any) -> Any:
     ],
     ids=["over members", "by row", "by row and member"],
 )
+@pytest.mark.parametrize("calls", [False, True], ids=["rule", "call"])
 def test_a_loss_has_one_value_for_each_member(
-    backend: str, axis: Any, members: int, match: str
+    backend: str, axis: Any, members: int, match: str, calls: bool
 ) -> None:
     class Own(Loss):
         rule = staticmethod(_over(axis))
+
+    if calls:
+
+        class Calls(Own):
+            def __call__(
+                self, z: Any, t: Any, weight: Any, shape: Any, *, xp: Any
+            ) -> Any:
+                return _over(axis)(z, t, weight, xp=xp)
+
+        Own = Calls  # type: ignore[misc]
 
     ensemble: dict[str, Any] = {"members": members} if members else {}
     model = cr.Model(cr.MLP((2,)), loss=Own(), backend=backend, **ensemble).build(4)

@@ -5,6 +5,7 @@ The formulas are in `chainrule.rules.losses`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,11 @@ class Loss(Record):
     rule: Callable[..., Any]
     options: tuple[str, ...] = ()
     link = "identity"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__call__" in cls.__dict__:  # a loss of one's own that needs no rule
+            cls.__call__ = _checked(cls.__call__)  # type: ignore[method-assign]
 
     @property
     def name(self) -> str:
@@ -92,10 +98,13 @@ class Loss(Record):
         """The name of a loss of one's own, whose rule may be just called "rule"."""
         return type(self).__name__ if self.name == "rule" else self.name
 
-    def _check(self, answer: Any, z: Any, t: Any, weight: Any, xp: Any) -> None:
+    def _check(
+        self, answer: Any, z: Any, t: Any, weight: Any, xp: Any, core: int = 2
+    ) -> None:
         """Raise an error unless a rule's answer has one value for each member.
 
-        z (..., rows, m): a mean over all axes would train each member on the mean.
+        z (..., rows, m), or with so many axes after the members': a mean over all axes
+        would train each member on the mean.
         """
         if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
             msg = (
@@ -103,13 +112,13 @@ class Loss(Record):
                 f"chainrule.rules do; got {type(answer).__name__}."
             )
             raise ArgumentError(msg)
-        lead = z.shape[:-2]
+        lead = z.shape[: z.ndim - core]
         if getattr(answer[0], "shape", ()) == lead:
             return
         if weight is not None:
             lead = np.broadcast_shapes(lead, weight.shape[:-1])
-        core = 1 if xp.isdtype(t.dtype, "integral") else 2
-        lead = np.broadcast_shapes(lead, t.shape[: t.ndim - core])
+        axes = core - bool(xp.isdtype(t.dtype, "integral"))
+        lead = np.broadcast_shapes(lead, t.shape[: t.ndim - axes])
         found = tuple(getattr(answer[0], "shape", ()))
         if found != tuple(lead):
             what = "one value for each member of the ensemble" if lead else "a scalar"
@@ -177,6 +186,20 @@ class Loss(Record):
             f"binary_cross_entropy; this model's loss is {self.name}. Use predict."
         )
         raise ArgumentError(msg)
+
+
+def _checked(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a loss's own ``__call__``, whose answers are checked as a rule's are."""
+
+    @functools.wraps(call)
+    def checked(
+        self: Loss, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+    ) -> Any:
+        answer = call(self, z, t, weight, shape, xp=xp)
+        self._check(answer, z, t, weight, xp, len(shape) + 1)
+        return answer
+
+    return checked
 
 
 class SquaredError(Loss):

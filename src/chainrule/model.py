@@ -421,19 +421,19 @@ class Model(Derivatives, Uncertainty):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         number: Any
-        if self.members is not None and np.ndim(value):
-            number = np.array(
-                [
-                    _checks.real(f"learning_rate[{k}]", v, 0.0, open_low=True)
-                    for k, v in enumerate(value)
-                ]
-            )
-            if number.size != self.members:
+        several = isinstance(value, (list, tuple)) or bool(getattr(value, "ndim", 0))
+        if self.members is not None and several:
+            if len(value) != self.members:
                 msg = (
                     f"learning_rate must be a number, or one for each of the "
-                    f"{self.members} members; got {number.size}."
+                    f"{self.members} members; got {len(value)}."
                 )
                 raise ShapeError(msg)
+            each = [
+                _checks.real(f"learning_rate[{k}]", v, 0.0, open_low=True)
+                for k, v in enumerate(value)
+            ]
+            number = np.array(each)
         else:
             number = _checks.real("learning_rate", value, 0.0, open_low=True)
         now = self._scheduled()
@@ -443,7 +443,15 @@ class Model(Derivatives, Uncertainty):
                 f"(step {self._step}); give the model another optimizer instead."
             )
             raise ArgumentError(msg)
-        self._factor = number / now
+        with np.errstate(over="ignore"):
+            factor = number / np.float64(now)
+        if not np.all(np.isfinite(factor)):
+            msg = (
+                f"learning_rate: {number} is too large beside the schedule's {now}; give "
+                f"the model another optimizer instead."
+            )
+            raise ArgumentError(msg)
+        self._factor = factor if np.ndim(factor) else float(factor)
 
     def _scheduled(self) -> Any:
         if not isinstance(self.optimizer, optimizers.Optimizer):

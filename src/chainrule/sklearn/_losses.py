@@ -231,6 +231,4 @@ class FunctionLoss(losses.Loss):
 
     def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
         """Return the function's answer."""
-        answer = self.function(z, t, weight, xp=xp)
-        self._check(answer, z, t, weight, xp)
-        return answer
+        return self.function(z, t, weight, xp=xp)
