@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 
-from support import here
+from support import here, need
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = X[:, :2] * 2.0
@@ -166,3 +166,18 @@ def test_the_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "an ensemble of 2 members" in text
     assert repr(text).startswith("<summary: 70 parameters")  # not the table again
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_from_another_library(backend: str) -> None:
+    torch = need("torch")
+    model = cr.Model(cr.MLP((4, 1), "tanh"), backend=backend, seed=0).build(1)
+    theta = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 13))
+    with pytest.warns(cr.ChainruleWarning, match="graph"):
+        model.set_weights((theta, np.zeros(0)))
+    right = theta.detach().numpy()
+    np.testing.assert_array_equal(np.asarray(model.get_weights()[0]), right)
+    half = theta.detach().to(torch.bfloat16)
+    model.set_weights((half, np.zeros(0)))
+    right = half.float().numpy()
+    np.testing.assert_array_equal(np.asarray(model.get_weights()[0]), right)

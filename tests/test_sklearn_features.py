@@ -755,3 +755,20 @@ def test_a_validation_score_is_to_rise(backend: str) -> None:
     ).fit(X[20:], Y[20:])
     assert e.callbacks_[0].best == max(seen)
     assert e.score(X[:20], Y[:20]) == pytest.approx(max(seen), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+@pytest.mark.parametrize("make", [MLPRegressor, MLPClassifier])
+def test_masked_entries_are_refused(make: Any, name: str) -> None:
+    y = YB if make is MLPClassifier else Y
+    given = {"X": X, "y": y, "sample_weight": np.ones(60)}
+    estimator = make(**{**SMALL, "max_iter": 2})
+    estimator.fit(*(np.ma.array(a) for a in given.values()))  # nothing is masked
+    one = np.arange(given[name].size).reshape(given[name].shape) == 1
+    given[name] = np.ma.array(given[name], mask=one)
+    for method in (estimator.fit, estimator.score):
+        with pytest.raises(cr.ArgumentError, match=f"^{name} has masked entries"):
+            method(given["X"], given["y"], given["sample_weight"])
+    if name == "X":
+        with pytest.raises(cr.ArgumentError, match=r"^X has masked entries"):
+            estimator.predict(given["X"])

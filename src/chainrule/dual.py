@@ -219,6 +219,7 @@ _DERIVATIVES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "log1p": lambda _xp, x, _z: 1.0 / (1.0 + x),
     "minus_abs": lambda xp, x, _z: 1.0 - 2.0 * xp.astype(_point(x) > 0, x.dtype),
     "negative": lambda _xp, _x, _z: -1.0,
+    "positive_part": lambda xp, x, _z: xp.astype(_point(x) > 0, x.dtype),
     "sin": lambda xp, x, _z: xp.cos(x),
     "sqrt": lambda _xp, _x, z: 0.5 / z,
     "tanh": lambda _xp, _x, z: 1.0 - z * z,

@@ -19,6 +19,7 @@ from chainrule.errors import (
 
 __all__ = [
     "check_columns",
+    "check_filled",
     "check_finite",
     "check_same_place",
     "check_single",
@@ -58,11 +59,16 @@ def receive(name: str, a: Any) -> tuple[Any, Any]:
     return a, origin
 
 
+def check_filled(name: str, a: Any) -> None:
+    """Raise an `ArgumentError` if it is a masked array with masked entries."""
+    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
+        msg = f"{name} has masked entries; fill them or leave their rows out."
+        raise ArgumentError(msg)
+
+
 def _host(name: str, a: Any) -> Any:
+    check_filled(name, a)
     if isinstance(a, np.ma.MaskedArray):
-        if np.ma.is_masked(a):
-            msg = f"{name} has masked entries; fill them or leave their rows out."
-            raise ArgumentError(msg)
         a = a.data
     if type(a).__module__.startswith("scipy.sparse"):
         msg = f"{name} is a sparse matrix; hand in {name}.toarray()."

@@ -391,7 +391,8 @@ class Model(Derivatives, Uncertainty):
                 f"got {type(weights).__name__}."
             )
             raise ArgumentTypeError(msg)
-        theta, state = (inputs.receive("weights", a)[0] for a in weights)
+        received = [inputs.receive("weights", a) for a in weights]
+        theta, state = (a for a, _ in received)
         lead = () if self.members is None else (self.members,)
         wanted = ((*lead, network.size), (*lead, network.state_size))
         if (theta.shape, state.shape) != wanted:
@@ -400,13 +401,12 @@ class Model(Derivatives, Uncertainty):
                 f"got {theta.shape} and {state.shape}."
             )
             raise ShapeError(msg)
-        numpy = backends.get("numpy")
         with self._scope():
             self._weights = tuple(
                 self.backend.copy(
-                    inputs.place("weights", a, numpy, self.backend, self.dtype)
+                    inputs.place("weights", a, origin, self.backend, self.dtype)
                 )
-                for a in (theta, state)
+                for a, origin in received
             )
 
     @property

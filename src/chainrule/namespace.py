@@ -2,8 +2,7 @@
 
 Rules receive a `Namespace` as ``xp``. Its attributes are the functions of the array
 library; those that create arrays put them on the namespace's device; and those of
-`chainrule.special` (`erf`, `erfcx`, `minus_abs`), which the array API standard does not
-have, are there in a portable version unless an engine registered the library's own.
+`chainrule.special` (`erf`, `erfcx`, ...), which the array API standard does not have, are there in a portable version unless an engine registered the library's own.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from chainrule import special
 from chainrule._typing import Array
 from chainrule.errors import ArgumentTypeError
 
-__all__ = ["Namespace", "erf", "namespace", "register"]
+__all__ = ["Namespace", "erf", "load_with", "namespace", "register"]
 
 # The standard's functions that create arrays: each needs the device said explicitly.
 _CREATORS = frozenset(
@@ -34,6 +33,21 @@ _NATIVE: dict[str, dict[str, Callable[..., Any]]] = {}
 def register(module_name: str, **functions: Callable[..., Any]) -> None:
     """Give namespaces of the array module `module_name` these functions as their own."""
     _NATIVE.setdefault(module_name, {}).update(functions)
+
+
+# What loads the engine of an array module; `chainrule.backends` puts it here.
+_LOADERS: list[Callable[[Any], None]] = []
+
+
+def load_with(loader: Callable[[Any], None]) -> None:
+    """Have a function called with each array module before its first namespace."""
+    _LOADERS.append(loader)
+
+
+@functools.lru_cache(maxsize=64)
+def _load(module: Any) -> None:
+    for loader in _LOADERS:
+        loader(module)
 
 
 class Namespace:
@@ -100,6 +114,7 @@ def namespace(x: Array, *others: Array | None) -> Namespace:
             f"with numpy.asarray."
         )
         raise ArgumentTypeError(msg) from None
+    _load(module)
     try:
         # None under jax.jit, where a tracer lies nowhere.
         return _bound(module, array_api_compat.device(x))

@@ -6,9 +6,17 @@ registered the library's own; `chainrule.dual` has the derivative of each.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-__all__ = ["erf", "erfcx", "minus_abs", "one_where_positive"]
+__all__ = [
+    "any_ranks",
+    "erf",
+    "erfcx",
+    "minus_abs",
+    "one_where_positive",
+    "positive_part",
+]
 
 
 def minus_abs(x: Any, *, xp: Any) -> Any:
@@ -24,6 +32,22 @@ def minus_abs(x: Any, *, xp: Any) -> Any:
 def one_where_positive(x: Any, e: Any, *, xp: Any) -> Any:
     """1 where x > 0, else e, elementwise, for 0 <= e <= 1."""
     return xp.where(x > 0, 1.0, e)
+
+
+def positive_part(x: Any, *, xp: Any) -> Any:
+    """max(x, 0), elementwise, NaN where x is; its derivative at 0 is 0.
+
+    A library that differentiates `maximum` may share the derivative at a tie, 1/2.
+    """
+    return xp.where(x <= 0, 0.0, x)
+
+
+def any_ranks(*, xp: Any) -> Any:
+    """Return a context in which arrays of several ranks may meet, as the standard says.
+
+    Only JAX can be told to refuse them.
+    """
+    return contextlib.nullcontext()
 
 
 # Cody 1969, "Rational Chebyshev approximations for the error function", Math. Comp. 23,

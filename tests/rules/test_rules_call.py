@@ -187,3 +187,69 @@ def test_ranks_are_not_promoted(name: str) -> None:
     for a, g in zip(arrays, grads, strict=False):
         assert a is not None
         assert g.shape == a.shape
+
+
+RANKS: dict[str, list[tuple[int, ...]]] = {
+    "squared_error": [(2, 6, 4), (6, 4), (6,)],
+    "absolute_error": [(2, 6, 4), (6, 4), (6,)],
+    "huber": [(2, 6, 4), (6, 4), (6,)],
+    "quantile": [(2, 6, 4), (6, 4), (6,)],
+    "poisson": [(2, 6, 4), (6, 4), (6,)],
+    "binary_cross_entropy": [(2, 6, 4), (6, 4), (6,)],
+    "cross_entropy": [(2, 6, 4), (6, 4), (6,)],
+    "dense": [(6, 4), (2, 3, 4), (2, 3)],
+    "layer_norm": [(2, 6, 4), (4,), (4,)],
+    "batch_norm": [(2, 6, 4), (4,), (4,)],
+    "batch_norm_inference": [(2, 6, 4), (4,), (4,), (4,), (4,)],
+}
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_jax_told_to_refuse_ranks(name: str) -> None:
+    jax = need("jax")
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0.1, 1.0, shape).astype("float32") for shape in RANKS[name]]
+    rule = getattr(rules, name)
+    right, pull = rule(*arrays)
+    seed = np.ones(np.shape(right), "float32")
+    with jax.numpy_rank_promotion("raise"):
+        for call in (rule, jax.jit(lambda *a: rule(*a)[0])):
+            z = call(*[jax.numpy.asarray(a) for a in arrays])
+            z, *_ = z if isinstance(z, tuple) else (z,)
+            np.testing.assert_allclose(z, right, rtol=1e-5, atol=1e-6)
+        _, pullback = rule(*[jax.numpy.asarray(a) for a in arrays])
+        got = pullback(jax.numpy.asarray(seed))
+    for dx, wanted in zip(got, pull(seed), strict=True):
+        np.testing.assert_allclose(dx, wanted, rtol=1e-4, atol=1e-5)
+
+
+KINKS: dict[str, Any] = {
+    "relu": rules.relu,
+    "absolute_error": lambda a: rules.absolute_error(a, 0.0 * a),
+    "quantile": lambda a: rules.quantile(a, 0.0 * a, q=0.3),
+    "huber": lambda a: rules.huber(a, 0.0 * a),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_libraries_differentiate_as_the_pullback_does(name: str) -> None:
+    rule, zero = KINKS[name], np.zeros((1, 1), "float32")
+    for a in (zero, -zero):
+        z, pullback = rule(a)
+        (right,) = pullback(np.ones_like(z) if np.ndim(z) else 1.0)
+        np.testing.assert_array_equal(right, zero)
+        if here("jax"):
+            jax = need("jax")
+            got = jax.grad(lambda v: rule(v)[0].sum())(jax.numpy.asarray(a))
+            np.testing.assert_array_equal(got, zero)
+        if here("torch"):
+            t = need("torch").tensor(a, requires_grad=True)
+            rule(t)[0].sum().backward()
+            np.testing.assert_array_equal(t.grad, zero)
+
+
+def test_relu_carries_nan_along() -> None:
+    for lib in ("numpy", *[name for name in ("jax", "torch") if here(name)]):
+        _, a = half(lib, "float16", np.array([[np.nan, -1.0, np.inf]]))
+        z = np.asarray(rules.relu(a)[0])
+        np.testing.assert_array_equal(z, np.array([[np.nan, 0.0, np.inf]]))

@@ -19,6 +19,7 @@ import numpy as np
 from chainrule import _checks
 from chainrule.backends.base import Backend
 from chainrule.errors import ArgumentTypeError, BackendError, DeviceError
+from chainrule.namespace import load_with
 
 __all__ = ["Availability", "Backend", "available", "clear_caches", "get", "of"]
 
@@ -133,6 +134,17 @@ def _load(name: str) -> Any:
 
 def _importable(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
+
+
+def _load_for(module: types.ModuleType) -> None:
+    """Load the engine of an array module: rules by hand have its functions as well."""
+    names = module.__name__.split(".")
+    for name in _ENGINES:
+        if name in names:
+            _load(name)
+
+
+load_with(_load_for)
 
 
 def _from_module(module: types.ModuleType, device: Any) -> Backend:

@@ -67,7 +67,13 @@ def _concat(arrays: Any, /, *, axis: int = 0) -> Any:
     )
 
 
-register("jax.numpy", concat=_concat, erf=jax.scipy.special.erf, matmul=_matmul)
+register(
+    "jax.numpy",
+    any_ranks=lambda: jax.numpy_rank_promotion("allow"),
+    concat=_concat,
+    erf=jax.scipy.special.erf,
+    matmul=_matmul,
+)
 
 try:  # saves a twentieth of a small prediction's time
     from jax._src.core import trace_state_clean as _traces_nothing

@@ -93,6 +93,7 @@ register(
     isfinite=_isfinite,
     maximum=_maximum,
     minimum=_minimum,
+    positive_part=torch.relu,
 )
 
 

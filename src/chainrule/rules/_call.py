@@ -61,8 +61,7 @@ def call_rule(
     xp = namespace(first, *others)
     usual = (xp.float32, xp.float64)
     if all(a is None or a.dtype in usual for a in given):
-        z, pullback = rule(*given, xp=xp, **options)
-        return z, _of_arrays(pullback)
+        return _called(rule, given, xp, options)
     floats = [
         a.dtype
         for k, a in enumerate(given)
@@ -76,29 +75,37 @@ def call_rule(
         if a is None or a.dtype in wide or (k in whole and a.dtype not in halves):
             continue
         given[k] = xp.astype(a, dtype)
-    z, pullback = rule(*given, xp=xp, **options)
+    z, pullback = _called(rule, given, xp, options)
     if len(halves) != 1 or len(halves) != len(bits):
-        return z, _of_arrays(pullback)  # beside another dtype, a half is widened
+        return z, pullback  # beside another dtype, a half is widened
     (half,) = halves
 
     def rounded(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         cotangents = [
             xp.astype(a, dtype) if getattr(a, "dtype", None) == half else a
-            for a in args
+            for a in map(_plain, args)
         ]
         grads = pullback(*cotangents, **kwargs)
         return tuple(None if g is None else xp.astype(g, half) for g in grads)
 
-    return xp.astype(z, half), _of_arrays(rounded)
+    return xp.astype(z, half), rounded
 
 
-def _of_arrays(pullback: Any) -> Pullback:
-    """Return the pullback for cotangents that may be NumPy's subclasses, too."""
+def _called(
+    rule: Any, given: list[Any], xp: Any, options: dict[str, Any]
+) -> tuple[Any, Pullback]:
+    """Call a rule on plain arrays, and let both ways take arrays of several ranks.
 
-    def of_arrays(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return pullback(*[_plain(a) for a in args], **kwargs)  # type: ignore[no-any-return]
+    The pullback's cotangents may be NumPy's subclasses, too.
+    """
+    with xp.any_ranks():
+        z, pullback = rule(*given, xp=xp, **options)
 
-    return of_arrays
+    def by_hand(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        with xp.any_ranks():
+            return pullback(*[_plain(a) for a in args], **kwargs)  # type: ignore[no-any-return]
+
+    return z, by_hand
 
 
 def _plain(a: Any, rule: Any = None, k: int = 0) -> Any:

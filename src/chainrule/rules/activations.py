@@ -68,7 +68,7 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """
     if xp is None:
         return call_rule(relu, x)
-    z = xp.maximum(x, 0.0)
+    z = xp.positive_part(x)
     # A product, not `where`: on NumPy that is ten times slower where the signs are mixed.
     return z, lambda dz: (dz * xp.astype(z > 0, z.dtype),)
 

@@ -66,13 +66,14 @@ def absolute_error(
     if xp is None:
         return call_rule(absolute_error, z, t, weight)
     h = _half_difference(z, t, "absolute_error")
+    # Compared, not subtracted: half of a small difference may be lost. The value takes
+    # it, too: a library that differentiates abs may have 1 at 0.
+    sign = xp.astype(z > t, h.dtype) - xp.astype(z < t, h.dtype)
 
     def slope(share: Any) -> Any:
-        # Compared, not subtracted: half of a small difference may be lost.
-        sign = xp.astype(z > t, h.dtype) - xp.astype(z < t, h.dtype)
         return sign * (0.5 * share)
 
-    return _average(lambda share: xp.abs(h) * share, slope, h, weight, xp, 2.0)
+    return _average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
 
 
 def huber(
@@ -122,15 +123,14 @@ def quantile(
     """
     if xp is None:
         return call_rule(quantile, z, t, weight, q=q)
-    h = -_half_difference(z, t, "quantile")
-    low = 1.0 - q
+    h = _half_difference(z, t, "quantile")
+    # The value takes it, too, so that a library that differentiates it has 0 at 0.
+    sign = xp.where(t > z, -q, xp.where(t < z, 1.0 - q, 0.0 * h))
 
     def slope(share: Any) -> Any:
-        sign = xp.where(t > z, -q, xp.where(t < z, low, 0.0 * h))
         return sign * (0.5 * share)
 
-    l = xp.where(h >= 0, q * h, -low * h)  # noqa: E741 - the math's name
-    return _average(lambda share: l * share, slope, h, weight, xp, 2.0)
+    return _average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
 
 
 def poisson(

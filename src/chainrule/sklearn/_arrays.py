@@ -15,8 +15,12 @@ __all__ = ["check_same_place", "host", "like", "receive", "target_dtype"]
 SPARSE = ("csr", "csc")
 
 
-def host(a: Any) -> Any:
-    """Return an array of another library as a NumPy array, anything else as it is."""
+def host(a: Any, name: str = "y") -> Any:
+    """Return an array of another library as a NumPy array, anything else as it is.
+
+    Entries that NumPy masks are refused: scikit-learn computes with what lies under them.
+    """
+    inputs.check_filled(name, a)
     origin = backends.of(a)
     return a if origin.name == "numpy" else origin.to_numpy(a)
 
@@ -36,6 +40,7 @@ def receive(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, Any]:  # noqa:
     are; everything else is validated by scikit-learn and becomes a NumPy array. Sparse
     matrices become dense at once.
     """
+    inputs.check_filled("X", X)
     origin = backends.of(X)
     if origin.name == "numpy":
         kinds = (np.float64, np.float32)

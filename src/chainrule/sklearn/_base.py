@@ -259,7 +259,8 @@ class MultilayerPerceptron(FittedPerceptron):
             return None
         kind = "float32" if str(X.dtype).endswith("float32") else "float64"
         stand_in = np.empty((X.shape[0], 1), dtype=kind)
-        return _check_sample_weight(_arrays.host(sample_weight), stand_in)
+        weight = _arrays.host(sample_weight, "sample_weight")
+        return _check_sample_weight(weight, stand_in)
 
     def _initialize(
         self, features: int, hidden: list[int], out_activation: str, dtype: str

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from chainrule import backends, losses
+from chainrule import backends, inputs, losses
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
 from chainrule.sklearn._job import Validation
@@ -118,6 +118,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
     # Fitting.
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        inputs.check_filled("X", X)
         origin = backends.of(X)
         if origin.name == "numpy":
             X, y = validate_data(  # noqa: N806
@@ -358,7 +359,11 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         from sklearn.metrics import accuracy_score
 
         z = _arrays.host(self.predict(X))
-        weight = None if sample_weight is None else _arrays.host(sample_weight)
+        weight = (
+            None
+            if sample_weight is None
+            else _arrays.host(sample_weight, "sample_weight")
+        )
         return float(accuracy_score(_arrays.host(y), z, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Any:

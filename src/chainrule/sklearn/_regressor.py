@@ -172,6 +172,7 @@ n_features_in_, feature_names_in_
     # Fitting.
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        inputs.check_filled("X", X)
         origin = backends.of(X)
         if origin.name != "numpy":
             X = _arrays.receive_device(self, X, origin, reset=reset)  # noqa: N806
@@ -369,7 +370,11 @@ n_features_in_, feature_names_in_
         from sklearn.metrics import r2_score
 
         z = _arrays.host(self.predict(X))
-        weight = None if sample_weight is None else _arrays.host(sample_weight)
+        weight = (
+            None
+            if sample_weight is None
+            else _arrays.host(sample_weight, "sample_weight")
+        )
         return float(r2_score(_arrays.host(y), z, sample_weight=weight))
 
 
