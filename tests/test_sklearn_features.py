@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import chainrule as cr
+from chainrule import inference
 from chainrule.sklearn import MLPClassifier, MLPRegressor, from_sklearn
 
 from support import here
@@ -402,6 +403,26 @@ def test_slots_that_overflow_are_told(backend: str, optimizer: Any) -> None:
     assert (fitted.coefs_[0] != before).all()
     with pytest.warns(cr.ChainruleWarning, match="weights of the best epoch are kept"):
         regressor(early_stopping=True, **given).fit(x * np.float32(1e3), large)
+
+
+@everywhere
+@pytest.mark.parametrize("units", [10**12, 10**18])
+@pytest.mark.parametrize("members", [None, 2])
+def test_out_of_memory(
+    backend: str, units: int, members: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = regressor(hidden_layer_sizes=(units,), backend=backend, members=members)
+    match = r"^out of memory on .* in a fit: .*\. Use smaller hidden_layer_sizes"
+    with pytest.raises(cr.OutOfMemoryError, match=match):
+        large.fit(X, Y)
+    fitted = regressor(backend=backend, members=members).fit(X, Y)
+
+    def exhausted(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(inference, "outputs", exhausted)
+    with pytest.raises(cr.OutOfMemoryError, match=r"in predict. Hand in fewer rows"):
+        fitted.predict(X)
 
 
 # Between scikit-learn's estimators and ours.

@@ -8,7 +8,10 @@ from typing import Any
 
 from chainrule.errors import OutOfMemoryError
 
-__all__ = ["exhausted", "room"]
+__all__ = ["FEWER_ROWS", "exhausted", "room"]
+
+# What to do in inference.
+FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
 def exhausted(backend: Any, what: str, advice: str, error: Exception) -> Exception:

@@ -26,7 +26,7 @@ from chainrule import (
 )
 from chainrule._access import Access, Claim
 from chainrule._logs import log_names
-from chainrule._memory import exhausted, room
+from chainrule._memory import FEWER_ROWS, exhausted, room
 from chainrule._options import (
     Options,
     check_callbacks,
@@ -54,9 +54,8 @@ from chainrule.uncertainty import Uncertainty
 
 __all__ = ["Model"]
 
-# What to do where memory does not suffice.
+# What to do where memory does not suffice for the data of a fit.
 _FEWER = "Use fewer samples, or dtype='float32'."
-_FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
 @_checks.methods_told
@@ -855,7 +854,7 @@ class Model(Derivatives, Uncertainty):
         model's dtype, if not that of `scope`; x is of the model's dtype.
         """
         self._need()
-        with room(self.backend, "in inference", _FEWER_ROWS):
+        with room(self.backend, "in inference", FEWER_ROWS):
             return self._applied(x, more, build, key, rows, finish, weights, scope)
 
     def _applied(
@@ -900,7 +899,7 @@ class Model(Derivatives, Uncertainty):
         """Apply what ``build(backend, network, loss)`` makes to x and targets."""
         network = self._need()
         origin = inputs.receive("x", x)[1]
-        with room(self.backend, "in inference", _FEWER_ROWS), self._scope():
+        with room(self.backend, "in inference", FEWER_ROWS), self._scope():
             data = self._data(
                 network, self.backend, x, y, None, "", host=self.backend.pads
             )
@@ -967,7 +966,7 @@ class Model(Derivatives, Uncertainty):
                     z = self._direct(self._weights, x)
                 except MemoryError as error:
                     raise exhausted(
-                        self.backend, "in inference", _FEWER_ROWS, error
+                        self.backend, "in inference", FEWER_ROWS, error
                     ) from error
                 if z is not None:
                     return z
@@ -1037,7 +1036,7 @@ class Model(Derivatives, Uncertainty):
             If that many rows do not fit into the memory.
         """
         network = self._need()
-        with room(self.backend, "in inference", _FEWER_ROWS), self._scope():
+        with room(self.backend, "in inference", FEWER_ROWS), self._scope():
             backend = self.backend
             data = self._data(
                 network, backend, x, y, sample_weight, "", host=backend.pads

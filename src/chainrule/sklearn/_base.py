@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from chainrule import backends, ensembles, links, losses
+from chainrule._memory import room
 from chainrule.backends import Backend
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
@@ -171,11 +172,16 @@ class MultilayerPerceptron(FittedPerceptron):
             self._check_shapes(X.shape[1], hidden, outputs)
         self.n_outputs_ = outputs
         self._kind = None if self.backend is not None else origin
-        if first:
-            self._initialize(X.shape[1], hidden, name, dtype)
-        with backend.scope(dtype):
-            network = self._network()
-            self._solve(network, backend, dtype, X, y, t, weight, incremental)
+        advice = (
+            "Use smaller hidden_layer_sizes, a smaller batch_size, or fewer samples "
+            "(partial_fit takes them part by part)."
+        )
+        with room(backend, "in a fit", advice):
+            if first:
+                self._initialize(X.shape[1], hidden, name, dtype)
+            with backend.scope(dtype):
+                network = self._network()
+                self._solve(network, backend, dtype, X, y, t, weight, incremental)
         arrays = [*self.coefs_, *self.intercepts_]
         if not all(np.isfinite(_arrays.host(a)).all() for a in arrays):
             msg = (

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import backends, ensembles, inference
+from chainrule._memory import FEWER_ROWS, room
 from chainrule.errors import ArgumentTypeError
 from chainrule.sklearn import _arrays, _job, _network
 
@@ -92,7 +93,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
             backend = backends.get(origin.name, self.device)
         network = self._network()
         dtype = _arrays.target_dtype(self.coefs_[0], None)
-        with backend.scope(dtype):
+        with room(backend, f"in {method}", FEWER_ROWS), backend.scope(dtype):
             theta = _network.pack(network, *self._lists(backend), backend)
             weights = tuple(
                 _job.place(a, backend, dtype) for a in (theta, self._running(dtype))
