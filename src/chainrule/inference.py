@@ -92,22 +92,25 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
 
 
 def build_direct(backend: Any, network: Network) -> Any:
-    """Return ``f(weights, x) -> z``, or None where x has to be looked at first.
+    """Return ``f(weights, x) -> z``, or None for a network without parameters.
 
     It takes a few rows that are already what the network wants, as people serve them:
     finite, and in the backend's library, dtype and shape. What is checked costs less
-    than the products; all else goes the long way, which says what is wrong.
+    than the products. Of all else it returns None: that goes the long way, which says
+    what is wrong.
     """
+    if not network.size:
+        return None
     xp, shape = backend.xp, network.input_shape
     forward, make = network.layer.forward, network.unflatten
     unflatten = backend.memoize(lambda theta: make(theta, xp))
-    rank = len(shape) + 1
+    rank, stateful = len(shape) + 1, network.state_size > 0
 
     stateless = Context(xp)  # of networks that take nothing from it, and keep nothing
 
     def output(theta: Any, state: Any, x: Any) -> Any:
         context = stateless
-        if network.state_size:
+        if stateful:
             context = Context(xp, state=network.unflatten_state(state, xp))
         return forward(unflatten(theta), x, context)[0]
 
@@ -116,8 +119,7 @@ def build_direct(backend: Any, network: Network) -> Any:
     def direct(weights: tuple[Any, Any], x: Any) -> Any:
         theta, state = weights
         if not (
-            network.size
-            and type(x) is type(theta)  # nothing derived: a masked array, a matrix
+            type(x) is type(theta)  # nothing derived: a masked array, a matrix
             and x.dtype == theta.dtype
             and len(x.shape) == rank
             and x.shape[1:] == shape

@@ -961,9 +961,12 @@ class Model(Derivatives, Uncertainty):
             If that many rows do not fit into the memory.
         """
         if not return_std:
-            if self._direct is not None:
+            # Each attribute of a class with __getattr__ is looked up the slow way.
+            own = self.__dict__
+            direct = own["_direct"]
+            if direct is not None:
                 try:
-                    z = self._direct(self._weights, x)
+                    z = direct(own["_weights"], x)
                 except MemoryError as error:
                     raise exhausted(
                         self.backend, "in inference", FEWER_ROWS, error

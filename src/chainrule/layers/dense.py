@@ -133,7 +133,7 @@ class Dense(Layer):
         weight, bias = params if self.bias else (*params, None)
         y, pull = rules.dense(x, weight, bias, xp=context.xp)
         trainable = self.trainable
-        if self.absorbed and context.train:
+        if context.train and self.absorbed:
             pull = _without_bias(pull, context.xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
@@ -151,7 +151,7 @@ class Dense(Layer):
         batch = x.shape[-len(inside) - 1]
         y, pull = rules.dense(fold(x, inside, xp), *params, xp=xp)
         trainable = self.trainable
-        if self.absorbed and context.train:
+        if context.train and self.absorbed:
             pull = _without_bias(pull, xp)
 
         def pullback(dy: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
