@@ -423,3 +423,13 @@ def test_the_larger_of_an_array_and_a_number(name: str) -> None:
                     assert z.dtype == x.dtype
                     want = g(values.astype(dtype), np.asarray(y, dtype))
                     np.testing.assert_array_equal(engine.to_numpy(z), want)
+
+
+@pytest.mark.parametrize("shape", [(100, 10), (40, 64), (64, 1), (3, 10), (64, 65)])
+def test_numpy_finds_the_greatest_of_each_row(shape: tuple[int, int]) -> None:
+    a = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    a[1, 0], a[2, -1] = np.nan, -np.inf
+    xp = backends.get("numpy").xp
+    for keepdims in (False, True):
+        found = xp.max(a, axis=-1, keepdims=keepdims)
+        np.testing.assert_array_equal(found, np.max(a, axis=-1, keepdims=keepdims))

@@ -25,6 +25,8 @@ GATHER = 1 << 23
 # Numbers of a matrix, and those that are added up, up to which a sum is a product with
 # ones. Beyond some 450,000 BLAS wakes its threads for it, and may wait for them for long.
 SUM, LONG = 1 << 18, 1 << 14
+# Entries of a row up to which the greatest of each row is found column by column.
+SHORT = 64
 # Elements from which on a choice between two arrays is made bit by bit.
 CHOICE = 1 << 11
 
@@ -78,6 +80,11 @@ def _matmul(a: Any, b: Any, /) -> Any:
 
 
 def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis == -1 and x.ndim == 2 and x.shape[0] >= 32 and 0 < x.shape[1] <= SHORT:
+        # Of many short rows: NumPy begins anew for each one, but takes the greater of
+        # whole columns at once. With the copy, two to twenty times as fast.
+        most = _maximum_reduce(x.T.copy(), axis=0)
+        return most[:, None] if keepdims else most
     return _maximum_reduce(x, axis=axis, keepdims=keepdims)
 
 

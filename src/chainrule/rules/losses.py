@@ -271,7 +271,7 @@ def cross_entropy(
     if labels:
         t = _labels(z, t, xp)
         classes = xp.arange(z.shape[-1], dtype=t.dtype)
-        hot = t[..., None] == xp.reshape(classes, (*[1] * t.ndim, z.shape[-1]))
+        hot = t[..., None] == classes[(*[None] * t.ndim, ...)]
         if not label_smoothing:
             return _certain(z, hot, c, weight, xp)
         t = xp.astype(hot, z.dtype)
@@ -320,17 +320,20 @@ def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullb
     own = xp.sum(xp.where(hot, h, 0.0), axis=-1, keepdims=True)  # a masked h is -inf
     hot = xp.astype(hot, z.dtype)
     known = xp.sum(hot, axis=-1, keepdims=True)  # 0 for a label of no class, else 1
-    own_e = xp.exp(2.0 * xp.maximum(own, -450.0))
-    e = e * (known - hot)
+    half = 0.5 * known
+    own_e = e * hot
+    e = e - own_e
+    own_e = xp.sum(own_e, axis=-1, keepdims=True)
     others = xp.sum(e, axis=-1, keepdims=True)
     # Σₖ eₖ is 1 + more, and where the label has the maximum, more is exactly `others`.
-    l = 0.5 * xp.log1p(others + (own_e - 1.0)) - own  # noqa: E741 - the math's name
+    more = others + (own_e - known)
+    l = half * xp.log1p(more) - own  # noqa: E741 - the math's name
     if c is not None:  # a row counts as often as its class
         counts = xp.sum(c * hot, axis=-1)
         weight = counts if weight is None else counts * _to_one(weight, l, xp)
 
     def slope(share: Any) -> Any:
-        return (e - others * hot) * (0.5 * share / (others + own_e))
+        return (e - others * hot) * (half * share / (others + own_e))
 
     return _average(lambda share: _counted(l, share, xp), slope, l, weight, xp, 2.0)
 
