@@ -63,6 +63,17 @@ def test_errors_are_one_line(
     assert "Traceback" not in err
 
 
+def test_a_folder_that_takes_no_pictures_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gap.png").mkdir()  # the last one
+    assert command.main(["--epochs", "2", "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "gap.png cannot be written: Is a directory" in err
+    assert not out
+    assert [file.name for file in tmp_path.iterdir()] == ["gap.png"]
+
+
 def test_help() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "chainrule", "--help"],

@@ -360,3 +360,20 @@ def test_a_metric_is_kept_in_files(tmp_path: Any) -> None:
 def test_a_bad_metric(make: Any, match: str) -> None:
     with pytest.raises(cr.ChainruleError, match=match):
         make()
+
+
+@pytest.mark.parametrize("value", [None, "high", [1.0, 2.0], np.ones(2), {}])
+def test_a_metric_that_returns_no_number_is_told_by_name(value: Any) -> None:
+    """A forgotten return; the model is that of the last whole epoch."""
+
+    def forgetful(y_true: Any, y_pred: Any) -> Any:
+        return value
+
+    model = cr.Model(cr.MLP((4, 2)), metrics=[forgetful]).build(3)
+    theta = model.theta
+    with pytest.raises(
+        cr.ArgumentTypeError, match="metrics: forgetful must return one"
+    ):
+        model.fit(X, Y, epochs=2)
+    assert model.history.epochs == 0
+    assert np.array_equal(model.theta, theta)

@@ -105,6 +105,12 @@ def test_another_network_or_other_targets_are_refused() -> None:
     with pytest.raises(cr.ArgumentError, match="network must have the parameters"):
         e.fit(X, Y)
     e.set_params(network=cr.MLP((8, 1), activation="relu")).fit(X, Y)
+    e = _fitted(
+        warm_start=True,
+        network=cr.Sequential(cr.Dense(8), cr.LayerNorm(), cr.Dense(1)),
+    )
+    with pytest.raises(cr.ArgumentError, match="network must have the parameters"):
+        e.set_params(network=None).fit(X, Y)
     one = _fitted(warm_start=True)
     with pytest.raises(cr.ArgumentError, match="y must have the outputs 1, as in"):
         one.fit(X, np.stack([Y, Y], axis=1))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
-from chainrule import _console
+from chainrule import _console, _files
 
 __all__ = ["main"]
 
@@ -218,7 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             cr.backends.get(name)
         options.out.mkdir(parents=True, exist_ok=True)
-        for task in (f(options.epochs) for f in (parabola, sphere, gap)):
+        tasks = [f(options.epochs) for f in (parabola, sphere, gap)]
+        for task in tasks:  # before the work
+            _files.check_writable(options.out / f"{task.name}.png")
+        for task in tasks:
             run(task, names, options)
     except BrokenPipeError:
         raise

@@ -265,7 +265,15 @@ class _Bound:
         more = {"loss": loss} if self._own else {}
         if self._weighted and weight is not None:
             more["sample_weight"] = weight
-        return float(self.function(y_true, y_pred, **more))
+        value = self.function(y_true, y_pred, **more)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            msg = (
+                f"metrics: {self.name} must return one number; got "
+                f"{_checks.show(value)} ({type(value).__name__})."
+            )
+        raise ArgumentTypeError(msg)
 
     def check(self, loss: Loss, shape: tuple[int, ...], t: Any, fetch: Any) -> None:
         """Raise an error if the metric has no meaning under a loss and its targets.

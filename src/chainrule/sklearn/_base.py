@@ -238,10 +238,11 @@ class MultilayerPerceptron(FittedPerceptron):
             return
         was: Any
         came: Any
-        if self.network is not None:
+        widths = [shape[-1] for shape in have[0]]
+        if self.network is not None or widths == [*hidden, outputs]:
             what, was = "network must have the parameters", [*have[0], *have[1]]
             came = [c.shape for group in wanted for c in group]
-        elif (widths := [shape[-1] for shape in have[0]])[-1] != outputs:
+        elif widths[-1] != outputs:
             what, was, came = "y must have the outputs", widths[-1], outputs
         else:
             what, was, came = "hidden_layer_sizes must be", widths[:-1], hidden
