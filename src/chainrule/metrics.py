@@ -31,6 +31,7 @@ from chainrule._record import Record
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.losses import Loss
 from chainrule.losses import get as loss_of
+from chainrule.namespace import namespace
 
 __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
 
@@ -126,7 +127,7 @@ def accuracy(
     elif how == "logit":
         right = (z > 0) == (t > 0.5)
     elif how == "probability":
-        right = (loss_of(loss).probabilities(z, xp=np) > 0.5) == (t > 0.5)
+        right = (loss_of(loss).probabilities(z, xp=namespace(z)) > 0.5) == (t > 0.5)
     else:
         _check_yes_and_no(t, loss_of(loss))
         right = (z > 0.5) == (t > 0.5)
@@ -219,7 +220,7 @@ def _mean(name: str, z: Any, loss: Any) -> Any:
         with np.errstate(over="ignore"):
             return np.exp(z)
     if type(loss).probabilities is not Loss.probabilities:
-        return loss.probabilities(z, xp=np)
+        return loss.probabilities(z, xp=namespace(z))
     return z
 
 
