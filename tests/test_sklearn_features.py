@@ -793,3 +793,15 @@ def test_masked_entries_are_refused(make: Any, name: str) -> None:
     if name == "X":
         with pytest.raises(cr.ArgumentError, match=r"^X has masked entries"):
             estimator.predict(given["X"])
+
+
+@pytest.mark.parametrize("cls", [MLPRegressor, MLPClassifier])
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [("lr", "learning_rate_init"), ("epochs", "max_iter"), ("seed", "random_state")],
+)
+def test_words_of_others_are_told(cls: Any, word: str, wanted: str) -> None:
+    match = f"^{cls.__name__} has no argument '{word}': write {wanted}="
+    with pytest.raises(cr.ArgumentTypeError, match=match):
+        cls(**{word: 1})
+    assert wanted in cls().get_params()

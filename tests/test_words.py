@@ -264,7 +264,12 @@ def test_what_is_advised_is_there() -> None:
 
 
 def test_advice_on_keywords_names_arguments_that_there_are() -> None:
-    owners = {"fit": cr.Model.fit, "MLP": cr.MLP}
+    estimator = pytest.importorskip("chainrule.sklearn").MLPRegressor
+    owners = {
+        "fit": cr.Model.fit,
+        "MLP": cr.MLP,
+        "MultilayerPerceptron": estimator,
+    }
     for owner, table in _words.KEYWORDS.items():
         thing: Any = owners.get(owner) or getattr(cr, owner, None)
         thing = thing or getattr(cr.Model, owner, None)

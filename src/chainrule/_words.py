@@ -239,6 +239,14 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "weight": "write class_weight=",
         "pos_weight": "write class_weight=(1, w)",
     },
+    "MultilayerPerceptron": {
+        "lr": "write learning_rate_init=",
+        **dict.fromkeys(("epochs", "n_epochs", "num_epochs"), "write max_iter="),
+        **dict.fromkeys(("hidden_sizes", "units"), "write hidden_layer_sizes="),
+        "seed": "write random_state=",
+        "weight_decay": "write alpha=",
+        "patience": "write n_iter_no_change=",
+    },
     "Callback": {"verbose": "leave it out; fit(progress=True) shows a bar"},
     "Checkpoint": {
         "filepath": "write path=",

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from chainrule import backends, inputs, losses
+from chainrule import _checks, backends, inputs, losses
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
 from chainrule.sklearn._job import Validation
@@ -72,6 +72,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
+    @_checks.told(1)
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),

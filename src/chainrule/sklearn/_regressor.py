@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from chainrule import backends, ensembles, inputs, losses
+from chainrule import _checks, backends, ensembles, inputs, losses
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.sklearn import _arrays, _network
 from chainrule.sklearn._base import MultilayerPerceptron, assign
@@ -126,6 +126,7 @@ n_features_in_, feature_names_in_
             raise ArgumentTypeError(msg)
         super()._validate_params()
 
+    @_checks.told(1)
     def __init__(
         self,
         loss: Any = "squared_error",
