@@ -39,6 +39,13 @@ with contextlib.suppress(ImportError):
 register("array_api_compat.cupy", sign=cupy.sign)
 
 
+def _positive_part(x: Any, /) -> Any:
+    return cupy.maximum(x, 0.0)  # one launch; CuPy differentiates nothing
+
+
+register("array_api_compat.cupy", positive_part=_positive_part)
+
+
 @functools.lru_cache(maxsize=64)
 def _fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
     """Return an optimizer's update as one kernel: ``f(g, decay, *arrays, *scalars)``.
