@@ -56,7 +56,13 @@ def integer(
     number = int(value)
     above = high is not None and number > high
     if number < low or above:
-        wanted = f"an integer below 2**{high.bit_length()}" if above else wanted  # type: ignore[union-attr]
+        if above:
+            assert high is not None
+            power = (
+                high & (high + 1) == 0
+            )  # a limit of many digits is one below a power
+            most = f"below 2**{high.bit_length()}" if power else f"of at most {high}"
+            wanted = f"an integer {most}"
         msg = f"{name} must be {wanted}; got {show(value)}."
         raise ArgumentError(msg)
     return number

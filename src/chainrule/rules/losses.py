@@ -211,7 +211,7 @@ def binary_cross_entropy(
     e = xp.exp(-a)
     wrong = xp.where(up, no, yes)
     rest = xp.log1p(e)
-    if class_weight is not None:
+    if mass is not None:
         rest = (yes + no) * rest
     l = wrong * xp.where(wrong == 0, 0.0, a) + rest  # noqa: E741 - the math's name
 
