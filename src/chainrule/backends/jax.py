@@ -167,10 +167,10 @@ class _Kept:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._run = make, make()
-        self._shapes = getattr(self._run, "_cache_size", int)
+        self._cache_size = getattr(self._run, "_cache_size", int)
 
     def __call__(self, *arguments: Any) -> Any:
-        if self._shapes() > SHAPES:
+        if self._cache_size() > SHAPES:
             self.__init__(self._make)  # type: ignore[misc]
         return self._run(*arguments)
 
