@@ -182,7 +182,7 @@ def draw(task: Task, result: Result, folder: Path) -> Path:
             error,
             losses,
             path,
-            f"(longitude, latitude) → (x, y, z): {worst}",
+            f"Sphere from two angles: {worst}",
         )
     return path
 
