@@ -68,7 +68,7 @@ class Problem(NamedTuple):
         """Return the sample numbers of an epoch, (steps, batch): those of chainrule."""
         if self.steps == 1:
             return np.arange(self.samples)[None, :]
-        from chainrule.batches import order
+        from chainrule.data.order import order
 
         return order(self.samples, self.batch, seed=0, epoch=epoch)[0]
 

@@ -43,7 +43,7 @@ NAMES = {
 # Kernels launched, by name.
 LAUNCHES: collections.Counter[str] = collections.Counter()
 # Modules that are, or that have imported, what is put in CuPy's place.
-TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy")
+TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy.engine")
 
 
 class Device:
@@ -433,11 +433,13 @@ for _name in ("add", "sub", "mul", "truediv", "neg"):
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
     """Put the stand-in where `import cupy` looks, and take every trace of it away."""
-    from chainrule import backends, namespace
+    from chainrule.arrays import namespace
+    from chainrule.backends import registry
+    from chainrule.backends import registry as backends
 
     def forget() -> dict[str, Any]:
         names = [n for n in sys.modules if n.startswith(TOUCHED)]
-        backends._instance.cache_clear()
+        registry._instance.cache_clear()
         namespace._bound.cache_clear()
         namespace._NATIVE.pop("array_api_compat.cupy", None)
         for package, attribute in (("array_api_compat", "cupy"), (backends, "cupy")):

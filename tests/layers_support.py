@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
-from chainrule.context import Context
-from chainrule.namespace import Namespace
+from chainrule.arrays.namespace import Namespace
+from chainrule.layers.context import Context
 from chainrule.network import Network
 
 from support import Library

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chainrule.namespace import Namespace
-from chainrule.testing.cases import RULES, RuleCase
+from chainrule.arrays.namespace import Namespace
+from chainrule.testing.cases import RULES
+from chainrule.testing.cases.cases import RuleCase
 
 from support import Library, here
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import cupy_stand_in
-from chainrule.namespace import Namespace
+from chainrule.arrays.namespace import Namespace
 
 FLAGS = {
     "api_version": "2024.12",

@@ -128,7 +128,7 @@ def test_backends_live_beside_each_other() -> None:
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_compiles_once_for_equal_structures() -> None:
-    from chainrule.backends import jax as engine
+    from chainrule.backends.jax.engine import _compiled
 
     def fit(rate: float, seed: int, decay: float) -> None:
         optimizer = cr.Adam(rate, weight_decay=decay, clip_norm=1.0)
@@ -136,17 +136,17 @@ def test_jax_compiles_once_for_equal_structures() -> None:
         model.fit(X, X[:, :1], epochs=2, batch_size=8)
 
     fit(1e-3, 0, 0.1)
-    before = engine._compiled.cache_info().misses
+    before = _compiled.cache_info().misses
     fit(1e-2, 1, 0.2)
     fit(cr.schedules.CosineDecay(1e-2, 9), 2, 0.3)  # type: ignore[arg-type]
-    assert engine._compiled.cache_info().misses == before
+    assert _compiled.cache_info().misses == before
 
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_keeps_so_many_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chainrule.backends import jax as engine
+    from chainrule.backends.jax import engine as engine_
 
-    monkeypatch.setattr(engine, "SHAPES", 3)
+    monkeypatch.setattr(engine_, "SHAPES", 3)
     made = []
 
     def build(backend: Any, k: int) -> Any:
@@ -189,7 +189,7 @@ def test_what_was_compiled_is_given_back() -> None:
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_predict_pads_rows() -> None:
-    from chainrule.inference import _padded
+    from chainrule.network.chunks import _padded
 
     engine = backends.get("jax")
     x = engine.asarray(np.ones((5, 3), dtype=np.float32))
@@ -254,7 +254,7 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
         engine = backends.get("cupy", "cuda:0")
     except cr.ChainruleError as error:
         pytest.skip(str(error))
-    from chainrule.backends import cupy as module
+    from chainrule.backends.cupy import kernels
 
     optimizer = getattr(cr, name)(0.01, weight_decay=0.1)
     kind, row = optimizer.kind(), optimizer.scalars(3, np.array([0.05]), 0.05)
@@ -268,7 +268,7 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
     with engine.scope("float32"):
         g, theta, decay, *slots = (engine.asarray(a, "float32") for a in host)
         one, many = ([engine.copy(a) for a in (theta, *slots)] for _ in range(2))
-        fused = module._fused(kind, engine.xp, s._fields)
+        fused = kernels._fused(kind, engine.xp, s._fields)
         fused(g, decay, *one, *s)
         kind.update(engine.xp, s, g, decay, *many)
         for a, b in zip(one, many, strict=True):
@@ -329,9 +329,9 @@ def test_numpys_sum_over_an_axis(axis: int) -> None:
                 wide, want.astype(wide.dtype), rtol=1e-5, atol=1e-5
             )
     assert np.array_equal(xp.sum(tiny, axis=axis), np.sum(tiny, axis=axis))
-    from chainrule.backends import numpy as module
+    from chainrule.backends.numpy import functions
 
-    assert not module._ones(37, a.dtype).flags.writeable
+    assert not functions._ones(37, a.dtype).flags.writeable
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

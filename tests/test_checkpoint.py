@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import checkpoints, serialization
 from chainrule.callbacks import (
     Callback,
     Checkpoint,
@@ -20,6 +19,7 @@ from chainrule.callbacks import (
     LambdaCallback,
     ReduceLROnPlateau,
 )
+from chainrule.files import checkpoints, container, digest, registry
 from chainrule.metrics import Metric
 
 from soak import fuzz_load, fuzz_resume
@@ -110,7 +110,7 @@ def test_the_file_is_from_within_the_epoch(tmp_path: Path) -> None:
         _fit(_model(), 6, Watched(path, every_steps=4))
     # 46 samples: eleven whole batches, and one of two.
     assert seen == [(0, 4), (0, 8), (1, 4), (1, 8)]
-    fit = serialization.read_file(path).config["fit"]
+    fit = container.read_file(path).config["fit"]
     assert (fit["part"]["epoch"], fit["part"]["done"]) == (1, 8)
     model, alone = _model(), _model()
     begun: list[int] = []
@@ -263,7 +263,7 @@ def test_the_best_is_known_to_the_newest(tmp_path: Path) -> None:
         def metric(y_true: Any, y_pred: Any, values: Any = scripted) -> Any:
             return next(values)
 
-        serialization.register(metric, name=f"metric {tmp_path} {order}")
+        registry.register(metric, name=f"metric {tmp_path} {order}")
         falls = Metric(metric, greater_is_better=False)
 
         def savers() -> list[Any]:
@@ -294,7 +294,7 @@ def test_best(mode: str, best: int, tmp_path: Path) -> None:
         return next(values)
 
     model = _model(metrics=[scripted])
-    serialization.register(scripted, name=f"scripted-{mode}-{tmp_path}")
+    registry.register(scripted, name=f"scripted-{mode}-{tmp_path}")
     path = tmp_path / "best.st"
     saver = Checkpoint(path, best=True, monitor="scripted", mode=mode)
     _fit(model, 6, saver, validation_data=None)
@@ -464,7 +464,7 @@ def test_a_forged_checkpoint(entry: str, tmp_path: Path) -> None:
     _crashed(1, Checkpoint(path, every=2, every_steps=cuts), EarlyStopping())
     if cuts is None:
         _fit(_model(), 2, Checkpoint(path), EarlyStopping())
-    config, tensors = serialization.read_file(path)
+    config, tensors = container.read_file(path)
     fit = config["fit"]
     for bad in (None, 3, "x", [], {}, {"a": 1}, [[1]]):
         if entry == "part":
@@ -481,7 +481,7 @@ def test_a_forged_checkpoint(entry: str, tmp_path: Path) -> None:
             "before",
         ):
             continue
-        serialization.write_file(path, config, tensors)
+        container.write_file(path, config, tensors)
         model = _model()
         with pytest.raises((cr.SerializationError, cr.ResumeError), match=path.name):
             _fit(model, 4, Checkpoint(path), EarlyStopping(), resume=path)
@@ -491,16 +491,16 @@ def test_a_forged_checkpoint(entry: str, tmp_path: Path) -> None:
 def test_large_data_are_hashed_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = _model().backend
     a = np.arange(200_000, dtype=np.float64).reshape(-1, 2)
-    whole = checkpoints._digest(backend, a)
+    whole = digest._digest(backend, a)
     assert whole.startswith("(100000, 2) float64 ")
-    monkeypatch.setattr(checkpoints, "HASHED", 1 << 18)
-    part = checkpoints._digest(backend, a)
+    monkeypatch.setattr(digest, "HASHED", 1 << 18)
+    part = digest._digest(backend, a)
     assert part != whole
     for change in (0, -1):
         b = a.copy()
         b[change] += 1
-        assert checkpoints._digest(backend, b) != part
-    assert checkpoints._digest(backend, a[:-1]) != part
+        assert digest._digest(backend, b) != part
+    assert digest._digest(backend, a[:-1]) != part
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_launches_of_a_step(cupy: Any) -> None:
 
 
 def test_new_numbers_are_no_new_kernels(cupy: Any) -> None:
-    from chainrule.backends import cupy as engine
+    from chainrule.backends.cupy import kernels
 
     def fit(rate: Any, decay: float, seed: int) -> None:
         optimizer = cr.Adam(rate, beta_1=0.8 + 0.01 * seed, weight_decay=decay)
@@ -260,10 +260,10 @@ def test_new_numbers_are_no_new_kernels(cupy: Any) -> None:
         model.fit(X, Y, epochs=2, batch_size=8)
 
     fit(1e-3, 0.1, 0)
-    before = engine._fused.cache_info().misses
+    before = kernels._fused.cache_info().misses
     fit(1e-2, 0.2, 1)
     fit(cr.schedules.CosineDecay(1e-2, 6), 0.3, 2)  # type: ignore[arg-type]
-    assert engine._fused.cache_info().misses == before
+    assert kernels._fused.cache_info().misses == before
 
 
 def test_a_fused_function_is_traced_once(cupy: Any) -> None:
@@ -330,9 +330,9 @@ def test_an_optimizer_of_ones_own(cupy: Any, kind: Any, fuses: bool) -> None:
 def test_more_pieces_than_a_kernel_takes(
     cupy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chainrule.backends import cupy as engine
+    from chainrule.backends.cupy import kernels
 
-    monkeypatch.setattr(engine, "JOIN", 3)
+    monkeypatch.setattr(kernels, "JOIN", 3)
     LAUNCHES.clear()
     model = cr.Model(cr.MLP((5, 2)), backend="cupy", dtype="float64")
     model.fit(X, Y, epochs=1, batch_size=11)

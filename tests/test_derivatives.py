@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, derivatives
-from chainrule.inference import build_output
+from chainrule import backends
+from chainrule.derivatives import cost, inputs, parameters
 from chainrule.network import Network
+from chainrule.network.forward import build_output
 
 from support import here
 
@@ -126,14 +127,14 @@ def test_both_modes_agree(part: cr.Layer, monkeypatch: pytest.MonkeyPatch) -> No
         network = model._need()
         found = []
         for mode in (True, False):
-            monkeypatch.setattr(derivatives, "forward_is_cheaper", lambda _, m=mode: m)
-            run = derivatives.build_jacobian(model.backend, network)
+            monkeypatch.setattr(cost, "forward_is_cheaper", lambda _, m=mode: m)
+            run = inputs.build_jacobian(model.backend, network)
             found.append(run(*model.get_weights(), X))
         close(found[0], found[1], 1e-12)
 
 
 def test_the_cheaper_mode() -> None:
-    forward = derivatives.forward_is_cheaper
+    forward = cost.forward_is_cheaper
     assert forward(Network(cr.MLP((64, 64, 3)), (2,)))
     assert not forward(Network(cr.MLP((64, 64, 1)), (20,)))
     assert forward(Network(cr.MLP((64, 64, 20)), (1,)))
@@ -176,7 +177,7 @@ def test_curves_of_parameters(where: dict[str, Any]) -> None:
     first = points[-2] - 8 * points[-1] + 8 * points[1] - points[2]
     second = -points[-2] + 16 * points[-1] - 30 * points[0] + 16 * points[1] - points[2]
     with backend.scope("float64"):
-        run = backend.compile(derivatives.build_parameter_curve, network)
+        run = backend.compile(parameters.build_parameter_curve, network)
         given = (backend.asarray(a, "float64") for a in (theta, state, X, direction))
         got = [backend.to_numpy(a) for a in run(*given)]
     close(got[0], first / (12 * h), 1e-8)
@@ -265,19 +266,19 @@ def test_chunks_change_nothing(
         ]
 
     whole = every()
-    monkeypatch.setattr(derivatives, "LIMIT", 100)
-    monkeypatch.setattr(derivatives, "chunk", lambda *_: 4)
+    monkeypatch.setattr(cost, "LIMIT", 100)
+    monkeypatch.setattr(cost, "chunk", lambda *_: 4)
     for a, b in zip(whole, every(), strict=True):
         close(a, b, 1e-12)
 
 
 def test_chunks_bound_memory() -> None:
     engine = backends.get("numpy")
-    assert derivatives.chunk(engine, 1, 1) == 8192
-    assert derivatives.chunk(engine, 128, 256) == 256
-    assert derivatives.chunk(engine, 10**6, 64) == 8
-    assert derivatives.chunk(engine, 10**9, 64) == 1
-    assert derivatives.chunk(backends.get("numpy"), 10**6, 64) * 10**6 <= 1 << 23
+    assert cost.chunk(engine, 1, 1) == 8192
+    assert cost.chunk(engine, 128, 256) == 256
+    assert cost.chunk(engine, 10**6, 64) == 8
+    assert cost.chunk(engine, 10**9, 64) == 1
+    assert cost.chunk(backends.get("numpy"), 10**6, 64) * 10**6 <= 1 << 23
 
 
 def test_array_in_array_out(where: dict[str, Any]) -> None:

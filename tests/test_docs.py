@@ -127,6 +127,6 @@ def test_blocks_are_found_and_skipped() -> None:
 
 def test_resolve_rejects_what_is_not_there() -> None:
     assert callable(resolve("chainrule.rules.dense"))
-    assert callable(resolve("chainrule.namespace.erf"))
+    assert callable(resolve("chainrule.arrays.namespace.erf"))
     with pytest.raises(ImportError):
         resolve("chainrule.rules.no_such_rule")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from chainrule import rules
-from chainrule.dual import DualArray, DualNamespace
+from chainrule.arrays.dual import DualArray, DualNamespace
+from chainrule.arrays.namespace import Namespace
 from chainrule.errors import ArgumentTypeError
-from chainrule.namespace import Namespace
 
 from support import Library
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ensembles, random
+from chainrule.arrays import random
+from chainrule.data import bootstrap
 
 from support import LIBRARIES, backend
 
@@ -298,22 +299,22 @@ def test_sequences_and_networks_without_parameters() -> None:
 
 
 def test_bootstrap_weights_are_counts_of_their_own() -> None:
-    counts = [ensembles.counts(3, k, 1000) for k in range(4)]
+    counts = [bootstrap.counts(3, k, 1000) for k in range(4)]
     for a in counts:
         assert a.sum() == 1000
         assert (a == np.round(a)).all()
         # A sample is left out with probability (1 - 1/n)^n, about 1/e.
         assert abs(np.mean(a == 0) - math.exp(-1)) < 0.05
     assert np.abs(np.corrcoef(counts) - np.eye(4)).max() < 0.12
-    np.testing.assert_array_equal(counts[1], ensembles.counts(3, 1, 1000))
-    assert not np.array_equal(counts[1], ensembles.counts(4, 1, 1000))
+    np.testing.assert_array_equal(counts[1], bootstrap.counts(3, 1, 1000))
+    assert not np.array_equal(counts[1], bootstrap.counts(4, 1, 1000))
 
 
 def test_bootstrap_counts_where_an_index_has_32_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in Pyodide, whose bincount refuses the generator's int64."""
-    wanted, bincount = ensembles.counts(3, 0, 50), np.bincount
+    wanted, bincount = bootstrap.counts(3, 0, 50), np.bincount
 
     def strict(a: Any, **options: Any) -> Any:
         assert a.dtype == np.int32
@@ -321,7 +322,7 @@ def test_bootstrap_counts_where_an_index_has_32_bits(
 
     monkeypatch.setattr(np, "intp", np.int32)
     monkeypatch.setattr(np, "bincount", strict)
-    np.testing.assert_array_equal(ensembles.counts(3, 0, 50), wanted)
+    np.testing.assert_array_equal(bootstrap.counts(3, 0, 50), wanted)
     assert len({random.WEIGHTS, random.ORDER, random.BOOTSTRAP}) == 3
 
 
@@ -330,7 +331,7 @@ def test_bootstrap_multiplies_the_sample_weights(where: dict[str, Any]) -> None:
     ensemble = _ensemble(**where)
     alone = ensemble.member(2)
     ensemble.fit(X, Y, epochs=3, sample_weight=WEIGHT, bootstrap=True)
-    alone.fit(X, Y, epochs=3, sample_weight=WEIGHT * ensembles.counts(3, 2, 70))
+    alone.fit(X, Y, epochs=3, sample_weight=WEIGHT * bootstrap.counts(3, 2, 70))
     assert _gap(ensemble.get_weights()[0][2], alone.get_weights()[0]) < 1e-11
     plain = _ensemble(**where)
     plain.fit(X, Y, epochs=3, sample_weight=WEIGHT)

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, inference
+from chainrule import backends
 from chainrule.callbacks import Checkpoint, LambdaCallback
+from chainrule.network import chunks, evaluation
 
 from support import here
 
@@ -481,8 +482,8 @@ def test_out_of_memory_in_inference(
         ]
     before = model.get_weights()[0]
     monkeypatch.setattr(model, "_direct", None)
-    monkeypatch.setattr(inference, "outputs", exhausted)
-    monkeypatch.setattr(inference, "evaluate", exhausted)
+    monkeypatch.setattr(chunks, "outputs", exhausted)
+    monkeypatch.setattr(evaluation, "evaluate", exhausted)
     for call in calls:
         with pytest.raises(cr.OutOfMemoryError, match=r"^out of memory on ") as caught:
             call()

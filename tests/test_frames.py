@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, serialization
+from chainrule import backends
+from chainrule.files import models
 
 from support import LIBRARIES, backend, here
 
@@ -112,10 +113,10 @@ def test_a_file_has_the_columns(tmp_path: Any) -> None:
 def test_columns_of_a_file_that_are_none(columns: Any) -> None:
     model = _model()
     model.fit(_frame("pandas"), Y, epochs=1)
-    contents = serialization.snapshot(model)
+    contents = models.snapshot(model)
     contents.config["columns"] = columns
     with pytest.raises(cr.SerializationError, match="columns"):
-        serialization.restore(contents, backends.get("numpy"))
+        models.restore(contents, backends.get("numpy"))
 
 
 def test_a_refused_fit_leaves_no_names() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import inference
+from chainrule.network import forward
 
 from support import here
 
@@ -23,7 +23,7 @@ def model(**options: Any) -> Any:
 
 
 def the_long_way(m: Any, x: Any) -> Any:
-    return m._apply(x, inference.build_output)
+    return m._apply(x, forward.build_output)
 
 
 def test_it_is_taken_and_gives_the_same_bits() -> None:

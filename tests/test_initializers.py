@@ -10,8 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import initializers
+from chainrule.arrays.random import generator
 from chainrule.network import Network
-from chainrule.random import generator
 
 SHAPE = (300, 200)  # fan_out, fan_in
 VARIANCE = {

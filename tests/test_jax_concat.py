@@ -16,7 +16,7 @@ from chainrule import backends
 if "jax" not in backends.available():
     pytest.skip("JAX is not installed", allow_module_level=True)
 jax = importlib.import_module("jax")
-engine = importlib.import_module("chainrule.backends.jax")
+engine = importlib.import_module("chainrule.backends.jax.engine")
 BIG = engine.JOINED
 
 

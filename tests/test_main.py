@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import chainrule.__main__ as command
+from chainrule.demo import run as command
+from chainrule.demo import tasks
 
 from support import LIBRARIES
 
@@ -155,12 +156,12 @@ def test_no_console_at_all(command: tuple[str, ...], tmp_path: Path) -> None:
 def test_the_figures_are_good() -> None:
     """As the command trains them: worst error under 0.01 for both."""
     backend = "jax" if "jax" in LIBRARIES else "numpy"
-    for task in (command.parabola(None), command.sphere(None)):
+    for task in (tasks.parabola(None), tasks.sphere(None)):
         assert command.train(task, backend, 0).worst < 0.01
 
 
 def test_the_parabola_s_slopes_are_those_of_its_members() -> None:
-    result = command.train(command.parabola(2), "numpy", 0)
+    result = command.train(tasks.parabola(2), "numpy", 0)
     x, h = np.linspace(-1.0, 1.0, 9), 1e-2
     high, low = (result.model.predict_members((x + d)[:, None]) for d in (h, -h))
     slopes = command.slopes(result.model, x)
@@ -173,7 +174,7 @@ def test_the_parabola_s_slopes_are_those_of_its_members() -> None:
 @pytest.mark.slow
 def test_the_parabola_s_band_and_slope_are_honest() -> None:
     """As the command trains it: most of the truth lies in the band of the fit."""
-    task = command.parabola(None)
+    task = tasks.parabola(None)
     model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
     mean, std = model.predict(task.x, return_std=True)
     assert (np.abs(mean - task.y) < 2 * std).mean() > 0.8
@@ -184,25 +185,25 @@ def test_the_parabola_s_band_and_slope_are_honest() -> None:
 @pytest.mark.slow
 def test_the_band_opens_in_the_gap() -> None:
     """As the command trains it; there the truth stays inside two standard deviations."""
-    task = command.gap(None)
+    task = tasks.gap(None)
     model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
     data, hole = command.spread(model)
     assert hole > 4 * data
-    x = np.linspace(*command.GAP, 101)[:, None]
+    x = np.linspace(*tasks.GAP, 101)[:, None]
     mean, std = model.predict(x, return_std=True)
-    assert (np.abs(mean - command.curve(x)) < 2 * std).all()
+    assert (np.abs(mean - tasks.curve(x)) < 2 * std).all()
 
 
 def test_the_gap_has_no_samples() -> None:
-    task = command.gap(1)
-    low, high = command.GAP
+    task = tasks.gap(1)
+    low, high = tasks.GAP
     assert task.members == 32
     assert not ((task.x > low) & (task.x < high)).any()
     assert len(np.unique(task.x)) == len(task.y) == 96
 
 
 def test_the_sphere_s_targets_lie_on_it() -> None:
-    task = command.sphere(1)
+    task = tasks.sphere(1)
     np.testing.assert_allclose(np.linalg.norm(task.y, axis=1), 1.0)
     longitude, latitude = task.x.T
     np.testing.assert_allclose(task.y[:, 2], np.sin(latitude), atol=1e-12)

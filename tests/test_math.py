@@ -16,7 +16,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from chainrule import optimizers, rules
-from chainrule.namespace import erf
+from chainrule.arrays.namespace import erf
 
 BATCH, N, M = 5, 4, 3
 

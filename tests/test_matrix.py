@@ -1,6 +1,6 @@
 """Everything public on every backend: the numbers, the precision and the place.
 
-The registry `chainrule.testing.cases` says what there is; NumPy in float64 says what
+The registry `chainrule.testing.cases.all` says what there is; NumPy in float64 says what
 comes out, having been compared with differences, `jax.vjp` and torch's autograd.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import random
-from chainrule.context import Context
+from chainrule.arrays import random
+from chainrule.layers.context import Context
 from chainrule.network import Network
 from chainrule.testing import cases
 

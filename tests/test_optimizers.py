@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.backends.base import Backend
-from chainrule.backends.numpy import BLOCK
+from chainrule.backends import Backend
+from chainrule.backends.numpy.engine import BLOCK
 from chainrule.network import Network
 
 from support import here, need

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import progress
 from chainrule.callbacks import LambdaCallback
+from chainrule.training import progress
 
 X = np.random.default_rng(0).normal(size=(24, 3))
 Y = X[:, :2] * 2.0

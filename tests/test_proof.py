@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, optimizers, random
+from chainrule import backends, optimizers
+from chainrule.arrays import random
 from chainrule.errors import ArgumentError, ArgumentTypeError, BackendError
 from chainrule.network import Network
 from chainrule.testing import Comparison, cases, compare_backends, proof
@@ -207,7 +208,9 @@ def test_a_wrong_rule_fails_the_command(
         return z, lambda dz: (1.001 * pullback(dz)[0],)
 
     monkeypatch.setitem(cases.RULES, "tanh", case._replace(rule=wrong))
-    monkeypatch.setattr("chainrule.testing.cases.unlisted", lambda: {"rules": ["new"]})
+    monkeypatch.setattr(
+        "chainrule.testing.cases.cases.unlisted", lambda: {"rules": ["new"]}
+    )
     assert main(["--backend", "numpy", "--only", "tanh"]) == 1
     out = capsys.readouterr().out
     assert (

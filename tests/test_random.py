@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import batches, random, rules
-from chainrule.namespace import Namespace
+from chainrule import rules
+from chainrule.arrays import random
+from chainrule.arrays.namespace import Namespace
+from chainrule.data import order as order_
 
 from support import Library
 
@@ -177,7 +179,7 @@ def test_host_generators_are_keyed() -> None:
 
 
 def test_neighbouring_epochs_are_uncorrelated() -> None:
-    orders = [batches.order(4000, 4000, seed=0, epoch=e)[0][0] for e in range(51)]
+    orders = [order_.order(4000, 4000, seed=0, epoch=e)[0][0] for e in range(51)]
     for one, other in pairwise(orders):
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
         # and as streams: the same numbers do not return at any shift
@@ -190,7 +192,7 @@ def test_neighbouring_epochs_are_uncorrelated() -> None:
 def test_orders_are_permutations(
     samples: int, batch_size: int, seed: int | None
 ) -> None:
-    full, rest = batches.order(samples, batch_size, seed=seed, epoch=3)
+    full, rest = order_.order(samples, batch_size, seed=seed, epoch=3)
     assert full.shape == (samples // batch_size, batch_size)
     assert full.dtype == np.int32
     parts = [full.ravel()]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule._record import Record
+from chainrule.config.record import Config
 from chainrule.network import Network
 
 from support import LIBRARIES, backend, here
@@ -22,7 +22,7 @@ from support import LIBRARIES, backend, here
 X = np.ones((4, 3), dtype=np.float32)
 
 
-class Holder(Record):
+class Holder(Config):
     """Keeps one value, in private."""
 
     def __init__(self, value: Any) -> None:
@@ -74,7 +74,7 @@ class Color(enum.Enum):
 
 
 @dataclasses.dataclass
-class Config:
+class Plain:
     k: Any
 
 
@@ -102,7 +102,7 @@ DIFFERENT = [
     (np.zeros((2, 3)), np.zeros((3, 2))), (np.zeros(2), np.zeros(3)),
     (np.array([1.0, 2.0]), np.array([1.0, 3.0])), (np.array([1.0]), [1.0]),
     (np.array([1, "a"], dtype=object), np.array([1, "b"], dtype=object)),
-    (Config(2), Config(5)), (Frozen(0.0), Frozen(-0.0)), (Holder(1), Holder(2)),
+    (Plain(2), Plain(5)), (Frozen(0.0), Frozen(-0.0)), (Holder(1), Holder(2)),
     ([Holder(1)], [Holder(True)]), (functools.partial(one), functools.partial(two)),
     (object(), object()),
 ]  # fmt: skip
@@ -134,7 +134,7 @@ def test_nan_is_equal_to_itself() -> None:
 
 
 def test_what_changes_is_compared_by_what_it_is_now() -> None:
-    changing: list[Any] = [[1], {"k": 1}, np.array([1.0]), {1}, Config(1)]
+    changing: list[Any] = [[1], {"k": 1}, np.array([1.0]), {1}, Plain(1)]
     inside: Any
     for inside in changing:
         holder, outer = Holder(inside), Holder(Holder(inside))
@@ -185,7 +185,7 @@ def test_attributes_are_assigned_in_the_constructor_alone() -> None:
 
 
 def test_equality_inside_a_constructor_is_not_kept() -> None:
-    class Early(Record):
+    class Early(Config):
         def __init__(self, k: int) -> None:
             self.a = 1
             hash(self)
@@ -274,7 +274,7 @@ def test_every_loss_computes_as_itself(name: str) -> None:
 def test_compiled_steps_of_torch_are_their_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from chainrule.backends import torch_steps
+    from chainrule.backends.torch import compiled as compiled_
 
     keys = []
 
@@ -282,7 +282,7 @@ def test_compiled_steps_of_torch_are_their_layers(
         keys.append(key)
         return "not today"
 
-    monkeypatch.setattr(torch_steps, "compiled", compiled)
+    monkeypatch.setattr(compiled_, "compiled", compiled)
     for k in (2.0, 5.0, 2.0):
         with pytest.warns(cr.ChainruleWarning, match="not today"):
             output(Scale(k), "torch", jit_compile=True)

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, inference, normal_equations, problem, second_order
-from chainrule.network import Network
+from chainrule import backends, optimizers
+from chainrule.arrays import normal_equations
+from chainrule.data import samples
+from chainrule.network import Network, forward
+from chainrule.training import problem
 
 from support import here
 
@@ -50,7 +53,7 @@ def test_ten_times_below_least_squares(seed: int) -> None:
     fitted = model(cr.LevenbergMarquardt(), seed).build(1)
     start, network = fitted.theta, Network(fitted.network, (1,))
     engine = backends.get("numpy")
-    data = inference.Data(X, Y, None)
+    data = samples.Data(X, Y, None)
     whole = problem.Problem(engine, network, fitted.loss, data, 100, np.zeros(0))
 
     def part(k: int) -> Any:
@@ -105,7 +108,7 @@ def test_lbfgs_is_scipys(decay: float) -> None:
         backends.get("numpy"),
         Network(fitted.network, (1,)),
         fitted.loss,
-        inference.Data(X, Y, None),
+        samples.Data(X, Y, None),
         100,
         np.zeros(0),
     )
@@ -215,7 +218,7 @@ def test_residuals_jacobian_and_acceleration_are_derivatives() -> None:
     network = Network(cr.Sequential(cr.Dense(4), cr.GELU(), cr.Dense(3)), (2,))
     theta = network.initial(3)[0]
     v = np.random.default_rng(1).normal(size=theta.shape)
-    data = inference.Data(X2, Y2, WEIGHT)
+    data = samples.Data(X2, Y2, WEIGHT)
     engine = backends.get("numpy")
     whole = problem.Problem(
         engine, network, cr.losses.SquaredError(), data, 7, np.zeros(0)
@@ -263,7 +266,7 @@ def test_no_worse_than_minpack_from_the_same_weights(name: str, seed: int) -> No
     x, y, units = SHARED[name]
     fitted = model(cr.LevenbergMarquardt(), seed, units).build(x.shape[1])
     network = Network(fitted.network, x.shape[1:])
-    data = inference.Data(x, y, None)
+    data = samples.Data(x, y, None)
     whole = problem.Problem(
         backends.get("numpy"), network, fitted.loss, data, len(x), np.zeros(0)
     )
@@ -323,11 +326,11 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
     def start(network: Any, y: Any = Y2, theta: Any = None) -> Any:
         bound = Network(network, (2,))
         theta = bound.initial(0)[0] if theta is None else theta
-        data = inference.Data(X2, y, WEIGHT)
+        data = samples.Data(X2, y, WEIGHT)
         whole = problem.Problem(
             engine, bound, cr.losses.SquaredError(), data, 9, np.zeros(0)
         )
-        z = inference.build_output(engine, bound)
+        z = forward.build_output(engine, bound)
         moved = whole.at_scale_of_targets(theta)
         return theta, moved, z(theta, np.zeros(0), X2), z(moved, np.zeros(0), X2)
 
@@ -479,7 +482,7 @@ def test_parameters_too_many_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> 
         msg = "Unable to allocate"
         raise MemoryError(msg)
 
-    monkeypatch.setattr(second_order.LevenbergMarquardt, "_system", none_left)
+    monkeypatch.setattr(optimizers.LevenbergMarquardt, "_system", none_left)
     fitted = model(cr.LevenbergMarquardt(), units=(300, 3)).build(2)
     start = fitted.theta
     for size in (1, 32):
@@ -498,7 +501,7 @@ def test_parameters_too_many_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("units", [(300, 3), (4, 3)])
 def test_rows_worked_on_at_a_time(units: Any) -> None:
     """As many as are a few megabytes, or no more than J's own square; or as asked."""
-    network, data = Network(cr.MLP(units), (2,)), inference.Data(X2, Y2, None)
+    network, data = Network(cr.MLP(units), (2,)), samples.Data(X2, Y2, None)
     for asked in (1, 10**6):
         whole = problem.Problem(
             backends.get("numpy"),

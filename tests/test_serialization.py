@@ -23,7 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule import _container, _encoding, _files, serialization
+from chainrule.files import codec, container, durable
+from chainrule.files import registry as registry_
+from chainrule.files.models import snapshot
+from chainrule.files.registry import _builtin
 from chainrule.network import Network
 
 from soak import fuzz_load
@@ -61,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is registered inside a test is forgotten after it."""
     registry: dict[str, Any] = {}
-    monkeypatch.setattr(_encoding, "_registered", registry)
+    monkeypatch.setattr(registry_, "_registered", registry)
     return registry
 
 
@@ -172,8 +175,8 @@ def test_every_array_layout_is_written_as_it_is(path: Path) -> None:
         "bool": a > 3,
         "int": a.astype(np.int16),
     }
-    serialization.write_file(path, {}, tensors)
-    config, back = serialization.read_file(path)
+    container.write_file(path, {}, tensors)
+    config, back = container.read_file(path)
     assert config["version"] == cr.__version__
     assert set(back) == set(tensors)
     for name, want in tensors.items():
@@ -181,7 +184,7 @@ def test_every_array_layout_is_written_as_it_is(path: Path) -> None:
         assert back[name].dtype == want.dtype.newbyteorder("=")
         assert np.array_equal(back[name], want)
     with pytest.raises(cr.SerializationError, match=r"a cannot be saved.*complex128"):
-        serialization.write_file(path, {}, {"a": a + 1j})
+        container.write_file(path, {}, {"a": a + 1j})
 
 
 NEEDED: dict[str, tuple[Any, ...]] = {
@@ -198,11 +201,11 @@ NEEDED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(_encoding._builtin()))
+@pytest.mark.parametrize("name", sorted(_builtin()))
 def test_every_public_class_comes_back(name: str) -> None:
     import inspect
 
-    thing = _encoding._builtin()[name]
+    thing = _builtin()[name]
     if not isinstance(thing, type):
         made = thing
     else:
@@ -213,8 +216,8 @@ def test_every_public_class_comes_back(name: str) -> None:
             if vars(thing).get("__init__") is not None:
                 pytest.fail(f"say in NEEDED how to make {name}")
         made = thing(*arguments)
-    text = json.dumps(_encoding.encode(made, "it"), allow_nan=False)
-    assert _encoding.decode(json.loads(text), "it") == made
+    text = json.dumps(codec.encode(made, "it"), allow_nan=False)
+    assert codec.decode(json.loads(text), "it") == made
 
 
 @pytest.mark.parametrize(
@@ -235,19 +238,17 @@ def test_every_public_class_comes_back(name: str) -> None:
     ],
 )
 def test_plain_values_come_back(value: Any) -> None:
-    text = json.dumps(_encoding.encode(value, "it"), allow_nan=False)
-    back = _encoding.decode(json.loads(text), "it")
+    text = json.dumps(codec.encode(value, "it"), allow_nan=False)
+    back = codec.decode(json.loads(text), "it")
     assert repr(back) == repr(value)
 
 
 def test_arrays_are_stored_beside() -> None:
     tensors: dict[str, Any] = {}
     a, b = np.ones(3), np.zeros((2, 2))
-    coded = json.loads(
-        json.dumps(_encoding.encode({"a": (a, 1), "b": [b]}, "s", tensors))
-    )
+    coded = json.loads(json.dumps(codec.encode({"a": (a, 1), "b": [b]}, "s", tensors)))
     assert set(tensors) == {"s/a/0", "s/b/0"}
-    back = _encoding.decode(coded, "s", tensors)
+    back = codec.decode(coded, "s", tensors)
     assert back["a"][0] is a
     assert back["a"][1] == 1
     assert back["b"][0] is b
@@ -267,7 +268,7 @@ def test_loading_draws_no_weights(path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_files_of_old_formats(tmp_path: Path) -> None:
     """One file of every format there ever was."""
     formats = sorted(int(file.stem[1:]) for file in FILES.glob("v*.safetensors"))
-    assert formats == list(range(1, serialization.FORMAT + 1))
+    assert formats == list(range(1, container.FORMAT + 1))
     for number in formats:
         want = json.loads((FILES / f"v{number}.json").read_text())
         model = cr.load(FILES / f"v{number}.safetensors")
@@ -327,7 +328,7 @@ def test_ones_own_layer(path: Path, known: dict[str, Any]) -> None:
     with pytest.raises(cr.SerializationError, match=match):
         model.save(path)
     assert not path.exists()
-    assert serialization.register(Scale) is Scale
+    assert registry_.register(Scale) is Scale
     model.save(path)
     assert cr.load(path).predict(X).tobytes() == model.predict(X).tobytes()
     known.clear()
@@ -337,7 +338,7 @@ def test_ones_own_layer(path: Path, known: dict[str, Any]) -> None:
 
 
 def test_registering(known: dict[str, Any]) -> None:
-    register = serialization.register
+    register = registry_.register
     assert register(name="lab.Scale")(Scale) is Scale
     assert set(known) == {"lab.Scale"}
     register(Scale, name="lab.Scale")  # again, as a notebook does
@@ -380,9 +381,9 @@ def test_registered_functions(path: Path, known: dict[str, Any]) -> None:
         metrics=[double],
         optimizer=cr.SGD(rate),
     )
-    serialization.register(double)
-    serialization.register(rate, name="rate")
-    serialization.register(start, name="start")
+    registry_.register(double)
+    registry_.register(rate, name="rate")
+    registry_.register(start, name="start")
     model.save(path)
     back = cr.load(path)
     assert back.optimizer.learning_rate is rate
@@ -402,7 +403,7 @@ def test_registered_functions(path: Path, known: dict[str, Any]) -> None:
 def test_layers_that_cannot_come_back(
     layer: cr.Layer, match: str, path: Path, known: dict[str, Any]
 ) -> None:
-    serialization.register(type(layer))
+    registry_.register(type(layer))
     with pytest.raises(cr.SerializationError, match=match):
         _own(layer).save(path)
     assert not path.exists()
@@ -459,7 +460,7 @@ def test_damage_of_any_kind(data: Any, tmp_path: Path, raw: bytes) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20) | st.sampled_from(sorted(_encoding._builtin())),
+    | st.text(max_size=20) | st.sampled_from(sorted(_builtin())),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(st.text(max_size=8) | st.sampled_from(["$class", "$float", "$array"]), inner, max_size=4),
     max_leaves=10,
@@ -666,9 +667,9 @@ def test_records_are_counted(path: Path, raw: bytes) -> None:
 
 def test_an_array_too_many(path: Path) -> None:
     model = _model()
-    config, tensors = serialization.snapshot(model)
+    config, tensors = snapshot(model)
     tensors["more"] = np.zeros(3)
-    serialization.write_file(path, {"kind": "model", "model": config}, tensors)
+    container.write_file(path, {"kind": "model", "model": config}, tensors)
     with pytest.raises(cr.SerializationError, match="an array 'more' too many"):
         cr.load(path)
 
@@ -720,7 +721,7 @@ def test_a_file_larger_than_the_memory(
     def full(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(_container, "_check_digest", full)
+    monkeypatch.setattr(container, "_check_digest", full)
     with pytest.raises(cr.FileError, match=r"cannot be read: .*memory") as caught:
         cr.load(path)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOMEM, str(path))
@@ -821,7 +822,7 @@ def test_a_full_disk(path: Path) -> None:
 def test_stale_files_are_swept_and_others_are_not(path: Path) -> None:
     model = _own(cr.Tanh())
     folder = path.parent
-    stale = [file.name for file in _files._slots(path)]
+    stale = [file.name for file in durable._slots(path)]
     others = [f".{path.name}.{k}.tmp" for k in ("my-notes", "abc", "0123456789ab")]
     others += [f".{path.name}.abc", "x.tmp", ".other.abc.tmp", f"{path.name}.1.tmp"]
     for name in (*stale, *others):
@@ -932,7 +933,7 @@ def test_what_is_being_written_is_not_swept(
     fsync, seen = os.fsync, []
 
     def sweeping(descriptor: int) -> None:
-        _files.sweep(path)
+        durable.sweep(path)
         seen.append(len(_names(path.parent)))
         fsync(descriptor)
 

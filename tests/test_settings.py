@@ -19,6 +19,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import backends
+from chainrule.backends import registry
 
 from support import here, need
 
@@ -263,7 +264,7 @@ def test_settings_of_torch(
     if setting == "default device":  # which a new model would follow
         with pytest.MonkeyPatch.context() as patch:
             engine = backends.get("torch", "cpu")
-            patch.setattr(backends, "get", _always(engine))
+            patch.setattr(registry, "get", _always(engine))
             _compared(setting, want)
     else:
         _compared(setting, want)

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import chainrule as cr
-from chainrule import inference
+from chainrule.network import chunks
 from chainrule.sklearn import MLPClassifier, MLPRegressor, from_sklearn
 
 from support import here
@@ -420,7 +420,7 @@ def test_out_of_memory(
     def exhausted(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(inference, "outputs", exhausted)
+    monkeypatch.setattr(chunks, "outputs", exhausted)
     with pytest.raises(cr.OutOfMemoryError, match=r"in predict. Hand in fewer rows"):
         fitted.predict(X)
 
@@ -543,7 +543,7 @@ def test_sparse() -> None:
 def test_a_grid_search_compiles_only_for_new_shapes() -> None:
     import jax
 
-    from chainrule.backends import jax as engine
+    from chainrule.backends.jax import engine
 
     grid = {
         "alpha": [0.0, 1e-4, 1e-2],

@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 
 from sklearn.neural_network import _base as theirs
 
-from chainrule.sklearn import _losses as ours
+from chainrule.sklearn import losses
 
 from support import Library
 
@@ -33,14 +33,14 @@ def sigmoid(z: Any) -> Any:
 
 
 def exclusive_no(*args: Any, **kwargs: Any) -> Any:
-    return ours.log_loss(*args, **kwargs, exclusive=False)
+    return losses.log_loss(*args, **kwargs, exclusive=False)
 
 
 # ours, theirs, their output activation, the target, gradient's factor beside the value's
 CASES: dict[str, Any] = {
-    "squared": (ours.half_squared_error, theirs.squared_loss, lambda z: z, T, 3.0),
-    "poisson": (ours.half_poisson_deviance, theirs.poisson_loss, np.exp, COUNTS, 1.0),
-    "softmax": (ours.log_loss, theirs.log_loss, softmax, ONE_HOT, 1.0),
+    "squared": (losses.half_squared_error, theirs.squared_loss, lambda z: z, T, 3.0),
+    "poisson": (losses.half_poisson_deviance, theirs.poisson_loss, np.exp, COUNTS, 1.0),
+    "softmax": (losses.log_loss, theirs.log_loss, softmax, ONE_HOT, 1.0),
     "sigmoid": (exclusive_no, theirs.binary_log_loss, sigmoid, ONE_HOT, 1.0),
 }
 
@@ -64,7 +64,7 @@ def test_values_and_gradients(name: str, weight: Any, lib: Library) -> None:
 
 def test_log_loss_is_clipped_as_theirs_is() -> None:
     z, t = np.array([[60.0, 0.0], [0.0, 60.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
-    value, _ = ours.log_loss(z, t, xp=np)
+    value, _ = losses.log_loss(z, t, xp=np)
     assert float(value) == pytest.approx(theirs.log_loss(t, softmax(z)), rel=1e-12)
 
 
@@ -74,7 +74,7 @@ def test_multi_quantile_is_the_mean_of_its_quantiles(lib: Library) -> None:
     levels = (0.1, 0.5, 0.8)
     z = rng.normal(size=(6, 6))
     t = rng.normal(size=(6, 2))
-    value, pull = ours.multi_quantile(
+    value, pull = losses.multi_quantile(
         lib.array(z), lib.array(t), lib.array(WEIGHT), quantiles=levels, xp=lib.xp
     )
     parts = [

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import slopes, training
 from chainrule.network import Network
+from chainrule.training import slopes
+from chainrule.training.objective import build_objective
 from layers_support import differences
 
 from support import backend as backend_of
@@ -32,7 +33,7 @@ def objective(
     loss = slopes.SlopeLoss(cr.losses.get(given.pop("loss", "squared_error")), 0.7)
     with engine.scope("float64"):
         batch = [None if a is None else engine.asarray(a) for a in (X, T, weight, S)]
-        f = training.build_objective(engine, network, loss, train=True)
+        f = build_objective(engine, network, loss, train=True)
         params = network.unflatten(engine.asarray(theta), engine.xp)
         value, pieces, _, _ = f(params, engine.asarray(np.zeros(0)), batch, **given)
         gradient = network.join(pieces, engine.xp)

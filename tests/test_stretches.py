@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import training
 from chainrule.callbacks import Callback
+from chainrule.training import epoch, minibatch
 
 pytestmark = pytest.mark.skipif(
     "jax" not in cr.backends.available(), reason="only JAX makes stretches"
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(22, 3))
 Y = np.stack([X[:, 0] * X[:, 1], np.sin(X[:, 2])], axis=1)
-EPOCHS = 2 * training.LAG + 5
+EPOCHS = 2 * minibatch.LAG + 5
 LAYERS = (cr.Dense(8, bias=False), cr.BatchNorm(), cr.Tanh(), cr.Dropout(0.2))
 
 
@@ -35,7 +35,7 @@ def _fit(
 
 def _calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count calls of compiled functions by the name of what built them."""
-    from chainrule.backends.jax import JaxBackend
+    from chainrule.backends.jax.engine import JaxBackend
 
     counts: dict[str, int] = {}
     compiled = JaxBackend.compile
@@ -95,9 +95,9 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     network, kind = model._need(), model.optimizer.kind()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
     key = (network, model.loss, kind, names)
-    run: Any = model.backend.compile(training.build_stretch, *key, donate=1)
+    run: Any = model.backend.compile(epoch.build_stretch, *key, donate=1)
     before = run._cache_size()
-    for epochs in (1, 4, training.LAG):
+    for epochs in (1, 4, minibatch.LAG):
         _fit(model, epochs)
     assert run._cache_size() == before
 
@@ -108,7 +108,7 @@ def test_long_epochs_are_calls_of_their_own(
 ) -> None:
     model = _model(members=members).build(3)
     size = model._need().size
-    monkeypatch.setattr(training, "BUDGET", len(X) * (6 * size * (members or 1) + 512))
+    monkeypatch.setattr(minibatch, "BUDGET", len(X) * (6 * size * (members or 1) + 512))
     counts = _calls(monkeypatch)
     _fit(model, 3)
     assert counts == {"build_epoch": 3}
@@ -167,13 +167,13 @@ def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
     """While nobody listens, each epoch's loss is kept, and nothing else of it."""
     import weakref
 
-    from chainrule import fitting
+    from chainrule.training.fit import _Fit
 
     if name not in ("numpy", "jax", "torch"):
         pytest.skip("weak references to its arrays are not to be had")
     alive: list[int] = []
     seen: list[Any] = []
-    publish = fitting._Fit.publish
+    publish = _Fit.publish
 
     def watched(fit: Any, record: Any) -> None:
         publish(fit, record)
@@ -181,8 +181,8 @@ def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
         alive.append(sum(ref() is not None for ref in seen))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting._Fit, "publish", watched)
-        _fit(_model(backend=name), 8 * training.LAG)
+        patch.setattr(_Fit, "publish", watched)
+        _fit(_model(backend=name), 8 * minibatch.LAG)
     assert len(alive) >= 8
     assert max(alive) <= 2
 

@@ -51,8 +51,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What is compiled, from nothing; traced, but with Inductor left out."""
     import torch._inductor
 
-    from chainrule.backends import torch_steps
-
     graphs: list[Any] = []
 
     def compile_(graph: Any, leaves: Any, options: Any = None) -> Any:
@@ -60,9 +58,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
         return graph
 
     monkeypatch.setattr(torch._inductor, "compile", compile_)
-    torch_steps._made.cache_clear()
+    from chainrule.backends.torch import compiled
+
+    compiled._made.cache_clear()
     yield graphs
-    torch_steps._made.cache_clear()
+    compiled._made.cache_clear()
 
 
 @needs_torch
@@ -118,16 +118,16 @@ def test_compiled_is_what_is_not(network: Any, options: Any, more: Any) -> None:
 def test_compiled_once_cut_and_resumed_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chainrule.backends import torch_steps
+    from chainrule.backends.torch import compiled
 
-    compile_, sizes = torch_steps._compile, []
+    compile_, sizes = compiled._compile, []
 
     def count(step: Any, arguments: Any, leaves: Any) -> Any:
         sizes.append(arguments[1][0].shape[0])
         return compile_(step, arguments, leaves)
 
-    monkeypatch.setattr(torch_steps, "_compile", count)
-    torch_steps._made.cache_clear()
+    monkeypatch.setattr(compiled, "_compile", count)
+    compiled._made.cache_clear()
     whole, other = plain(), plain()
     fit(whole, epochs=4)
     assert sizes == [16, 8]
@@ -340,14 +340,14 @@ def test_members_with_rates_of_their_own_run_uncompiled(
     """And memory that did not suffice once is asked for again by the next fit."""
     import torch
 
-    from chainrule.backends import torch_steps
+    from chainrule.backends.torch import compiled
 
     def exhausted(*_: Any) -> Any:
         calls.append(1)
         raise torch.OutOfMemoryError
 
     calls: list[int] = []
-    monkeypatch.setattr(torch_steps, "_compile", exhausted)
+    monkeypatch.setattr(compiled, "_compile", exhausted)
     rates = cr.Adam((0.1, 0.2), beta_1=0.77)
     several = {"optimizer": rates, "members": 2}
     m, other = (model(cr.MLP((2,)), **several) for _ in range(2))
@@ -369,7 +369,7 @@ def test_a_recorded_step_works_at_its_own_places(
 
     import torch
 
-    from chainrule.backends.torch_steps import _recorded
+    from chainrule.backends.torch.compiled import _recorded
 
     seen: list[Any] = []
 

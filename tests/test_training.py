@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import backends, batches, inference, losses, training
-from chainrule.context import Context
-from chainrule.network import Network
+from chainrule import backends, losses
+from chainrule.data import samples
+from chainrule.data.order import orders
+from chainrule.layers.context import Context
+from chainrule.network import Network, chunks
+from chainrule.state import epochs, training
+from chainrule.training import minibatch
 
 from support import LIBRARIES, backend
 
@@ -131,7 +135,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
     optimizer = cr.AdamW(1e-2, clip_norm=0.05)
     hosts = [network.initial(5, k) for k in range(members)]
     with engine.scope("float64"):
-        data = inference.Data(
+        data = samples.Data(
             engine.asarray(X, "float64"),
             engine.asarray(Y, "float64"),
             engine.asarray(WEIGHT, "float64"),
@@ -140,7 +144,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
         def run(theta: Any, state: Any) -> Any:
             theta = engine.asarray(theta, "float64")
             zeros = tuple(engine.xp.zeros_like(theta) for _ in optimizer.slots)
-            start = training.State(
+            start = training.TrainingState(
                 engine.copy(theta),
                 engine.copy(engine.asarray(state, "float64")),
                 zeros,
@@ -148,7 +152,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 0,
                 0.0,
             )
-            (record,) = training.epochs(
+            (record,) = minibatch.epochs(
                 engine,
                 network,
                 loss,
@@ -157,13 +161,13 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 data,
                 epochs=1,
                 batch_size=70,
-                order=batches.orders(len(X), 70, 5),
+                order=orders(len(X), 70, 5),
                 seed=5,
                 dtype="float64",
                 factor=lambda: 1.0,
                 ahead=lambda: 1,
             )
-            assert isinstance(record, training.Record)
+            assert isinstance(record, epochs.EpochResult)
             return [
                 engine.to_numpy(a)
                 for a in (record.loss, *record.weights, *record.state.slots)
@@ -349,7 +353,7 @@ def test_many_rows_are_predicted_in_chunks(
     model = cr.Model(_normed(), dtype="float64", **where)
     model.fit(X, Y, epochs=1)
     whole, loss = model.predict(X), model.evaluate(X, Y, WEIGHT)["loss"]
-    monkeypatch.setattr(inference, "CHUNK", 16)
+    monkeypatch.setattr(chunks, "CHUNK", 16)
     np.testing.assert_allclose(model.predict(X), whole, rtol=1e-12)
     assert model.evaluate(X, Y, WEIGHT)["loss"] == pytest.approx(loss, rel=1e-12)
     assert model.predict(X[:0]).shape == (0, 2)
@@ -370,7 +374,7 @@ def test_class_weights_do_not_depend_on_chunks(
         rule = type(weighted).rule
         wanted = float(rule(z, target, weight, class_weight=(0.1, 5.0))[0])
         with monkeypatch.context() as patch:
-            patch.setattr(inference, "CHUNK", 16)
+            patch.setattr(chunks, "CHUNK", 16)
             w = None if weight is None else weight[order]
             got = model.evaluate(X[order], y[order], w)["loss"]
         assert got == pytest.approx(wanted, rel=1e-12)

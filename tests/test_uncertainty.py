@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import uncertainty
-from chainrule.layers.base import Variable
+from chainrule.layers import Variable
+from chainrule.model import uncertainty
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2))

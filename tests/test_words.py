@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import _checks, _words, initializers, layers, losses, metrics, optimizers
+from chainrule import initializers, layers, losses, metrics, optimizers
+from chainrule.config import checks, hints, words
 
 from support import LIBRARIES, backend, here
 
@@ -65,14 +66,14 @@ def test_one_word_stands_for_one_name() -> None:
         "optimizer": optimizers._NAMES,
         "initializer": initializers._NAMES,
     }
-    assert set(names) == set(_words.ADVICE)
+    assert set(names) == set(words.ADVICE)
     for kind, table in names.items():
-        own = {_words._letters(name) for name in table}
+        own = {hints._letters(name) for name in table}
         assert len(own) == len(table)
-        for alias, name in _words.SAME.get(kind, {}).items():
+        for alias, name in words.SAME.get(kind, {}).items():
             assert name in table
-            assert _words._letters(alias) not in own
-        for told in _words.ADVICE[kind].values():
+            assert hints._letters(alias) not in own
+        for told in words.ADVICE[kind].values():
             for quoted in re.findall(r"'(\w+)'", told):
                 assert any(quoted in each for each in names.values()), quoted
 
@@ -246,10 +247,10 @@ def test_attributes_of_others(owner: Any, name: str, match: str) -> None:
 
 def test_what_is_advised_is_there() -> None:
     told = [
-        *(text for table in _words.ADVICE.values() for text in table.values()),
-        *(text for table in _words.KEYWORDS.values() for text in table.values()),
-        *_words.ATTRIBUTES.values(),
-        *_words.METHODS.values(),
+        *(text for table in words.ADVICE.values() for text in table.values()),
+        *(text for table in words.KEYWORDS.values() for text in table.values()),
+        *words.ATTRIBUTES.values(),
+        *words.METHODS.values(),
     ]
     for text in told:
         for path in re.findall(r"chainrule\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)", text):
@@ -257,9 +258,9 @@ def test_what_is_advised_is_there() -> None:
             for name in path.split("."):
                 __import__("chainrule.sklearn") if name == "sklearn" else None
                 found = getattr(found, name)
-    for name in _words.METHODS:
+    for name in words.METHODS:
         assert not hasattr(cr.Model, name)
-    for name in _words.ATTRIBUTES:
+    for name in words.ATTRIBUTES:
         assert name not in cr.__all__
 
 
@@ -270,7 +271,7 @@ def test_advice_on_keywords_names_arguments_that_there_are() -> None:
         "MLP": cr.MLP,
         "MultilayerPerceptron": estimator,
     }
-    for owner, table in _words.KEYWORDS.items():
+    for owner, table in words.KEYWORDS.items():
         thing: Any = owners.get(owner) or getattr(cr, owner, None)
         thing = thing or getattr(cr.Model, owner, None)
         thing = thing or getattr(losses, owner, None)
@@ -354,8 +355,8 @@ def test_numbers_beyond_every_float(case: str, value: Any) -> None:
 )
 def test_numbers_of_other_kinds(value: Any) -> None:
     for check in (
-        lambda: _checks.real("a", value, 0.0, 1.0),
-        lambda: _checks.integer("a", value, 0),
+        lambda: checks.real("a", value, 0.0, 1.0),
+        lambda: checks.integer("a", value, 0),
     ):
         with pytest.raises(cr.ArgumentTypeError, match=r"^a must be .*; got .*\(\w+\)"):
             check()
@@ -363,12 +364,12 @@ def test_numbers_of_other_kinds(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.int8(1)])
 def test_numbers_of_numpy(value: Any) -> None:
-    assert _checks.real("a", value, 0.0, 1.0) == float(value)
+    assert checks.real("a", value, 0.0, 1.0) == float(value)
 
 
 def test_pandas_missing_value_is_no_number() -> None:
     pandas = pytest.importorskip("pandas")
-    for check in (_checks.real, _checks.integer):
+    for check in (checks.real, checks.integer):
         with pytest.raises(cr.ArgumentTypeError, match="NAType"):
             check("a", pandas.NA, 0)
 
@@ -383,7 +384,7 @@ class Unshown:
     "value", [Unshown(), HUGE, "x" * 10**6, [HUGE], X], ids=list("abcde")
 )
 def test_every_value_can_be_shown(value: Any) -> None:
-    assert 0 < len(_checks.show(value)) < 400
+    assert 0 < len(checks.show(value)) < 400
 
 
 def test_a_function_becomes_a_loss_as_the_error_says() -> None:
@@ -441,14 +442,14 @@ def test_integers_that_nothing_can_hold() -> None:
 
 @pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
 def test_yes_or_no(value: Any) -> None:
-    found = _checks.boolean("a", value)
+    found = checks.boolean("a", value)
     assert type(found) is bool
     assert found == bool(value)
-    assert _checks.boolean("a", None, none=True) is None
+    assert checks.boolean("a", None, none=True) is None
     no: tuple[Any, ...] = (0, 1, "no", "", None, np.array(True), [])
     for wrong in no:
         with pytest.raises(cr.ArgumentTypeError, match=r"^a must be True or False; "):
-            _checks.boolean("a", wrong)
+            checks.boolean("a", wrong)
 
 
 def test_records_survive() -> None:

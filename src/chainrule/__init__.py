@@ -15,7 +15,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule import (
-    backends,
     callbacks,
     initializers,
     layers,
@@ -25,6 +24,7 @@ from chainrule import (
     rules,
     schedules,
 )
+from chainrule.backends import registry as backends
 from chainrule.callbacks import Checkpoint, EarlyStopping
 from chainrule.errors import (
     ArgumentError,
@@ -45,7 +45,6 @@ from chainrule.errors import (
     SerializationError,
     ShapeError,
 )
-from chainrule.history import History
 from chainrule.layers import (
     CELU,
     ELU,
@@ -78,19 +77,12 @@ from chainrule.layers import (
     Tanh,
 )
 from chainrule.model import Model
-from chainrule.optimizers import (
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    Lion,
-    NAdam,
-    RMSprop,
-)
+from chainrule.optimizers import SGD, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
+from chainrule.state.history import History
 
 if TYPE_CHECKING:
     from chainrule import serialization, testing
-    from chainrule.second_order import LBFGS, LevenbergMarquardt
+    from chainrule.optimizers import LBFGS, LevenbergMarquardt
     from chainrule.serialization import load
 
 __version__ = "0.1.0"
@@ -171,8 +163,8 @@ __all__ = [
 
 
 _LATER = {
-    "LBFGS": "second_order",
-    "LevenbergMarquardt": "second_order",
+    "LBFGS": "optimizers",
+    "LevenbergMarquardt": "optimizers",
     "load": "serialization",
     "serialization": "serialization",
     "testing": "testing",
@@ -188,9 +180,9 @@ def __getattr__(name: str) -> Any:
         return value
     msg = f"module {__name__!r} has no attribute {name!r}"
     if not name.startswith("_"):  # a submodule is asked for before it is imported
-        from chainrule import _words
+        from chainrule.config import hints
 
-        msg = _words.missing(f"module {__name__!r}", name, __all__)
+        msg = hints.missing(f"module {__name__!r}", name, __all__)
     raise AttributeError(msg)
 
 

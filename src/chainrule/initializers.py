@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks
-from chainrule._record import Record
-from chainrule._typing import Shape
+from chainrule.arrays.types import Shape
+from chainrule.config import checks
+from chainrule.config.record import Config
 from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Constant", "Orthogonal", "VarianceScaling", "get"]
 
 
-class VarianceScaling(Record):
+class VarianceScaling(Config):
     """Draws of mean 0 and variance scale / fan.
 
     Parameters
@@ -49,9 +49,9 @@ class VarianceScaling(Record):
         distribution: str = "uniform",
     ) -> None:
         self._set(
-            scale=_checks.real("scale", scale, 0.0, open_low=True),
-            mode=_checks.choice("mode", mode, ("fan_in", "fan_avg")),
-            distribution=_checks.choice(
+            scale=checks.real("scale", scale, 0.0, open_low=True),
+            mode=checks.choice("mode", mode, ("fan_in", "fan_avg")),
+            distribution=checks.choice(
                 "distribution", distribution, ("uniform", "normal")
             ),
         )
@@ -67,7 +67,7 @@ class VarianceScaling(Record):
         return generator.uniform(-bound, bound, shape)
 
 
-class Orthogonal(Record):
+class Orthogonal(Config):
     """A matrix with orthonormal rows or columns, whichever are fewer, times `gain`.
 
     Source: Saxe, McClelland, Ganguli 2013 (arXiv:1312.6120).
@@ -76,7 +76,7 @@ class Orthogonal(Record):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(gain=_checks.real("gain", gain))
+        self._set(gain=checks.real("gain", gain))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
         """Return a float64 array of `shape`, which must have two axes."""
@@ -89,13 +89,13 @@ class Orthogonal(Record):
         return self.gain * (q if m >= n else q.T)
 
 
-class Constant(Record):
+class Constant(Config):
     """Every entry is `value`."""
 
     value: float
 
     def __init__(self, value: float = 0.0) -> None:
-        self._set(value=_checks.real("value", value))
+        self._set(value=checks.real("value", value))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
         """Return a float64 array of `shape`; nothing is drawn."""
@@ -124,5 +124,5 @@ def get(name: str, initializer: Any) -> Any:
     if callable(initializer) and not isinstance(initializer, type):
         return initializer
     if isinstance(initializer, type):
-        _checks.refuse(name, "an initializer or a name", initializer)
-    return _NAMES[_checks.choice(name, initializer, _NAMES, "initializer")]()
+        checks.refuse(name, "an initializer or a name", initializer)
+    return _NAMES[checks.choice(name, initializer, _NAMES, "initializer")]()

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule import _checks
-from chainrule._record import Record
+from chainrule.arrays.namespace import namespace
+from chainrule.config import checks
+from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.losses import Loss
 from chainrule.losses import get as loss_of
-from chainrule.namespace import namespace
 
 __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
 
@@ -43,7 +43,7 @@ _NEGATED = ("neg", "negative", "minus")
 _OF_SKLEARN = {"davies_bouldin_score": False, "matthews_corrcoef": True, "auc": True}
 
 
-class Metric(Record):
+class Metric(Config):
     """A metric with a name and a direction.
 
     Parameters
@@ -69,7 +69,7 @@ class Metric(Record):
     ) -> None:
         if isinstance(function, str):
             function = _NAMES[
-                _checks.choice("Metric: function", function, _NAMES, "metric")
+                checks.choice("Metric: function", function, _NAMES, "metric")
             ]
         if not callable(function) or isinstance(function, Metric):
             msg = f"Metric: function must be a function; got {function!r}."
@@ -272,7 +272,7 @@ class _Bound:
         except (TypeError, ValueError):
             msg = (
                 f"metrics: {self.name} must return one number; got "
-                f"{_checks.show(value)} ({type(value).__name__})."
+                f"{checks.show(value)} ({type(value).__name__})."
             )
         raise ArgumentTypeError(msg)
 
@@ -353,10 +353,10 @@ def get(metric: Any) -> tuple[str, Callable[..., float]]:
     `greater_is_better`.
     """
     if isinstance(metric, str):
-        metric = _NAMES[_checks.choice("metrics", metric, _NAMES, "metric")]
+        metric = _NAMES[checks.choice("metrics", metric, _NAMES, "metric")]
     if not callable(metric):
         wanted = "names or functions of (y_true, y_pred)"
-        _checks.refuse("metrics", wanted, metric)
+        checks.refuse("metrics", wanted, metric)
     bound = _Bound(metric)
     if bound.name.removeprefix("val_") in _TAKEN:
         msg = (
@@ -367,4 +367,4 @@ def get(metric: Any) -> tuple[str, Callable[..., float]]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _checks.absent(__name__, __all__)
+    __getattr__ = checks.absent(__name__, __all__)

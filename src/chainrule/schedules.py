@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule import _checks
-from chainrule._record import Record
+from chainrule.config import checks
+from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def _steps(name: str, value: Any, low: int) -> int:
-    return _checks.integer(name, value, low, high=2**53)  # they divide as floats
+    return checks.integer(name, value, low, high=2**53)  # they divide as floats
 
 
 def _scaled(rate: float, base: float, exponent: float) -> float:
@@ -37,10 +37,10 @@ def _scaled(rate: float, base: float, exponent: float) -> float:
 
 
 def _rate(name: str, value: Any) -> float:
-    return _checks.real(name, value, 0.0, open_low=True)
+    return checks.real(name, value, 0.0, open_low=True)
 
 
-class Constant(Record):
+class Constant(Config):
     """The same learning rate at every step."""
 
     learning_rate: float
@@ -53,7 +53,7 @@ class Constant(Record):
         return self.learning_rate
 
 
-class ExponentialDecay(Record):
+class ExponentialDecay(Config):
     """learning_rate · decay_rate^(step / decay_steps)."""
 
     learning_rate: float
@@ -74,7 +74,7 @@ class ExponentialDecay(Record):
         return _scaled(self.learning_rate, self.decay_rate, step / self.decay_steps)
 
 
-class CosineDecay(Record):
+class CosineDecay(Config):
     """Half a cosine from learning_rate to final, after a linear warm-up.
 
     Parameters
@@ -109,7 +109,7 @@ class CosineDecay(Record):
             learning_rate=_rate("learning_rate", learning_rate),
             decay_steps=_steps("decay_steps", decay_steps, 1),
             warmup_steps=_steps("warmup_steps", warmup_steps, 0),
-            final=_checks.real("final", final, 0.0),
+            final=checks.real("final", final, 0.0),
         )
         if self.warmup_steps >= self.decay_steps:
             msg = (
@@ -128,7 +128,7 @@ class CosineDecay(Record):
         return self.final + (self.learning_rate - self.final) * height
 
 
-class StepDecay(Record):
+class StepDecay(Config):
     """learning_rate · factor^(number of whole `every` steps that have passed)."""
 
     learning_rate: float
@@ -147,7 +147,7 @@ class StepDecay(Record):
         return _scaled(self.learning_rate, self.factor, step // self.every)
 
 
-class InverseTimeDecay(Record):
+class InverseTimeDecay(Config):
     """learning_rate / (1 + decay_rate · step / decay_steps): the 1/t schedule."""
 
     learning_rate: float
@@ -160,7 +160,7 @@ class InverseTimeDecay(Record):
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
             decay_steps=_steps("decay_steps", decay_steps, 1),
-            decay_rate=_checks.real("decay_rate", decay_rate, 0.0),
+            decay_rate=checks.real("decay_rate", decay_rate, 0.0),
         )
 
     def __call__(self, step: int) -> float:
@@ -189,8 +189,8 @@ def rate(schedule: Callable[[int], float], step: int) -> float:
     except (TypeError, ValueError):
         pass
     msg = (
-        f"learning_rate: the schedule {_checks.show(schedule)} must return a number; "
-        f"got {_checks.show(value)} ({type(value).__name__}) of step {step}."
+        f"learning_rate: the schedule {checks.show(schedule)} must return a number; "
+        f"got {checks.show(value)} ({type(value).__name__}) of step {step}."
     )
     raise ArgumentTypeError(msg)
 
@@ -209,4 +209,4 @@ def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], floa
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _checks.absent(__name__, __all__)
+    __getattr__ = checks.absent(__name__, __all__)

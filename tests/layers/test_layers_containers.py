@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import random
-from chainrule.context import Context
-from chainrule.namespace import Namespace
+from chainrule.arrays import random
+from chainrule.arrays.namespace import Namespace
+from chainrule.layers.context import Context
 from chainrule.network import Network
 from layers_support import check_gradients, through
 

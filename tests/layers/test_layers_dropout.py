@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import random
+from chainrule.arrays import random
 from chainrule.network import Network
 from layers_support import through
 

@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import backends
-from chainrule.context import Context
+from chainrule.layers.context import Context
 
 LAYERS = [
     cr.Dense(3),

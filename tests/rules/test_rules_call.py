@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from chainrule import rules
+from chainrule.arrays.namespace import Namespace
 from chainrule.errors import ArgumentError, ArgumentTypeError
-from chainrule.namespace import Namespace
 from chainrule.rules import activations
-from chainrule.rules._call import call_rule
+from chainrule.rules.call import call_rule
 from chainrule.testing.cases import RULES
 
 from support import Library, here, need

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from chainrule import rules
 from chainrule.errors import ArgumentTypeError, ShapeError
-from chainrule.rules import losses
+from chainrule.rules import regression as losses
 
 from rules_support import (
     DTYPES,

@@ -312,7 +312,9 @@ def test_certain_answers(lib: Library) -> None:
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("name", rules.losses.__all__)
+@pytest.mark.parametrize(
+    "name", [*rules.regression.__all__, *rules.classification.__all__]
+)
 def test_weights_of_any_size(name: str, dtype: str, lib: Library) -> None:
     z = np.array([[0.5, -1.0], [2.0, 0.25], [1.0, 3.0]], dtype)
     t = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], dtype)
@@ -331,7 +333,9 @@ def test_weights_of_any_size(name: str, dtype: str, lib: Library) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (3,), (1,), ()], ids=str)
-@pytest.mark.parametrize("name", rules.losses.__all__)
+@pytest.mark.parametrize(
+    "name", [*rules.regression.__all__, *rules.classification.__all__]
+)
 def test_weights_of_another_shape_are_refused(
     name: str, shape: tuple[int, ...], lib: Library
 ) -> None:
@@ -378,7 +382,9 @@ def test_users_of_automatic_derivatives_get_the_same_at_ties(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-@pytest.mark.parametrize("name", rules.losses.__all__)
+@pytest.mark.parametrize(
+    "name", [*rules.regression.__all__, *rules.classification.__all__]
+)
 def test_integers_halves_and_matrices(name: str) -> None:
     rule = getattr(rules, name)
     t = np.array([[1, 0], [0, 1]])

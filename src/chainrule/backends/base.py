@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.namespace import Namespace
 from chainrule.backends.threads import blas_threads
 from chainrule.errors import ArgumentError, DeviceError
-from chainrule.namespace import Namespace
 
 __all__ = ["Backend", "build_decay_mask", "remembering"]
 
@@ -132,10 +132,10 @@ class Backend:
         return f"Backend({self.name!r}{where})"
 
     def __reduce__(self) -> Any:
-        from chainrule import backends
+        from chainrule.backends import registry
 
         device = None if self.device is None else str(self.device)
-        return backends.get, (self.name, device)
+        return registry.get, (self.name, device)
 
     @staticmethod
     def locate(device: Any) -> Any:

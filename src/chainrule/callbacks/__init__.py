@@ -3,11 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from chainrule import _checks
 from chainrule.callbacks.base import Callback, LambdaCallback
 from chainrule.callbacks.checkpoint import Checkpoint
 from chainrule.callbacks.early_stopping import EarlyStopping
 from chainrule.callbacks.plateau import ReduceLROnPlateau
+from chainrule.config import checks
 
 __all__ = [
     "CSVLogger",
@@ -26,7 +26,7 @@ for _name in set(__all__) - {"CSVLogger"}:
 if TYPE_CHECKING:
     from chainrule.callbacks.csv_logger import CSVLogger
 else:
-    _absent = _checks.absent(__name__, __all__)
+    _absent = checks.absent(__name__, __all__)
 
     def __getattr__(name: str) -> Any:
         if name != "CSVLogger":

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chainrule import _checks
+from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, ChainruleWarning
 
-__all__ = ["HOOKS", "Callback", "LambdaCallback", "check_hooks"]
+__all__ = ["HOOKS", "Callback", "LambdaCallback", "check_callbacks", "check_hooks"]
+
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 
@@ -38,9 +39,9 @@ class Callback:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _checks.told(1)(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = checks.told(1)(cls.__init__)  # type: ignore[method-assign]
 
-    @_checks.told(1)
+    @checks.told(1)
     def __init__(self) -> None:
         """Take nothing: a subclass that has options overrides it."""
 
@@ -128,7 +129,7 @@ class LambdaCallback(Callback):
             if hook is None:
                 continue
             if not callable(hook):
-                msg = f"LambdaCallback: {name} must be a function; got {_checks.show(hook)}."
+                msg = f"LambdaCallback: {name} must be a function; got {checks.show(hook)}."
                 raise ArgumentTypeError(msg)
             setattr(self, name, hook)
 
@@ -156,3 +157,17 @@ def check_hooks(hook: Any) -> None:
             f"are {', '.join(HOOKS)}. Use one of these, or another name."
         )
         warnings.warn(msg, ChainruleWarning, stacklevel=4)
+
+
+def check_callbacks(given: Any) -> list[Any]:
+    """Return the callbacks as a list, or raise an error if one is none."""
+    try:
+        hooks = list(given)
+    except TypeError:  # a single thing; an array without axes says that it is iterable
+        hooks = [given]
+    for hook in hooks:
+        if isinstance(hook, type) or not all(hasattr(hook, name) for name in HOOKS):
+            wanted = "objects such as callbacks.EarlyStopping()"
+            checks.refuse("callbacks", wanted, hook)
+        check_hooks(hook)
+    return hooks

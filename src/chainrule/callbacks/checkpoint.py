@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks
 from chainrule.callbacks.monitor import Monitor
+from chainrule.config import checks
 from chainrule.errors import ArgumentError, ChainruleWarning
 
 __all__ = ["Checkpoint"]
@@ -72,17 +72,18 @@ class Checkpoint(Monitor):
         monitor: str | None = None,
         mode: str = "auto",
     ) -> None:
-        super().__init__(monitor, 0, 0.0, mode)
-        from chainrule import _files
+        from chainrule.files import durable
 
-        self.path = _files.check_path(path)
-        self.every = _checks.integer("Checkpoint: every", every, 1)
+        super().__init__(monitor, 0, 0.0, mode)
+
+        self.path = durable.check_path(path)
+        self.every = checks.integer("Checkpoint: every", every, 1)
         self.keep = (
-            None if keep is None else _checks.integer("Checkpoint: keep", keep, 1)
+            None if keep is None else checks.integer("Checkpoint: keep", keep, 1)
         )
-        self.best_only = _checks.boolean("Checkpoint: best", best)
+        self.best_only = checks.boolean("Checkpoint: best", best)
         if every_steps is not None:
-            every_steps = _checks.integer("Checkpoint: every_steps", every_steps, 1)
+            every_steps = checks.integer("Checkpoint: every_steps", every_steps, 1)
             if best:
                 msg = (
                     "Checkpoint: every_steps and best=True exclude each other: within "
@@ -104,22 +105,22 @@ class Checkpoint(Monitor):
 
     def check_logs(self, names: Mapping[str, bool | None]) -> None:
         """Raise an error if the folder takes no files, or the logs lack the monitor."""
-        from chainrule import _files
+        from chainrule.files import durable
 
         if self.best_only:
             super().check_logs(names)
-        _files.check_writable(self.path)
+        durable.check_writable(self.path)
 
     def check_names(self, epochs: int, steps: int) -> None:
         """Raise an error if a file that is kept beside `path` cannot have its name.
 
         `epochs` is the last one's number, `steps` how many each has.
         """
-        from chainrule import _files
+        from chainrule.files import durable
 
         if self.keep != 1:
             step = f"-{steps}" if self.every_steps else ""
-            _files.check_writable(self._named(f"{epochs}{step}"))
+            durable.check_writable(self._named(f"{epochs}{step}"))
 
     def after_epoch(self, epoch: int, logs: dict[str, Any], last: bool) -> None:
         """After all callbacks' `on_epoch_end`: write, if it is time to."""
@@ -142,7 +143,7 @@ class Checkpoint(Monitor):
             self._save(f"{epoch}-{part.done}", part)
 
     def _save(self, number: str, part: Any) -> None:
-        from chainrule import _files
+        from chainrule.files import durable
 
         assert self.write is not None
         if self._ask:
@@ -154,7 +155,7 @@ class Checkpoint(Monitor):
             if self._free(second):
                 # The old file gets its second name first: at `path` there is always
                 # one.
-                _files.second_name(self.path, second)
+                durable.second_name(self.path, second)
                 self._older = [*self._older, self._number]
             else:
                 second = None
@@ -162,11 +163,11 @@ class Checkpoint(Monitor):
         if not self.write(self.path, part):
             self._number, self._older = before
             if second is not None:
-                _files.remove(second)
+                durable.remove(second)
             return
         extra = 0 if self.keep is None else max(0, len(self._older) - self.keep + 1)
         for old in self._older[:extra]:
-            _files.remove(self._named(old))
+            durable.remove(self._named(old))
         self._older = self._older[extra:]
 
     def _ask_files(self) -> None:
@@ -174,7 +175,7 @@ class Checkpoint(Monitor):
 
         A file says so itself: what a checkpoint claims of other files is not believed.
         """
-        from chainrule.checkpoints import number as number_of
+        from chainrule.files.checkpoints import number as number_of
 
         self._number, self._ask = number_of(self.path), False
         owns = self.owns or (lambda path, number: number_of(path) == number)
@@ -182,7 +183,7 @@ class Checkpoint(Monitor):
 
     def _free(self, path: Any) -> bool:
         """Whether a file may be made there: nothing is, or a checkpoint."""
-        from chainrule.checkpoints import number as number_of
+        from chainrule.files.checkpoints import number as number_of
 
         # Path.exists raises an error for a name that is too long.
         if not os.path.exists(path) or number_of(path) is not None:  # noqa: PTH110

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks, _files
 from chainrule.callbacks.base import Callback
 from chainrule.callbacks.monitor import number
+from chainrule.config import checks
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -25,6 +25,7 @@ from chainrule.errors import (
     FileError,
     MissingFileError,
 )
+from chainrule.files import durable
 
 __all__ = ["CSVLogger"]
 
@@ -60,10 +61,10 @@ class CSVLogger(Callback):
     def __init__(
         self, filename: Any, separator: str = ",", append: bool = False
     ) -> None:
-        _files.check_path(filename)
+        durable.check_path(filename)
         self.filename = Path(os.fsdecode(filename))
         self.separator = _separator(separator)
-        self.append = _checks.boolean("CSVLogger: append", append)
+        self.append = checks.boolean("CSVLogger: append", append)
         self._columns: list[str] | None = None  # of the next fit, where it is known
         self._begun = False  # whether the file has its header
         self._before: dict[str, Any] | None = None  # what `restore` was given
@@ -77,7 +78,7 @@ class CSVLogger(Callback):
     def check_logs(self, names: Mapping[str, bool | None]) -> None:
         """Raise an error if the file cannot be written, or has other columns."""
         self._columns = ["epoch", *sorted(names)]
-        path = _files.check_path(self.filename)
+        path = durable.check_path(self.filename)
         with _reported(path):
             if not path.parent.is_dir():
                 _refuse(MissingFileError, errno.ENOENT, path, "Make the folder first.")

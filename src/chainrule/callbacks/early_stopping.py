@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks
 from chainrule.callbacks.monitor import Monitor, number
+from chainrule.config import checks
 
 __all__ = ["EarlyStopping"]
 
@@ -60,7 +60,7 @@ class EarlyStopping(Monitor):
         threshold_mode: str = "abs",
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode, threshold_mode)
-        self.restore_best_weights = _checks.boolean(
+        self.restore_best_weights = checks.boolean(
             "EarlyStopping: restore_best_weights", restore_best_weights
         )
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks, metrics
+from chainrule import metrics
 from chainrule.callbacks.base import Callback
+from chainrule.config import checks
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Monitor", "number"]
@@ -49,13 +50,13 @@ class Monitor(Callback):
     ) -> None:
         name = type(self).__name__
         if monitor is not None and not isinstance(monitor, str):
-            msg = f"{name}: monitor must be a name in the logs; got {_checks.show(monitor)}."
+            msg = f"{name}: monitor must be a name in the logs; got {checks.show(monitor)}."
             raise ArgumentTypeError(msg)
         self.monitor = monitor
-        self.patience = _checks.integer(f"{name}: patience", patience, 0)
-        self.min_delta = _checks.real(f"{name}: min_delta", min_delta, 0.0)
-        self.mode = _checks.choice(f"{name}: mode", mode, ("auto", "min", "max"))
-        self.threshold_mode = _checks.choice(
+        self.patience = checks.integer(f"{name}: patience", patience, 0)
+        self.min_delta = checks.real(f"{name}: min_delta", min_delta, 0.0)
+        self.mode = checks.choice(f"{name}: mode", mode, ("auto", "min", "max"))
+        self.threshold_mode = checks.choice(
             f"{name}: threshold_mode", threshold_mode, ("abs", "rel")
         )
         self._restored = False

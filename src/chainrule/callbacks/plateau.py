@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import _checks
 from chainrule.callbacks.monitor import Monitor, number
+from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.optimizers import Optimizer
 
@@ -58,7 +58,7 @@ class ReduceLROnPlateau(Monitor):
             threshold_mode = "rel" if min_delta is None else "abs"
         min_delta = 1e-4 if min_delta is None else min_delta
         super().__init__(monitor, patience, min_delta, mode, threshold_mode)
-        self.factor = _checks.real(
+        self.factor = checks.real(
             "ReduceLROnPlateau: factor",
             factor,
             0.0,
@@ -66,8 +66,8 @@ class ReduceLROnPlateau(Monitor):
             open_low=True,
             open_high=True,
         )
-        self.cooldown = _checks.integer("ReduceLROnPlateau: cooldown", cooldown, 0)
-        self.min_lr = _checks.real("ReduceLROnPlateau: min_lr", min_lr, 0.0)
+        self.cooldown = checks.integer("ReduceLROnPlateau: cooldown", cooldown, 0)
+        self.min_lr = checks.real("ReduceLROnPlateau: min_lr", min_lr, 0.0)
 
     def _reset(self) -> None:
         super()._reset()

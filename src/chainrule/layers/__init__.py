@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainrule import _checks
+from chainrule.config import checks
 from chainrule.layers.activations import (
     CELU,
     ELU,
@@ -29,10 +29,12 @@ from chainrule.layers.activations import (
     Tanh,
 )
 from chainrule.layers.base import Layer, Variable
-from chainrule.layers.containers import MLP, Residual, Sequential
-from chainrule.layers.dense import Dense, Flatten
+from chainrule.layers.containers import Residual, Sequential
+from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
+from chainrule.layers.mlp import MLP
 from chainrule.layers.normalization import BatchNorm, LayerNorm
+from chainrule.layers.reshaping import Flatten
 
 __all__ = [
     "CELU",
@@ -74,4 +76,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _checks.absent(__name__, __all__)
+    __getattr__ = checks.absent(__name__, __all__)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule import _checks, rules
-from chainrule._typing import Params
-from chainrule.context import Context
+from chainrule import rules
+from chainrule.arrays.types import Params
+from chainrule.config import checks
 from chainrule.layers.base import Layer
+from chainrule.layers.context import Context
 
 __all__ = [
     "CELU",
@@ -88,7 +89,7 @@ class LeakyReLU(Activation):
     slope: float
 
     def __init__(self, slope: float = 0.01, *, trainable: bool = True) -> None:
-        self._configure(trainable, slope=_checks.real("LeakyReLU: slope", slope))
+        self._configure(trainable, slope=checks.real("LeakyReLU: slope", slope))
 
 
 class ELU(Activation):
@@ -99,7 +100,7 @@ class ELU(Activation):
     alpha: float
 
     def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
-        value = _checks.real("ELU: alpha", alpha, 0.0, open_low=True)
+        value = checks.real("ELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 
 
@@ -117,7 +118,7 @@ class CELU(Activation):
     alpha: float
 
     def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
-        value = _checks.real("CELU: alpha", alpha, 0.0, open_low=True)
+        value = checks.real("CELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 
 
@@ -219,5 +220,5 @@ def get(activation: Any) -> Layer:
         return activation
     if not isinstance(activation, str):
         wanted = "a name or a layer such as chainrule.Tanh()"
-        _checks.refuse("activation", wanted, activation)
-    return _NAMES[_checks.choice("activation", activation, _NAMES, "activation")]()
+        checks.refuse("activation", wanted, activation)
+    return _NAMES[checks.choice("activation", activation, _NAMES, "activation")]()

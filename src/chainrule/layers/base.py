@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Self
 
-from chainrule import _checks
-from chainrule._record import Record
-from chainrule._typing import Params, Shape
-from chainrule.context import Context
+from chainrule.arrays.types import Params, Shape
+from chainrule.config import checks
+from chainrule.config.record import Config
 from chainrule.errors import NotBuiltError, ShapeError
+from chainrule.layers.context import Context
 
-__all__ = ["Layer", "Variable", "fold", "lead", "output_shape", "unbound"]
+__all__ = ["Layer", "Variable", "output_shape", "unbound"]
 
 
 class Variable(NamedTuple):
@@ -25,7 +24,7 @@ class Variable(NamedTuple):
     absorbed: bool = False  # whether its gradient is zero: see `Layer.followed`
 
 
-class Layer(Record):
+class Layer(Config):
     """A frozen, hashable record of configuration, with a forward pass.
 
     Attributes
@@ -52,7 +51,7 @@ class Layer(Record):
     absorbed: bool = False
 
     def _configure(self, trainable: Any, **values: Any) -> None:
-        trainable = _checks.boolean(f"{type(self).__name__}: trainable", trainable)
+        trainable = checks.boolean(f"{type(self).__name__}: trainable", trainable)
         self._set(**values, trainable=trainable, input_shape=None, output_shape=None)
 
     def bind(self, sample_shape: Shape) -> Self:
@@ -176,25 +175,3 @@ def output_shape(bound: Layer) -> Shape:
         )
         raise ShapeError(msg)
     return shape
-
-
-def lead(a: Any, sample_shape: Shape) -> Shape:
-    """Axes of `a` before the batch and the sample."""
-    shape: Shape = a.shape
-    return shape[: len(shape) - len(sample_shape) - 1]
-
-
-def fold(a: Any, sample_shape: Shape, xp: Any) -> Any:
-    """Fold the middle axes of samples (..., batch, time, n) into rows (..., rows, n)."""
-    if len(sample_shape) == 1:
-        return a
-    # Written out, not -1: with zero rows, -1 could not be inferred.
-    rows = math.prod(a.shape[-len(sample_shape) - 1 : -1])
-    return xp.reshape(a, (*lead(a, sample_shape), rows, a.shape[-1]))
-
-
-def unfold(a: Any, batch: int, sample_shape: Shape, xp: Any) -> Any:
-    """Undo `fold`: (..., rows, n) becomes (..., batch, *sample_shape)."""
-    if len(sample_shape) == 1:
-        return a
-    return xp.reshape(a, (*a.shape[:-2], batch, *sample_shape))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
-from chainrule import _checks
-from chainrule._typing import Params, Shape
-from chainrule.context import Context
+from chainrule.arrays.types import Params, Shape
+from chainrule.config import checks
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
-from chainrule.layers import activations
 from chainrule.layers.base import Layer, Variable, output_shape, unbound
-from chainrule.layers.dense import Dense
+from chainrule.layers.context import Context
 
-__all__ = ["MLP", "Residual", "Sequential"]
+__all__ = ["Residual", "Sequential"]
 
 
 def _layer(owner: str, value: Any) -> Layer:
@@ -22,7 +20,7 @@ def _layer(owner: str, value: Any) -> Layer:
         raise ArgumentTypeError(msg)
     if not isinstance(value, Layer):
         wanted = "a layer such as chainrule.Dense(8)"
-        _checks.refuse(f"{owner}: every part", wanted, value)
+        checks.refuse(f"{owner}: every part", wanted, value)
     return value
 
 
@@ -228,44 +226,3 @@ def _prefixed(prefix: str, variables: Any) -> Any:
     if isinstance(variables, Variable):
         return variables._replace(name=f"{prefix}.{variables.name}")
     return tuple(_prefixed(prefix, v) for v in variables)
-
-
-@_checks.told(0)
-def MLP(  # noqa: N802 - named like the layers, since it makes one
-    units: Iterable[int],
-    activation: Any = "relu",
-    *,
-    kernel_initializer: Any = "glorot_uniform",
-    bias_initializer: Any = "zeros",
-    trainable: bool = True,
-) -> Sequential:
-    """Multi-layer perceptron: Dense layers with an activation between them.
-
-    Parameters
-    ----------
-    units : sequence of int
-        One Dense layer each; the last is the output and stays linear.
-    activation : str or Layer
-        What stands between them: a rule's name, or a layer.
-    kernel_initializer, bias_initializer : str or callable
-        For every Dense layer.
-    trainable : bool
-        False freezes all of it.
-
-    Returns
-    -------
-    Sequential
-    """
-    if isinstance(units, (str, bytes)) or not isinstance(units, Iterable):
-        wanted = "a sequence such as (32, 32, 1)"
-        _checks.refuse("MLP: units", wanted, units)
-    between = activations.get(activation)
-    layers: list[Layer] = []
-    for m in units:
-        if layers:
-            layers.append(between)
-        layers.append(Dense(m, True, kernel_initializer, bias_initializer))
-    if not layers:
-        msg = "MLP: units must name at least the output's width; got none."
-        raise ArgumentError(msg)
-    return Sequential(*layers, trainable=trainable)

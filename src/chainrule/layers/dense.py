@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any, Self
 
-from chainrule import _checks, initializers, rules
-from chainrule._typing import Params, Shape
-from chainrule.context import Context
+from chainrule import initializers, rules
+from chainrule.arrays.types import Params, Shape
+from chainrule.config import checks
 from chainrule.errors import ShapeError
-from chainrule.layers.base import Layer, Variable, fold, lead, unbound, unfold
+from chainrule.layers.base import Layer, Variable, unbound
+from chainrule.layers.context import Context
+from chainrule.layers.rows import fold, unfold
 
-__all__ = ["Dense", "Flatten"]
+__all__ = ["Dense"]
 
 
 # (dx wanted, dw and db wanted) -> what the rule is asked for.
@@ -76,8 +77,8 @@ class Dense(Layer):
         initializers.get("Dense: bias_initializer", bias_initializer)
         self._configure(
             trainable,
-            units=_checks.integer("Dense: units", units, 1, high=sys.maxsize),
-            bias=_checks.boolean("Dense: bias", bias),
+            units=checks.integer("Dense: units", units, 1, high=sys.maxsize),
+            bias=checks.boolean("Dense: bias", bias),
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
         )
@@ -162,41 +163,3 @@ class Dense(Layer):
             return grad, tuple(dparams) if learns else None
 
         return unfold(y, batch, outside, xp), pullback
-
-
-class Flatten(Layer):
-    """Samples of any shape become vectors, row-major."""
-
-    def __init__(self, *, trainable: bool = True) -> None:
-        self._configure(trainable)
-
-    @property
-    def ending(self) -> None:
-        """None: values stay what they are."""
-        return
-
-    def bind(self, sample_shape: Shape) -> Self:
-        """Return the layer with its shapes filled in."""
-        return self.replace(
-            input_shape=sample_shape, output_shape=(math.prod(sample_shape),)
-        )
-
-    @property
-    def passes(self) -> bool:
-        """True: it only reshapes."""
-        return True
-
-    def forward(self, params: Params, x: Any, context: Context) -> Any:
-        """Return ``(z, pullback)``: x (..., batch, *in) -> z (..., batch, size)."""
-        if self.input_shape is None or self.output_shape is None:
-            unbound(self)
-        xp, inside, outside = context.xp, self.input_shape, self.output_shape
-        batch = x.shape[-len(inside) - 1]
-        z = xp.reshape(x, (*lead(x, inside), batch, *outside))
-
-        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            if not dx:
-                return None, ()
-            return xp.reshape(dz, (*lead(dz, outside), batch, *inside)), ()
-
-        return z, pullback

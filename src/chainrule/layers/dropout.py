@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule import _checks, rules
-from chainrule._typing import Params
-from chainrule.context import Context
+from chainrule import rules
+from chainrule.arrays.types import Params
+from chainrule.config import checks
 from chainrule.layers.base import Layer, unbound
+from chainrule.layers.context import Context
 
 __all__ = ["Dropout"]
 
@@ -30,7 +31,7 @@ class Dropout(Layer):
     rate: float
 
     def __init__(self, rate: float, *, trainable: bool = True) -> None:
-        value = _checks.real("Dropout: rate", rate, 0.0, 1.0, open_high=True)
+        value = checks.real("Dropout: rate", rate, 0.0, 1.0, open_high=True)
         self._configure(trainable, rate=value)
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from chainrule import _checks, rules
-from chainrule._typing import Params
-from chainrule.context import Context
+from chainrule import rules
+from chainrule.arrays.types import Params
+from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
-from chainrule.layers.base import Layer, Variable, fold, unbound, unfold
+from chainrule.layers.base import Layer, Variable, unbound
+from chainrule.layers.context import Context
+from chainrule.layers.rows import fold, unfold
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
@@ -23,7 +25,7 @@ def _small(name: str, epsilon: Any) -> float:
             f"features is left out: the first fit, or build(sample_shape), finds it."
         )
         raise ArgumentError(msg)
-    return _checks.real(name, epsilon, 0.0, open_low=True)
+    return checks.real(name, epsilon, 0.0, open_low=True)
 
 
 class _Norm(Layer):
@@ -129,7 +131,7 @@ class BatchNorm(_Norm):
     ) -> None:
         self._configure(
             trainable,
-            momentum=_checks.real("BatchNorm: momentum", momentum, 0.0, 1.0),
+            momentum=checks.real("BatchNorm: momentum", momentum, 0.0, 1.0),
             epsilon=_small("BatchNorm: epsilon", epsilon),
         )
 

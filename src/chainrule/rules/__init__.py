@@ -36,21 +36,16 @@ from chainrule.rules.activations import (
     softsign,
     tanh,
 )
+from chainrule.rules.classification import binary_cross_entropy, cross_entropy
 from chainrule.rules.dense import dense
 from chainrule.rules.dropout import dropout
-from chainrule.rules.losses import (
+from chainrule.rules.normalization import batch_norm, batch_norm_inference, layer_norm
+from chainrule.rules.regression import (
     absolute_error,
-    binary_cross_entropy,
-    cross_entropy,
     huber,
     poisson,
     quantile,
     squared_error,
-)
-from chainrule.rules.normalization import (
-    batch_norm,
-    batch_norm_inference,
-    layer_norm,
 )
 
 __all__ = [

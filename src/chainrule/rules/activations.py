@@ -27,8 +27,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from chainrule._typing import Array, Pullback
-from chainrule.rules._call import call_rule
+from chainrule.arrays.types import Array, Pullback
+from chainrule.rules.call import call_rule
 
 __all__ = [
     "celu",

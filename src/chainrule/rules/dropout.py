@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule._typing import Array, Pullback
+from chainrule.arrays.types import Array, Pullback
 from chainrule.errors import ArgumentError
-from chainrule.rules._call import call_rule
+from chainrule.rules.call import call_rule
 
 __all__ = ["dropout"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule._typing import Array, Pullback
-from chainrule.rules._call import call_rule
+from chainrule.arrays.types import Array, Pullback
+from chainrule.rules.call import call_rule
 
 __all__ = ["batch_norm", "batch_norm_inference", "layer_norm"]
 

@@ -24,9 +24,9 @@ except ImportError as error:
     )
     raise BackendError(_msg) from error
 
-from chainrule.sklearn._classifier import MLPClassifier
-from chainrule.sklearn._convert import from_sklearn
-from chainrule.sklearn._regressor import MLPRegressor
+from chainrule.sklearn.classifier import MLPClassifier
+from chainrule.sklearn.convert import from_sklearn
+from chainrule.sklearn.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chainrule.errors import GradientError
-from chainrule.testing.agreement import Comparison, Difference, compare_backends
+from chainrule.testing.agreement import compare_backends
+from chainrule.testing.comparison import Comparison, Difference
 from chainrule.testing.gradients import check_gradients
 from chainrule.testing.reports import ArgumentReport, GradientReport
 

@@ -8,14 +8,14 @@ import time
 
 from tqdm import tqdm
 
-from chainrule import _console
+from chainrule.config import console
 from chainrule.errors import ChainruleError
 from chainrule.testing import cases, proof
 
 __all__ = ["main"]
 
 
-@_console.command
+@console.command
 def main(arguments: list[str] | None = None) -> int:
     """Run the proof, print its table, and return the exit status: 0 if all holds."""
     parser = argparse.ArgumentParser(
@@ -44,11 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         engines, missing = proof.engines(options.backend)
     except ChainruleError as error:
-        _console.say_error(error)
+        console.say_error(error)
         return 1
     todo = proof.tasks(options.only)
     if not todo:
-        _console.say_error(f"nothing is called {' or '.join(options.only)}")
+        console.say_error(f"nothing is called {' or '.join(options.only)}")
         return 1
     unlisted = [name for names in cases.unlisted().values() for name in names]
     found = proof.Proof(missing, unlisted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule import _checks, backends
+from chainrule import backends
+from chainrule.config import checks
 from chainrule.testing.checks import CHECKS, Check
 from chainrule.testing.reports import GradientReport
 from chainrule.testing.subjects import subject
@@ -80,10 +81,10 @@ def check_gradients(
     """
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
     for name in skip:
-        _checks.choice("skip", name, CHECKS)
-    directions = _checks.integer("directions", directions, 1)
-    rtol = _checks.real("rtol", rtol, 0.0, open_low=True)
-    seed = _checks.integer("seed", seed, 0)
+        checks.choice("skip", name, CHECKS)
+    directions = checks.integer("directions", directions, 1)
+    rtol = checks.real("rtol", rtol, 0.0, open_low=True)
+    seed = checks.integer("seed", seed, 0)
     if backend is None:
         engine = backends.of(inputs[0]) if inputs else backends.get("numpy")
     else:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import backends, layers, random
+from chainrule import backends, layers
+from chainrule.arrays import random
 from chainrule.errors import GradientError, MissingLibraryError
 from chainrule.model import Model
 from chainrule.testing import cases

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import random
-from chainrule.context import Context
+from chainrule.arrays import random
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError
 from chainrule.layers import Layer
+from chainrule.layers.context import Context
 from chainrule.losses import Loss
 from chainrule.model import Model
 from chainrule.network import Network
@@ -299,9 +299,10 @@ def _layered(target: Any, x: Any, train: bool, seed: int) -> Subject:
 
 def _host(k: int, a: Any) -> Any:
     """Copy an input to the host: float64 where it is real; None stays."""
+    from chainrule import backends
+
     if a is None:
         return None
-    from chainrule import backends
 
     a = backends.of(a).to_numpy(a) if hasattr(a, "shape") else a
     a = np.array(a)

@@ -1,0 +1,1 @@
+"""What an array is: namespaces, the flat vector, random bits, dual arrays."""

@@ -1,0 +1,7 @@
+"""The CuPy engine."""
+
+from __future__ import annotations
+
+from chainrule.backends.cupy.engine import CuPyBackend
+
+__all__ = ["CuPyBackend"]

@@ -1,0 +1,193 @@
+"""The CuPy engine: the generic loop on an NVIDIA or AMD GPU, in few launches.
+
+On a GPU a small operation costs its launch, some microseconds of the host, whatever it
+computes. So the optimizer is one kernel of `cupy.fuse`, the gradient is joined by one
+kernel of our own, and samples are gathered for many steps at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import array_api_compat.cupy as compat
+import cupy
+import numpy as np
+
+from chainrule.arrays.namespace import register
+from chainrule.backends.base import Backend, remembering
+from chainrule.backends.cupy.kernels import _UNTRACEABLE, JOIN, _fused, _join
+from chainrule.config import checks
+from chainrule.errors import ArgumentError, BackendError, DeviceError
+
+__all__ = ["CuPyBackend"]
+
+
+with contextlib.suppress(ImportError):
+    from cupyx.scipy.special import erf, erfcx
+
+    register("array_api_compat.cupy", erf=erf, erfcx=erfcx)
+
+
+def forget() -> None:
+    """Drop the kernels."""
+    _fused.cache_clear()
+    _join.cache_clear()
+
+
+def _device(device: Any) -> Any:
+    if not cupy.cuda.is_available():
+        msg = (
+            "the cupy backend needs a GPU; CuPy is installed here but finds none. Use "
+            "'numpy', 'jax' or 'torch'; backends.available() says which are here."
+        )
+        raise BackendError(msg)
+    try:
+        if device is None:
+            return cupy.cuda.Device()
+        if isinstance(device, cupy.cuda.Device):
+            return device
+        name, _, number = str(device).partition(":")
+        if name not in ("cuda", "gpu"):
+            raise ValueError(name)
+        found = cupy.cuda.Device(int(number or 0))
+        found.use  # noqa: B018 - an attribute of a device that exists
+        if not 0 <= found.id < cupy.cuda.runtime.getDeviceCount():
+            raise ValueError(number)
+    except ValueError as error:
+        count = cupy.cuda.runtime.getDeviceCount()
+        msg = (
+            f"device must be 'cuda:0' ... 'cuda:{count - 1}' or a cupy.cuda.Device on "
+            f"the cupy backend; got {checks.show(device)}."
+        )
+        raise DeviceError(msg) from error
+    return found
+
+
+class CuPyBackend(Backend):
+    """CuPy on one GPU."""
+
+    precisions = ("highest", "tf32")
+    eager = False
+    gather = 1 << 26
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(compat, _device(device), "cupy")
+
+    def _key(self) -> tuple[str, str]:
+        return "cupy", str(self.device.id)
+
+    def __reduce__(self) -> Any:
+        from chainrule.backends import registry
+
+        return registry.get, ("cupy", f"cuda:{self.device.id}")
+
+    @staticmethod
+    def locate(device: Any) -> Any:
+        """Return the name of a device, since none can be hashed; by default the current."""
+        return f"cuda:{_device(device).id}"
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is a CuPy array on this device."""
+        return isinstance(a, cupy.ndarray) and a.device == self.device
+
+    def asarray(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a CuPy array on this device."""
+        with self.device:
+            return cupy.asarray(a, dtype=dtype)
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy."""
+        return np.array(cupy.asnumpy(a))
+
+    def copy(self, a: Any) -> Any:
+        """Return a real copy."""
+        with self.device:
+            return a.copy()
+
+    def fuse(self, kind: Any) -> Callable[..., Any]:
+        """Return an optimizer's update as one launch, in place."""
+        fuses = True
+
+        def update(xp: Any, s: Any, g: Any, decay: Any, *arrays: Any) -> Any:
+            nonlocal fuses
+            if fuses:
+                try:
+                    _fused(kind, xp, s._fields)(g, decay, *arrays, *s)
+                except _UNTRACEABLE:
+                    fuses = False
+                else:
+                    return arrays
+            return kind.update(xp, s, g, decay, *arrays)
+
+        return update
+
+    def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Remember the last answer: views of a vector that is updated in place."""
+        return remembering(f)
+
+    def elementwise(
+        self,
+        update: Callable[..., Any],
+        arrays: tuple[Any, ...],
+        pieces: list[Any],
+        network: Any,
+        decays: bool,
+    ) -> tuple[Any, ...]:
+        """Update in place; of a network that is frozen in part, run by run."""
+        left = list(pieces)
+        for run in network.runs:
+            mine, left = left[: len(run.entries)], left[len(run.entries) :]
+            if not run.trainable:
+                continue
+            g = self._joined(mine, run.entries)
+            decay = self._decay(run, g.dtype) if decays else None
+            views = arrays
+            if len(network.runs) > 1:
+                views = tuple(a[..., run.start : run.stop] for a in arrays)
+            self._write(views, update(g, decay, *views))
+        return arrays
+
+    def _joined(self, pieces: list[Any], entries: Any) -> Any:
+        if not 1 < len(pieces) <= JOIN:
+            return super()._joined(pieces, entries)
+        first, entry = pieces[0], entries[0]
+        lead = first.shape[: first.ndim - len(entry.shape)]
+        stops = [e.stop - entry.start for e in entries]
+        out = cupy.empty((*lead, stops[-1]), dtype=first.dtype)
+        _join(len(pieces))(*pieces, *stops, stops[-1], out)
+        return out
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error is CuPy's own."""
+        # cuBLAS and cuDNN say it in words of theirs, once the pool has it all.
+        return super().is_out_of_memory(error) or (
+            isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+            or "ALLOC_FAILED" in str(error)
+            or "MemoryAllocation" in str(error)
+        )
+
+    def check_precision(self, precision: str, dtype: str = "float32") -> None:
+        """Refuse what CuPy was not started with: TF32 is a setting of its process."""
+        on = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+        if precision == "tf32" and not on:
+            msg = (
+                "precision 'tf32' with the cupy backend is a setting of the process: "
+                "start Python with the environment variable CUPY_TF32=1."
+            )
+            raise ArgumentError(msg)
+        if precision == "highest" and on:
+            msg = (
+                "precision 'highest' with the cupy backend needs CUPY_TF32 to be unset "
+                "in the environment; it is set. Unset it, or ask for 'tf32'."
+            )
+            raise ArgumentError(msg)
+        super().check_precision(precision, dtype)
+
+    @contextlib.contextmanager
+    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+        """Make this GPU the current one."""
+        with self.device:
+            yield

@@ -1,0 +1,7 @@
+"""The PyTorch engine."""
+
+from __future__ import annotations
+
+from chainrule.backends.torch.engine import TorchBackend
+
+__all__ = ["TorchBackend"]

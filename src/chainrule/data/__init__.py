@@ -1,0 +1,1 @@
+"""From the user to the backend: samples, their order, their weights."""

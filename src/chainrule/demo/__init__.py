@@ -1,0 +1,1 @@
+"""``python -m chainrule``: the paper's two figures and a third."""

@@ -1,0 +1,1 @@
+"""Derivatives of a network, as pure functions ready for `Backend.compile`."""

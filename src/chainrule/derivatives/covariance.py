@@ -1,0 +1,152 @@
+"""Uncertainty of a least-squares fit: covariance of the parameters, and a band.
+
+Around the optimum the network is taken for linear in its parameters (Laplace's
+approximation with the Gauss-Newton matrix): with J = ∂Z/∂θ over all samples,
+Cov(θ) = s² (Σ w JᵀJ)⁺, and the variance of an output is J(x) Cov(θ) J(x)ᵀ.
+
+All is computed in float64, whatever the model's dtype, where its device has float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.arrays.layout import Layout
+from chainrule.arrays.normal_equations import QR, system
+from chainrule.derivatives.parameters import build_parameter_jacobian
+from chainrule.errors import ArgumentError
+from chainrule.network import Network
+from chainrule.training.problem import Problem
+
+__all__ = ["Covariance", "Spread", "build_band", "covariance"]
+
+
+class Spread(NamedTuple):
+    """A factor of Cov(θ) = D C Cᵀ D, host arrays of float64.
+
+    C (P, rank) is free of the parameters' units, which are in D's diagonal, `unit`
+    (P,): the reciprocal norms of J's columns, 0 where a column is zero.
+    """
+
+    unit: Any
+    c: Any
+
+
+class Covariance:
+    """What of J and r the covariance of a fit needs: never the data themselves.
+
+    Parameters
+    ----------
+    j : host array, shape (k, P), of float64
+        With jᵀj = Σ w JᵀJ.
+    squares : float
+        Σ w (z - t)².
+    count : int
+        The number of samples with weight times outputs.
+    cut : float
+        Singular values below that share of the largest one are rounding.
+    """
+
+    def __init__(self, j: Any, squares: float, count: int, cut: float) -> None:
+        self._j, self._squares, self._count, self._cut = j, squares, count, cut
+
+    @functools.cached_property
+    def spread(self) -> Spread:
+        """The factor of the covariance.
+
+        Raises
+        ------
+        ArgumentError
+            If there are not more numbers to fit than directions that they determine, or
+            if J is not finite.
+        """
+        if not (np.isfinite(self._j).all() and math.isfinite(self._squares)):
+            msg = (
+                "method='laplace' needs finite derivatives by the parameters at these "
+                "samples; some overflow. Scale x and y to numbers near 1."
+            )
+            raise ArgumentError(msg)
+        largest = np.abs(self._j).max(axis=0, initial=0.0)
+        largest = np.where(largest > 0.0, largest, 1.0)
+        norms = largest * np.sqrt(np.sum((self._j / largest) ** 2, axis=0))
+        unit = np.where(norms > 0.0, 1.0 / np.where(norms > 0.0, norms, 1.0), 0.0)
+        # Columns of unit norm first: what counts as rounding must not depend on units.
+        _, values, vectors = np.linalg.svd(self._j * unit, full_matrices=False)
+        there = values > self._cut * values.max(initial=0.0)
+        rank = int(there.sum())
+        if self._count <= rank:
+            msg = (
+                f"method='laplace' needs more numbers to fit than directions of the "
+                f"parameters that they determine; got {self._count} and {rank}. Give "
+                f"more samples, a smaller network, or take an ensemble (members=8)."
+            )
+            raise ArgumentError(msg)
+        deviation = math.sqrt(self._squares / (self._count - rank))
+        self._j = None  # what is asked for is remembered
+        return Spread(unit, vectors[there].T * (deviation / values[there]))
+
+
+def covariance(problem: Problem, theta: Any) -> Covariance:
+    """Return what the data say about the parameters theta (P,); one pass over them.
+
+    Notes
+    -----
+    s² = Σ w (z - t)² / (N - rank) over the N samples with weight times outputs. The
+    pseudo-inverse leaves out directions in which the data say nothing: those whose
+    singular value is rounding, once each column of J has the norm 1, so that units
+    count for nothing. Frozen parameters have no variance.
+    Source: Seber, Wild 1989, "Nonlinear Regression", chapter 5.
+    """
+    backend = problem.backend
+    layout = Layout(problem.network, backend.xp, theta.dtype)
+    gathered = system(backend.xp, layout.size)
+    squares = 0.0
+    for r, j in problem.linearised(theta):
+        gathered.add(layout.learning(j), r)
+        squares += problem.number(r @ r)
+    host = backend.to_numpy(theta)
+    cut = 10.0 * layout.size * float(np.finfo(host.dtype).eps)
+    if isinstance(gathered, QR):
+        j = backend.to_numpy(gathered.rows)[:, : layout.size].astype(np.float64)
+    else:
+        j, cut = _root(backend.to_numpy(gathered.gram).astype(np.float64)), cut**0.5
+    learns = backend.to_numpy(layout.learning(backend.xp.arange(host.size)))
+    rows = np.zeros((j.shape[0], host.size))
+    rows[:, learns] = j
+    weight = problem.data.weight
+    samples = problem.data.x.shape[0]
+    if weight is not None:
+        samples = int((backend.to_numpy(weight) > 0).sum())
+    count = samples * math.prod(problem.network.output_shape)
+    return Covariance(rows, squares, count, cut)
+
+
+def _root(gram: Any) -> Any:
+    """Return a (k, P) matrix with aᵀa = gram, to rounding of its columns' own units."""
+    norms = np.sqrt(np.diag(gram))
+    norms = np.where(norms > 0.0, norms, 1.0)
+    values, vectors = np.linalg.eigh(gram / norms / norms[:, None])
+    there = values > 0.0
+    return np.sqrt(values[there])[:, None] * vectors[:, there].T * norms
+
+
+def build_band(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, unit, c, x) -> std``, of Z's shape and x's dtype.
+
+    It computes in the dtype of theta.
+    """
+    xp = backend.xp
+    parameter_jacobian = build_parameter_jacobian(backend, network)
+
+    def band(theta: Any, state: Any, unit: Any, c: Any, x: Any) -> Any:
+        j = parameter_jacobian(theta, state, xp.astype(x, theta.dtype))
+        moves = xp.matmul(j * unit, c)
+        std = xp.sqrt(xp.sum(moves * moves, axis=-1))
+        std = xp.reshape(std, (x.shape[0], *network.output_shape))
+        return xp.astype(std, x.dtype)
+
+    return band

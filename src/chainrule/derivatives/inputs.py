@@ -1,0 +1,94 @@
+"""Derivatives of a network: by inputs and by parameters, of first and second order.
+
+Each ``build_...(backend, network)`` returns a pure function of arrays, ready for
+`Backend.compile`. All are of the network in inference. Forward and second derivatives
+run the rules on dual arrays; there is no second copy of any. The formulas are derived
+in docs/derivatives.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.arrays.dual import DualNamespace
+from chainrule.derivatives.cost import forward_is_cheaper
+from chainrule.derivatives.directions import _identity, _tangent, run_dual
+from chainrule.network import Network
+from chainrule.network.forward import run
+
+__all__ = ["build_hessian", "build_hvp", "build_jacobian", "build_jvp", "build_vjp"]
+
+
+def build_jacobian(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x) -> ∂Z/∂X`` of shape (batch, *out, *in)."""
+    xp = backend.xp
+    inside, out = network.input_shape, network.output_shape
+    dual = DualNamespace(xp)
+
+    def forward(theta: Any, state: Any, x: Any) -> Any:
+        eye = _identity(inside, x.dtype, xp)
+        z, _ = run_dual(network, theta, state, x, eye, dual)
+        columns = _tangent(z, eye.shape[:1], dual)
+        shape = (x.shape[0], *out, *inside)
+        return xp.reshape(xp.moveaxis(columns, 0, -1), shape)
+
+    def reverse(theta: Any, state: Any, x: Any) -> Any:
+        z, pullback = run(network, theta, state, x, xp)
+        # A leading axis on dz, fed with the identity: one cotangent per output.
+        eye = _identity(out, z.dtype, xp)
+        rows, _ = pullback(xp.broadcast_to(eye, (*eye.shape[:1], *z.shape)), dp=False)
+        return xp.reshape(xp.moveaxis(rows, 0, 1), (x.shape[0], *out, *inside))
+
+    return forward if forward_is_cheaper(network) else reverse
+
+
+def build_vjp(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x, v) -> vᵀ ∂Z/∂X``, sample by sample, of x's shape."""
+    xp = backend.xp
+
+    def vjp(theta: Any, state: Any, x: Any, v: Any) -> Any:
+        _, pullback = run(network, theta, state, x, xp)
+        return pullback(v, dp=False)[0]
+
+    return vjp
+
+
+def build_jvp(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x, u) -> ∂Z/∂X u``, sample by sample, of Z's shape."""
+    dual = DualNamespace(backend.xp)
+
+    def jvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
+        z, _ = run_dual(network, theta, state, x, u, dual)
+        return _tangent(z, (), dual)
+
+    return jvp
+
+
+def build_hvp(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x, u) -> H u``, sample by sample, of x's shape.
+
+    The derivative along u of the gradient of the sum of a sample's outputs.
+    """
+    xp = backend.xp
+    dual = DualNamespace(xp)
+
+    def hvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
+        z, pullback = run_dual(network, theta, state, x, u, dual)
+        dx, _ = pullback(dual.ones_like(z), dp=False)
+        return _tangent(dx, u.shape[: u.ndim - x.ndim], dual)
+
+    return hvp
+
+
+def build_hessian(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x) -> H`` of shape (batch, *in, *in)."""
+    xp = backend.xp
+    inside = network.input_shape
+    hvp = build_hvp(backend, network)
+
+    def hessian(theta: Any, state: Any, x: Any) -> Any:
+        columns = hvp(theta, state, x, _identity(inside, x.dtype, xp))
+        columns = xp.moveaxis(columns, 0, -1)
+        return xp.reshape(columns, (x.shape[0], *inside, *inside))
+
+    return hessian

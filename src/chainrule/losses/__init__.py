@@ -1,0 +1,54 @@
+"""A loss's configuration: its options, what targets it takes, and its link.
+
+The formulas are in `chainrule.rules`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.config import checks
+from chainrule.losses.base import Loss
+from chainrule.losses.classification import BinaryCrossEntropy, CrossEntropy
+from chainrule.losses.regression import (
+    AbsoluteError,
+    Huber,
+    Poisson,
+    Quantile,
+    SquaredError,
+)
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Huber",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+    "get",
+]
+
+_NAMES: dict[str, type[Loss]] = {
+    cls.rule.__name__: cls for cls in Loss.__subclasses__()
+}
+
+
+def get(loss: Any) -> Loss:
+    """Return a loss from its name, or as it is."""
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str):
+        wanted = "a name or an object such as chainrule.losses.Huber()"
+        if callable(loss) and not isinstance(loss, type):
+            wanted += (
+                "; a function (z, t, weight=None, *, xp) -> (value, pullback) is the "
+                "rule of one: class Mine(Loss): rule = staticmethod(function)"
+            )
+        checks.refuse("loss", wanted, loss)
+    return _NAMES[checks.choice("loss", loss, _NAMES, "loss")]()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = checks.absent(__name__, __all__)

@@ -1,0 +1,199 @@
+"""Losses of classes: their options, labels and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chainrule import rules
+from chainrule.arrays.types import Shape
+from chainrule.config import checks
+from chainrule.errors import ArgumentError, ShapeError
+from chainrule.losses.base import Loss
+
+__all__ = ["BinaryCrossEntropy", "CrossEntropy"]
+
+
+def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if set(value) != set(range(len(value))):
+            msg = f"{name}: class_weight's keys must be 0 ... m - 1; got {list(value)}."
+            raise ArgumentError(msg)
+        value = [value[k] for k in range(len(value))]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        checks.refuse(f"{name}: class_weight", "a sequence of numbers", value)
+    return tuple(
+        checks.real(
+            f"{name}: class_weight[{k}]", getattr(v, "item", lambda v=v: v)(), 0.0
+        )
+        for k, v in enumerate(value)
+    )
+
+
+def _total(counts: Any, weight: Any, xp: Any) -> Any:
+    """Sum over samples and their axes of weight times counts."""
+    if weight is None:
+        return xp.sum(counts)
+    axes = tuple(range(1, counts.ndim))
+    each = xp.sum(counts, axis=axes) if axes else counts
+    return xp.sum(each * weight, axis=-1)
+
+
+def _smoothing(name: str, value: Any) -> float:
+    return checks.real(f"{name}: label_smoothing", value, 0.0, 1.0, open_high=True)
+
+
+class BinaryCrossEntropy(Loss):
+    """Yes/no outputs, from logits.
+
+    Parameters
+    ----------
+    class_weight : (float, float), optional
+        Weights of class 0 and class 1.
+    label_smoothing : float in [0, 1)
+    """
+
+    rule = staticmethod(rules.binary_cross_entropy)
+    link = "logit"
+    options = ("class_weight", "label_smoothing")
+    class_weight: tuple[float, ...] | None
+    label_smoothing: float
+
+    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+        weights = _class_weight("BinaryCrossEntropy", class_weight)
+        if weights is not None and len(weights) != 2:
+            msg = (
+                f"BinaryCrossEntropy: class_weight needs 2 values; got {len(weights)}."
+            )
+            raise ArgumentError(msg)
+        self._set(
+            class_weight=weights,
+            label_smoothing=_smoothing("BinaryCrossEntropy", label_smoothing),
+        )
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """As `Loss.target`; entries must lie in [0, 1]."""
+        y = super().target(y, shape, xp=xp)
+        if y.shape[0] and bool(xp.any((y < 0) | (y > 1))):
+            msg = (
+                "y must lie in [0, 1] for binary_cross_entropy; got a value outside. "
+                "Labels of more than two classes need cross_entropy."
+            )
+            raise ArgumentError(msg)
+        return y
+
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+        """As `Loss.mass`; class weights count."""
+        if self.class_weight is None:
+            return super().mass(t, weight, dtype, xp=xp)
+        c0, c1 = self.class_weight
+        return _total(c1 * t + c0 * (1.0 - t), weight, xp)
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        """Return sigmoid(z): the probability of class 1, output by output."""
+        return rules.sigmoid(z, xp=xp)[0]
+
+
+class CrossEntropy(Loss):
+    """Exclusive classes, from logits.
+
+    Parameters
+    ----------
+    class_weight : sequence of m floats, or dict from label to float, optional
+    label_smoothing : float in [0, 1)
+    """
+
+    rule = staticmethod(rules.cross_entropy)
+    link = "softmax"
+    options = ("class_weight", "label_smoothing")
+    class_weight: tuple[float, ...] | None
+    label_smoothing: float
+
+    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+        self._set(
+            class_weight=_class_weight("CrossEntropy", class_weight),
+            label_smoothing=_smoothing("CrossEntropy", label_smoothing),
+        )
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """Labels of shape (batch, ...) or (batch, ..., 1), or rows of probabilities."""
+        m = shape[-1] if shape else 1
+        if m < 2:
+            msg = (
+                f"cross_entropy needs an output of at least 2 units, one per class; the "
+                f"network's is {shape}. Two classes in one unit need "
+                f"binary_cross_entropy."
+            )
+            raise ShapeError(msg)
+        weights = self.class_weight
+        if weights is not None and len(weights) != m:
+            msg = (
+                f"class_weight must have one value per class, {m}; got {len(weights)}."
+            )
+            raise ArgumentError(msg)
+        if tuple(y.shape[1:]) == (*shape[:-1], 1):
+            y = xp.reshape(y, y.shape[:-1])
+        if tuple(y.shape[1:]) == shape:
+            return self._distribution(y, xp)
+        if tuple(y.shape[1:]) != shape[:-1]:
+            msg = (
+                f"y must hold labels of shape {('batch', *shape[:-1])} or one-hot rows "
+                f"of shape {('batch', *shape)}; got y of shape {tuple(y.shape)}."
+            )
+            raise ShapeError(msg)
+        if not y.shape[0]:
+            return xp.astype(y, xp.int32)
+        if xp.isdtype(y.dtype, "real floating") and bool(xp.any(y != xp.floor(y))):
+            msg = "y must hold whole numbers as labels; got a fractional value."
+            raise ArgumentError(msg)
+        if xp.isdtype(y.dtype, "bool"):
+            y = xp.astype(y, xp.int32)
+        low, high = int(xp.min(y)), int(xp.max(y))
+        if low < 0 or high >= m:
+            msg = (
+                f"y must hold labels in 0 ... {m - 1}, one for each of the network's "
+                f"{m} outputs; got labels from {low} to {high}."
+            )
+            raise ArgumentError(msg)
+        return xp.astype(y, xp.int32)
+
+    @staticmethod
+    def _distribution(y: Any, xp: Any) -> Any:
+        if xp.isdtype(y.dtype, "bool"):
+            y = xp.astype(y, xp.int32)
+        if y.shape[0]:
+            sums = xp.sum(y, axis=-1)
+            if xp.isdtype(y.dtype, "real floating"):
+                wrong = xp.abs(sums - 1.0) > 1e-3
+            else:
+                wrong = sums != 1
+            if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
+                msg = (
+                    "y's rows must be one-hot or probabilities (not negative, sum 1) "
+                    "for cross_entropy; got a row that is neither."
+                )
+                raise ArgumentError(msg)
+        return y
+
+    def labels(self, t: Any, shape: Shape) -> bool:
+        """Whether t has no axis of classes."""
+        return bool(t.ndim == len(shape))
+
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+        """As `Loss.mass`; class weights count."""
+        if self.class_weight is None:
+            return super().mass(t, weight, dtype, xp=xp)
+        counts: Any = 0.0
+        if xp.isdtype(t.dtype, "integral"):
+            for k, c in enumerate(self.class_weight):
+                counts = counts + c * xp.astype(t == k, dtype)
+        else:
+            for k, c in enumerate(self.class_weight):
+                counts = counts + c * t[..., k]
+        return _total(counts, weight, xp)
+
+    def probabilities(self, z: Any, *, xp: Any) -> Any:
+        """Return softmax(z) along the last axis."""
+        return rules.softmax(z, xp=xp)[0]

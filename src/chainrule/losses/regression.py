@@ -1,0 +1,75 @@
+"""Losses of numbers: their options, and what targets they take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from chainrule import rules
+from chainrule.arrays.types import Shape
+from chainrule.config import checks
+from chainrule.errors import ArgumentError
+from chainrule.losses.base import Loss
+
+__all__ = ["AbsoluteError", "Huber", "Poisson", "Quantile", "SquaredError"]
+
+
+class SquaredError(Loss):
+    """Mean of (z - t)², without a ½."""
+
+    rule = staticmethod(rules.squared_error)
+
+    def residuals(
+        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+    ) -> tuple[Any, Any]:
+        """As `Loss.residuals`: r = s (z - t) with s = sqrt(weight / size)."""
+        size = math.prod(shape)
+        d = xp.reshape(z - t, (z.shape[0], size))
+        s = xp.ones_like(d) * size**-0.5
+        if weight is not None:
+            s = s * xp.sqrt(weight)[:, None]
+        return s * d, s
+
+
+class AbsoluteError(Loss):
+    """Mean of |z - t|."""
+
+    rule = staticmethod(rules.absolute_error)
+
+
+class Huber(Loss):
+    """Squared near the target, absolute beyond `delta`."""
+
+    rule = staticmethod(rules.huber)
+    options = ("delta",)
+    delta: float
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self._set(delta=checks.real("Huber: delta", delta, 0.0, open_low=True))
+
+
+class Quantile(Loss):
+    """Pinball loss of the quantile `q`."""
+
+    rule = staticmethod(rules.quantile)
+    options = ("q",)
+    q: float
+
+    def __init__(self, q: float = 0.5) -> None:
+        value = checks.real("Quantile: q", q, 0.0, 1.0, open_low=True, open_high=True)
+        self._set(q=value)
+
+
+class Poisson(Loss):
+    """Counts, with the network's output as the logarithm of the rate."""
+
+    rule = staticmethod(rules.poisson)
+    link = "log"
+
+    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+        """As `Loss.target`; counts must not be negative."""
+        y = super().target(y, shape, xp=xp)
+        if y.shape[0] and bool(xp.any(y < 0)):
+            msg = "y must not be negative for the poisson loss; got a negative value."
+            raise ArgumentError(msg)
+        return y

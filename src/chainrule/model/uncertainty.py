@@ -1,0 +1,159 @@
+"""What `Model` offers of uncertainty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.arrays.normal_equations import QR_SIZE
+from chainrule.config import checks
+from chainrule.config.memory import room
+from chainrule.derivatives.cost import chunk
+from chainrule.derivatives.covariance import Covariance, Spread, build_band, covariance
+from chainrule.errors import ArgumentError, DeviceError
+from chainrule.network import Network
+from chainrule.training.problem import Problem, readable
+
+__all__ = ["Uncertainty"]
+
+
+@checks.methods_told
+class Uncertainty:
+    """What `Model` offers of these."""
+
+    if TYPE_CHECKING:
+        backend: Any
+        dtype: str
+        precision: str
+        loss: Any
+        members: int | None
+        _weights: Any
+        _factor_of: Any
+
+        def _need(self) -> Network: ...
+        def _scope(self) -> Any: ...
+        def _data(self, *args: Any, **options: Any) -> Any: ...
+        def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
+
+    def parameter_covariance(
+        self, x: Any = None, y: Any = None, *, sample_weight: Any = None
+    ) -> Any:
+        """Return the covariance of the parameters, for a loss of squared_error.
+
+        s² (Σ w JᵀJ)⁺ with J = ∂Z/∂θ at the model's parameters, and s² = Σ w (z - t)² /
+        (N - rank): right where the fit has converged and the network fits the data. It
+        does not depend on the units of x and y, but for the parameters' own.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays, optional
+            As `fit` takes them. Without them the covariance is the one that is kept:
+            of the last call with data, or of a fit by `LevenbergMarquardt` with up to
+            512 parameters that learn. A model keeps no data, and what it keeps counts
+            only while its parameters stay as they are; files, pickles, and `to` leave
+            it out.
+
+        Returns
+        -------
+        array, shape (P, P)
+            On the model's backend, in its dtype. Frozen parameters have zeros.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not squared_error, the model is an ensemble, nothing is kept
+            of its parameters and no data are given, or there are too few.
+        OutOfMemoryError
+            If a matrix of P × P numbers does not fit into the memory.
+        """
+        self._need()
+        with self._room():
+            unit, c = self._spread(x, y, sample_weight)
+            factor = unit[:, None] * c
+            covariance = factor @ factor.T
+        with self._scope():
+            return self.backend.asarray(covariance, self.dtype)
+
+    def _spread(
+        self, x: Any = None, y: Any = None, sample_weight: Any = None
+    ) -> Spread:
+        """Return the factor of the covariance of the parameters as they are."""
+        network = self._need()
+        if self.members is not None:
+            msg = (
+                "method='laplace' is of a lone model; an ensemble has its own spread: "
+                "leave method out, or ask model.member(k)."
+            )
+            raise ArgumentError(msg)
+        self.loss.check_residuals("method='laplace'")
+        if x is not None:
+            with self._scope():
+                data = self._data(network, self.backend, x, y, sample_weight, "")
+            found = self._covariance(data)
+            spread = found.spread
+            self._factor_of = (self._weights, found)
+            return spread
+        kept = self._factor_of
+        if kept is None or kept[0] is not self._weights:
+            self._factor_of = None
+            msg = (
+                "method='laplace' needs the covariance of the parameters as they are "
+                "now, and this model has kept none: it keeps no data, and only a fit by "
+                "LevenbergMarquardt (of up to 512 parameters) leaves it behind. Hand "
+                "the data in once: parameter_covariance(x, y)."
+            )
+            raise ArgumentError(msg)
+        return kept[1].spread  # type: ignore[no-any-return]
+
+    def _covariance(self, data: Any) -> Covariance:
+        """Make a pass over data on the backend, in float64 where it has that."""
+        backend = self.backend
+        wide = self._wide()
+        with backend.scope(wide, "highest"):
+            theta, state = (backend.asarray(a, wide) for a in self._weights)
+            problem = Problem(
+                backend, self._need(), self.loss, data, 1, state, dtype=theta.dtype
+            )
+            return covariance(problem, theta)
+
+    def _keep_covariance(self, data: Any) -> None:
+        """Keep what a fit by least squares says about its parameters, where it is small.
+
+        It costs a pass over the data, about an iteration; what goes wrong in it is no
+        fault of the fit, and is said when the covariance is asked for.
+        """
+        learning = sum(r.stop - r.start for r in self._need().runs if r.trainable)
+        if learning > QR_SIZE:
+            return
+        try:
+            self._factor_of = (self._weights, self._covariance(data))
+        except Exception as error:
+            if not self.backend.is_out_of_memory(error):
+                raise
+
+    def _wide(self) -> str:
+        try:
+            self.backend.check_dtype("float64")
+        except DeviceError:
+            return self.dtype
+        return "float64"
+
+    def _room(self) -> Any:
+        """Say what is too large where memory does not suffice."""
+        size = self._need().size
+        advice = (
+            f"The covariance of {size:,} parameters is a matrix of {size:,} x {size:,} "
+            f"numbers, {readable(8 * size * size)} in float64. For so many parameters "
+            f"take an ensemble (members=8)."
+        )
+        return room(self.backend, "for a covariance", advice)
+
+    def _band(self, x: Any) -> Any:
+        network, wide = self._need(), self._wide()
+        with self._room():
+            spread = self._spread()
+        each = network.size * network.output_size
+        backend = self.backend
+        with backend.scope(wide, "highest"):
+            weights = tuple(backend.asarray(a, wide) for a in (*self._weights, *spread))
+        rows = chunk(backend, max(1, each), 64)
+        return self._apply(x, build_band, rows=rows, weights=weights, scope=wide)

@@ -1,0 +1,37 @@
+"""The loss over all samples, in inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.samples import Data
+from chainrule.network.chunks import CHUNK, _padded
+from chainrule.network.forward import build_loss
+from chainrule.network.network import Network
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    backend: Any, network: Network, loss: Any, weights: tuple[Any, Any], data: Data
+) -> Any:
+    """Return the loss over all samples in inference, a scalar of the backend."""
+    run = backend.compile(build_loss, network, loss)
+    xp = backend.xp
+    weight = data.weight
+    if weight is None:
+        home = np if isinstance(data.x, np.ndarray) else xp
+        weight = home.ones((data.x.shape[0],), dtype=data.x.dtype)
+    total: Any = None
+    mass: Any = None
+    for low in range(0, data.x.shape[0], CHUNK):
+        x, t = (_padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
+        w, _ = _padded(
+            backend, weight, low, CHUNK, fill=False
+        )  # what is filled up has none
+        value, share = run(*weights, x, t, w)
+        total = value * share if total is None else total + value * share
+        mass = share if mass is None else mass + share
+    return total / xp.where(mass > 0, mass, xp.ones_like(mass))

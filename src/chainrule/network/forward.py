@@ -1,0 +1,142 @@
+"""The forward pass in inference, as pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.arrays.types import Shape
+from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.layers.context import Context
+from chainrule.network.network import Network
+
+__all__ = ["build_function", "build_output", "build_probabilities"]
+
+
+def run(network: Network, theta: Any, state: Any, x: Any, xp: Any) -> Any:
+    """Return ``(z, pullback)`` of the network in inference, in any namespace."""
+    pieces = network.unflatten_state(state, xp) if network.state_size else ()
+    context = Context(xp, state=pieces)
+    return network.forward(network.unflatten(theta, xp), x, context)
+
+
+# Rows that are predicted directly.
+FEW = 64
+
+
+def build_output(backend: Any, network: Network) -> Any:
+    """Return ``f(theta, state, x) -> z`` in inference."""
+    xp = backend.xp
+
+    def output(theta: Any, state: Any, x: Any) -> Any:
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, state=pieces)
+        return network.forward(network.unflatten(theta, xp), x, context)[0]
+
+    return output
+
+
+def build_function(backend: Any, network: Network, dtype: str, precision: str) -> Any:
+    """Return ``f(theta, state, x) -> z`` for a program of others; see `Model.function`."""
+    output, xp = build_output(backend, network), backend.xp
+    kind, shape = getattr(xp, dtype), network.input_shape
+
+    def check(name: str, a: Any, core: Shape, form: str) -> Any:
+        if not backend.holds(a):
+            msg = (
+                f"model.function(): {name} must be an array of {backend.name}, which "
+                f"computes here; got {type(a).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+        if tuple(a.shape[a.ndim - len(core) :]) != core:
+            msg = (
+                f"model.function(): {name} must have the shape {form}; got "
+                f"{tuple(a.shape)}."
+            )
+            raise ShapeError(msg)
+        return a if a.dtype == kind else xp.astype(xp.asarray(a), kind)
+
+    def function(theta: Any, state: Any, x: Any) -> Any:
+        theta = check("theta", theta, (network.size,), f"(..., {network.size})")
+        if network.state_size:
+            form = f"(..., {network.state_size})"
+            state = check("state", state, (network.state_size,), form)
+        form = ", ".join(map(str, ("batch", *shape)))
+        x = check("x", x, shape, f"({form})")
+        if x.ndim != len(shape) + 1:
+            msg = f"model.function(): x must have the shape ({form}); got {tuple(x.shape)}."
+            raise ShapeError(msg)
+        with backend.products(dtype, precision):
+            z = output(theta, state, x)
+            lead = tuple(theta.shape[:-1])
+            # Without parameters all members have the same output.
+            core = z.shape[z.ndim - len(network.output_shape) - 1 :]
+            return xp.broadcast_to(z, (*lead, *core)) if lead else z
+
+    return function
+
+
+def build_direct(backend: Any, network: Network) -> Any:
+    """Return ``f(weights, x) -> z``, or None for a network without parameters.
+
+    It takes a few rows that are already what the network wants, as people serve them:
+    finite, and in the backend's library, dtype and shape. What is checked costs less
+    than the products. Of all else it returns None: that goes the long way, which says
+    what is wrong.
+    """
+    if not network.size:
+        return None
+    xp, shape = backend.xp, network.input_shape
+    forward, make = network.layer.forward, network.unflatten
+    unflatten = backend.memoize(lambda theta: make(theta, xp))
+    rank, stateful = len(shape) + 1, network.state_size > 0
+
+    stateless = Context(xp)  # of networks that take nothing from it, and keep nothing
+
+    def output(theta: Any, state: Any, x: Any) -> Any:
+        context = stateless
+        if stateful:
+            context = Context(xp, state=network.unflatten_state(state, xp))
+        return forward(unflatten(theta), x, context)[0]
+
+    run = backend.scope("")(output)
+
+    def direct(weights: tuple[Any, Any], x: Any) -> Any:
+        theta, state = weights
+        if not (
+            type(x) is type(theta)  # nothing derived: a masked array, a matrix
+            and x.dtype == theta.dtype
+            and len(x.shape) == rank
+            and x.shape[1:] == shape
+            and 0 < x.shape[0] <= FEW
+        ):
+            return None
+        return run(theta, state, x) if backend.is_finite(x) else None
+
+    return direct
+
+
+def build_loss(backend: Any, network: Network, loss: Any) -> Any:
+    """Return ``f(theta, state, x, t, weight) -> (loss, mass)`` in inference."""
+    xp = backend.xp
+    output, core = build_output(backend, network), len(network.output_shape)
+
+    def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
+        z = output(theta, state, x)
+        # A row without weight counts as none, though its output be infinite: NaN is what
+        # it would be times 0. Those that are filled up are such.
+        counts = xp.reshape(weight > 0, (*weight.shape, *(1 for _ in range(core))))
+        z = xp.where(counts, z, 0.0)
+        share = loss.mass(t, weight, weight.dtype, xp=xp)
+        return loss(z, t, weight, network.output_shape, xp=xp)[0], share
+
+    return value
+
+
+def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
+    """Return ``f(theta, state, x) -> probabilities`` through the loss's link."""
+    output = build_output(backend, network)
+
+    def probabilities(theta: Any, state: Any, x: Any) -> Any:
+        return loss.probabilities(output(theta, state, x), xp=backend.xp)
+
+    return probabilities

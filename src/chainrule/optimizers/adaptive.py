@@ -1,0 +1,116 @@
+"""Steps divided by the size that each gradient has had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.config import checks
+from chainrule.optimizers.base import TINY, Optimizer
+
+__all__ = ["Adagrad", "RMSprop"]
+
+
+class RMSprop(Optimizer):
+    """v <- rho v + (1 - rho) g²;  theta <- theta - lr g / (sqrt(v) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+    rho : float in [0, 1)
+    epsilon : float
+    weight_decay, clip_norm : float
+        See `Optimizer`; the decay is L2.
+
+    Notes
+    -----
+    torch.optim.RMSprop. Source: Tieleman, Hinton 2012.
+    """
+
+    rho: float
+    epsilon: float
+    slots = ("v",)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._configure(
+            learning_rate,
+            weight_decay,
+            clip_norm,
+            rho=checks.real("RMSprop: rho", rho, 0.0, 1.0, open_high=True),
+            epsilon=checks.real("RMSprop: epsilon", epsilon, 0.0),
+        )
+
+    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+        return {
+            "rate": rates,
+            "rho": self.rho,
+            "c": 1.0 - self.rho,
+            "e": max(self.epsilon, TINY),
+        }
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        """See `Optimizer.update`."""
+        (v,) = slots
+        if decay is not None:
+            g = g + s.decay * decay * theta
+        v *= s.rho
+        v += s.c * (g * g)
+        theta -= s.rate * g / (xp.sqrt(v) + s.e)
+        return theta, v
+
+
+class Adagrad(Optimizer):
+    """v <- v + g²;  theta <- theta - lr g / (sqrt(v) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+    epsilon : float
+    weight_decay, clip_norm : float
+        See `Optimizer`; the decay is L2.
+
+    Notes
+    -----
+    torch.optim.Adagrad. Source: Duchi, Hazan, Singer 2011.
+    """
+
+    epsilon: float
+    slots = ("v",)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        epsilon: float = 1e-10,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._configure(
+            learning_rate,
+            weight_decay,
+            clip_norm,
+            epsilon=checks.real("Adagrad: epsilon", epsilon, 0.0),
+        )
+
+    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+        return {"rate": rates, "e": max(self.epsilon, TINY)}
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        """See `Optimizer.update`."""
+        (v,) = slots
+        if decay is not None:
+            g = g + s.decay * decay * theta
+        v += g * g
+        theta -= s.rate * g / (xp.sqrt(v) + s.e)
+        return theta, v

@@ -1,0 +1,72 @@
+"""Steps of a momentum's sign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.config import checks
+from chainrule.optimizers.base import Optimizer
+
+__all__ = ["Lion"]
+
+
+class Lion(Optimizer):
+    """Steps of the sign of a momentum; weight decay is decoupled.
+
+    theta <- theta - lr (sign(b1 m + (1 - b1) g) + weight_decay theta);
+    m <- b2 m + (1 - b2) g
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+    beta_1, beta_2 : float in [0, 1)
+    weight_decay, clip_norm : float
+        See `Optimizer`.
+
+    Notes
+    -----
+    optax.lion. Source: Chen et al. 2023 (arXiv:2302.06675).
+    """
+
+    beta_1: float
+    beta_2: float
+    slots = ("m",)
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-4,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._configure(
+            learning_rate,
+            weight_decay,
+            clip_norm,
+            beta_1=checks.real("Lion: beta_1", beta_1, 0.0, 1.0, open_high=True),
+            beta_2=checks.real("Lion: beta_2", beta_2, 0.0, 1.0, open_high=True),
+        )
+
+    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+        return {
+            "rate": rates,
+            "b1": self.beta_1,
+            "b2": self.beta_2,
+            "c1": 1.0 - self.beta_1,
+            "c2": 1.0 - self.beta_2,
+        }
+
+    def update(
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> Any:
+        """See `Optimizer.update`."""
+        (m,) = slots
+        step = s.rate * xp.sign(s.b1 * m + s.c1 * g)
+        if decay is not None:
+            theta -= s.shrink * decay * theta
+        theta -= step
+        m *= s.b2
+        m += s.c2 * g
+        return theta, m

@@ -1,0 +1,93 @@
+"""Optimizers that take the whole problem and make iterations of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from chainrule.config.record import Config
+from chainrule.errors import ArgumentError
+
+__all__ = ["Iteration", "ProblemOptimizer"]
+
+
+class Iteration(NamedTuple):
+    """What one iteration of a `ProblemOptimizer` leaves.
+
+    memory is an array, or None; logs are numbers for the history.
+    """
+
+    theta: Any
+    loss: Any
+    memory: Any = None
+    logs: Mapping[str, float] = {}
+
+
+class ProblemOptimizer(Config):
+    """Base of the kind that takes the whole problem; one iteration is one epoch.
+
+    A subclass has `minimise`, a generator. Batches only bound memory for it, and all
+    its passes are those of inference.
+
+    Attributes
+    ----------
+    least_squares : bool
+        Whether a fit ends where the covariance of its parameters is worth keeping.
+    """
+
+    least_squares = False
+
+    def check(self, loss: Any) -> None:
+        """Raise an error, before training, for a loss that does not fit."""
+
+    def check_network(self, network: Any, who: str | None = None) -> None:
+        """Raise an error, before training, for layers of which a part would be ignored."""
+        ignored = network.layer.training_only
+        if ignored:
+            msg = (
+                f"{who or type(self).__name__} makes all passes as in inference, so that "
+                f"what {', '.join(dict.fromkeys(ignored))} does in training alone would "
+                f"be ignored (a dropout that drops nothing, running statistics that "
+                f"never learn). Leave it out, freeze BatchNorm (trainable=False), or "
+                f"take an optimizer that goes by batches, such as Adam."
+            )
+            raise ArgumentError(msg)
+
+    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+        """Raise an error if memory (host arrays, from a file) is none of this optimizer.
+
+        Parameters
+        ----------
+        memory : array, tree of arrays, or None
+            What an `Iteration` left.
+        network : Network
+        dtype : str
+            The model's.
+        """
+
+    def too_large(self, network: Any, itemsize: int) -> str:
+        """Return what is too large where memory does not suffice, and what to do.
+
+        "" where it is the rows that are worked on at a time: fewer may do.
+        """
+        return ""
+
+    def conclude(self, problem: Any, loss: float, made: int, *, ended: bool) -> None:
+        """Look at a fit that made its iterations, or all that it could; it may warn.
+
+        `ended` says that there was no further iteration to make.
+        """
+
+    def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Any]:
+        """Yield an `Iteration` as long as it is asked, or as there is one.
+
+        Parameters
+        ----------
+        problem : chainrule.training.problem.Problem
+            ``problem.value_and_gradient(theta)`` over all samples, for example.
+        theta : array, shape (P,)
+            Where to start.
+        memory : array or None
+            What the last iteration left; None the first time.
+        """
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Values that travel: what training carries, what an epoch leaves, what files hold."""
