@@ -43,7 +43,7 @@ NAMES = {
 # Kernels launched, by name.
 LAUNCHES: collections.Counter[str] = collections.Counter()
 # Modules that are, or that have imported, what is put in CuPy's place.
-TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy.engine")
+TOUCHED = ("cupy", "cupyx", "array_api_compat.cupy", "chainrule.backends.cupy")
 
 
 class Device:

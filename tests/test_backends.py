@@ -268,7 +268,7 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
     with engine.scope("float32"):
         g, theta, decay, *slots = (engine.asarray(a, "float32") for a in host)
         one, many = ([engine.copy(a) for a in (theta, *slots)] for _ in range(2))
-        fused = kernels._fused(kind, engine.xp, s._fields)
+        fused = kernels.fused(kind, engine.xp, s._fields)
         fused(g, decay, *one, *s)
         kind.update(engine.xp, s, g, decay, *many)
         for a, b in zip(one, many, strict=True):

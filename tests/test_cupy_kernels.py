@@ -91,7 +91,7 @@ def arguments(case: Any) -> tuple[Any, Any, list[Any]]:
 def kernel_of(case: Any) -> Any:
     """Return the kernel that CuPy makes of an optimizer's update."""
     kind, names, values = arguments(case)
-    fused = kernels._fused(kind, Namespace(compat), names)
+    fused = kernels.fused(kind, Namespace(compat), names)
     given = [on_device(a) if isinstance(a, np.ndarray) else a for a in values]
     fused.clear_cache()
     # It is traced, and written; there is no GPU to launch it on.
@@ -191,7 +191,7 @@ JOINED = [((3, 1), ()), ((4, 1, 7, 2, 5), ()), ((2, 6, 1), (3,)), ((1,) * 32, (2
 
 @pytest.mark.parametrize(("sizes", "lead"), JOINED)
 def test_join_concatenates(tmp_path: Path, sizes: Any, lead: Any) -> None:
-    kernel = kernels._join(len(sizes))
+    kernel = kernels.join(len(sizes))
     library = compiled(SHIM + as_function(kernel, "join"), tmp_path)
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(*lead, n)).astype("float32") for n in sizes]
@@ -250,7 +250,7 @@ def test_nvrtc_takes_the_fused_kernels(name: str) -> None:
 @pytest.mark.parametrize(("count", "ndim"), [(2, 1), (6, 2), (kernels.JOIN, 6)])
 def test_nvrtc_takes_the_join(count: int, ndim: int) -> None:
     # The last fills what a kernel's arguments may have.
-    compile_for_gpu(source_of(kernels._join(count), "float32", ndim), "chainrule_join")
+    compile_for_gpu(source_of(kernels.join(count), "float32", ndim), "chainrule_join")
 
 
 @pytest.mark.parametrize("members", [None, 1, 3])

@@ -260,10 +260,10 @@ def test_new_numbers_are_no_new_kernels(cupy: Any) -> None:
         model.fit(X, Y, epochs=2, batch_size=8)
 
     fit(1e-3, 0.1, 0)
-    before = kernels._fused.cache_info().misses
+    before = kernels.fused.cache_info().misses
     fit(1e-2, 0.2, 1)
     fit(cr.schedules.CosineDecay(1e-2, 6), 0.3, 2)  # type: ignore[arg-type]
-    assert kernels._fused.cache_info().misses == before
+    assert kernels.fused.cache_info().misses == before
 
 
 def test_a_fused_function_is_traced_once(cupy: Any) -> None:

@@ -1,48 +1,27 @@
-"""What an engine does: run a step over batches, apply an update, move arrays.
+"""An array library bound to a device: moves arrays, computes in a scope, compiles.
 
-`Backend` is also the generic engine, for any array API library: the plain loop,
-without any library's tricks.
+`Backend` is also the generic engine, for any array API library: the plain loop of
+`loop` and the plain update of `updates`, without any library's tricks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.layout import Run
 from chainrule.arrays.namespace import Namespace
+from chainrule.backends import loop, updates
 from chainrule.backends.threads import blas_threads
 from chainrule.errors import ArgumentError, DeviceError
 
-__all__ = ["Backend", "build_decay_mask", "remembering"]
+__all__ = ["Backend", "remembering"]
 
 DTYPES = ("float32", "float64")
-# Bytes of which libraries make the address of an array a multiple.
-ALIGNED = 64
-
-
-def build_decay_mask(backend: Backend, run: Any, dtype: Any) -> Any:
-    """Return a vector over a run of entries: 1 where weights decay, else 0."""
-    xp = backend.xp
-    return xp.concat(
-        [
-            xp.full((e.stop - e.start,), 1.0 if e.decay else 0.0, dtype=dtype)
-            for e in run.entries
-        ]
-    )
-
-
-_decay_mask = functools.lru_cache(maxsize=8)(build_decay_mask)
-
-
-def forget() -> None:
-    """Drop the masks."""
-    _decay_mask.cache_clear()
 
 
 def remembering(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -118,24 +97,22 @@ class Backend:
         self.device = device
         self.xp = Namespace(module, device)
 
-    def _key(self) -> tuple[str, str]:
-        return self.name, str(self.device)
+    @property
+    def device_name(self) -> str | None:
+        """What `get` takes for this device; None is the library's default."""
+        return None if self.device is None else str(self.device)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Backend) and self._key() == other._key()
+        return isinstance(other, Backend) and (
+            (self.name, self.device_name) == (other.name, other.device_name)
+        )
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash((self.name, self.device_name))
 
     def __repr__(self) -> str:
         where = "" if self.device is None else f", device={str(self.device)!r}"
         return f"Backend({self.name!r}{where})"
-
-    def __reduce__(self) -> Any:
-        from chainrule.backends import registry
-
-        device = None if self.device is None else str(self.device)
-        return registry.get, (self.name, device)
 
     @staticmethod
     def locate(device: Any) -> Any:
@@ -151,6 +128,11 @@ class Backend:
         return device
 
     # Arrays in and out.
+
+    @staticmethod
+    def home(a: Any) -> Any:
+        """Return the device of an array; None if it lies nowhere, or on several."""
+        return getattr(a, "device", None)
 
     def holds(self, a: Any) -> bool:
         """Whether `a` is an array of this library, on whatever device."""
@@ -196,7 +178,7 @@ class Backend:
         """Whether all numbers of an array of this library are finite."""
         return bool(self.to_numpy(self.xp.all(self.xp.isfinite(a))))
 
-    # Running.
+    # Computing.
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:
         """Return a context inside which this library computes as the model asks.
@@ -230,7 +212,7 @@ class Backend:
         """Return ``build(self, *key)``, a pure function, compiled if the library can.
 
         The key is hashable and says all that the function depends on. The first
-        `donate` arguments of the function are given away by its callers.
+        `donate` arguments of the function are donated by its callers.
         """
         return build(self, *key)
 
@@ -238,188 +220,22 @@ class Backend:
         """Return f, or a version that remembers its last argument and answer."""
         return f
 
-    def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
-        """Turn a host matrix of scalars into what `scan` takes: a row for each step.
+    # The loop over steps, and the optimizer's update.
 
-        The matrix is (steps, k), or (steps, k, members, 1) where a scalar differs from
-        member to member. By default a row is a list of Python floats, which take on the
-        dtype of the arrays that they meet; what differs is an array (members, 1). With
-        `own`, only code of the library's own sees them, which treats any scalars alike.
-        """
-        if matrix.ndim == 2:
-            return matrix.tolist()
-        columns = []
-        for column in matrix.swapaxes(0, 1):
-            same = (column == column[:, :1]).all()
-            columns.append(
-                column[:, 0, 0].tolist()
-                if same
-                else [self.asarray(each, dtype) for each in column]
-            )
-        return list(zip(*columns, strict=True))
+    rows = loop.rows
+    indices = loop.indices
+    take = loop.take
+    batches = loop.batches
+    scan = loop.scan
+    stacked = loop.stacked
 
-    def indices(self, order: Any) -> Any:
-        """Turn a host array of int32 (samples, keys) into what `scan` takes."""
-        return self.asarray(order, "int32")
+    elementwise = updates.by_spans
+    joined = updates.joined
+    write = updates.write
 
-    def take(self, a: Any, index: Any) -> Any:
-        """Gather samples: a[index] along the first axis."""
-        return self.xp.take(a, index, axis=0)
-
-    def batches(self, data: Sequence[Any], order: Any) -> Iterator[Any]:
-        """Yield the batches of an order (steps, batch): some steps' are gathered at once.
-
-        Of data that is None, None. Each batch begins where an array of its own might:
-        a library's products may have other last bits elsewhere.
-        """
-        steps, size = order.shape
-        some = 1
-        if self.gather:
-            sizes = [size * (a.nbytes // a.shape[0]) for a in data if a is not None]
-            if all(n % ALIGNED == 0 for n in sizes):
-                some = self.gather // max(1, sum(sizes))
-        if some < 2:
-            for i in range(steps):
-                index = order[i, :]
-                yield tuple(None if a is None else self.take(a, index) for a in data)
-            return
-        for first in range(0, steps, some):
-            index = order[first : first + some, :]
-            yield from zip(
-                *(repeat(None) if a is None else self.take(a, index) for a in data),
-                strict=False,
-            )
-
-    def scan(
-        self,
-        step: Callable[..., Any],
-        carry: Any,
-        data: Sequence[Any],
-        order: Any,
-        rows: Any,
-        keys: Any,
-    ) -> Any:
-        """Run `step` over batches; an epoch, or its remainder.
-
-        Parameters
-        ----------
-        step : function
-            ``step(carry, batch, row, key) -> (carry, (loss, mass))``
-        carry : tree of arrays
-            Owned by the caller of scan, who gives it away.
-        data : tuple of arrays or None
-            Samples along the first axis.
-        order : int32 array, shape (steps, batch)
-            Which samples each batch has.
-        rows : what `rows` returned
-        keys : int32 array, shape (steps, draws, 2), or None
-
-        Returns
-        -------
-        carry, (losses, masses)
-            Stacked along a first axis of steps; masses may be None.
-        """
-        losses, masses = [], []
-        for i, batch in enumerate(self.batches(data, order)):
-            key = None if keys is None else keys[i, :, :]
-            carry, (loss, mass) = step(carry, batch, rows[i], key)
-            losses.append(loss)
-            masses.append(mass)
-        return carry, self._stacked(losses, masses)
-
-    def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
-        stack = self.xp.stack
-        return stack(losses), (None if masses[0] is None else stack(masses))
-
-    def elementwise(
-        self,
-        update: Callable[..., Any],
-        arrays: tuple[Any, ...],
-        pieces: list[Any],
-        network: Any,
-        decays: bool,
-    ) -> tuple[Any, ...]:
-        """Apply an optimizer's update to the vectors (theta, *slots), each (..., P).
-
-        Parameters
-        ----------
-        update : function
-            ``update(g, decay, *arrays) -> arrays``, elementwise; it may write into the
-            arrays that it gets.
-        arrays : tuple of arrays
-            Given away by the caller.
-        pieces : list
-            The gradient, entry by entry, in layout order; None where frozen.
-        network : Network
-            Whose layout it is.
-        decays : bool
-            Whether the update wants to know where weights decay.
-        """
-        xp = self.xp
-        parts = []
-        left = list(pieces)
-        for run in network.runs:
-            mine, left = left[: len(run.entries)], left[len(run.entries) :]
-            views = arrays
-            if len(network.runs) > 1:
-                views = tuple(a[..., run.start : run.stop] for a in arrays)
-            if run.trainable:
-                g = self._joined(mine, run.entries)
-                decay = self._decay(run, g.dtype) if decays else None
-                views = update(g, decay, *views)
-            parts.append(views)
-        if len(parts) == 1:
-            return tuple(parts[0])
-        columns = zip(*parts, strict=True)
-        return tuple(xp.concat(column, axis=-1) for column in columns)
-
-    def _blockwise(
-        self,
-        update: Callable[..., Any],
-        arrays: tuple[Any, ...],
-        pieces: list[Any],
-        network: Any,
-        decays: bool,
-        block: int,
-    ) -> tuple[Any, ...]:
-        """As `elementwise`, in place, so many numbers at a time: what a cache can hold.
-
-        The gradient is never joined, and no intermediate array is larger than a block.
-        """
-        for g, entry in zip(pieces, network.entries, strict=True):
-            if g is None:
-                continue
-            size = entry.stop - entry.start
-            flat = self.xp.reshape(g, (*g.shape[: g.ndim - len(entry.shape)], size))
-            decay = float(entry.decay) if decays else None
-            for low in range(0, size, block):
-                high = min(low + block, size)
-                some = slice(entry.start + low, entry.start + high)
-                views = [a[..., some] for a in arrays]
-                self._write(views, update(flat[..., low:high], decay, *views))
-        return arrays
-
-    def _write(self, old: Any, new: Any) -> None:
-        """Make an update's answer stick where it was not made in place."""
-        moved = [(a, b) for a, b in zip(old, new, strict=True) if a is not b]
-        if len(moved) > 1:
-            # An old array in another's place must be read before it is written.
-            moved = [
-                (a, self.copy(b) if any(b is c for c in old) else b) for a, b in moved
-            ]
-        for a, b in moved:
-            a[...] = b
-
-    def _joined(self, pieces: list[Any], entries: Any) -> Any:
-        flat = [
-            self.xp.reshape(g, (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start))
-            for g, e in zip(pieces, entries, strict=True)
-        ]
-        return flat[0] if len(flat) == 1 else self.xp.concat(flat, axis=-1)
-
-    def _decay(self, run: Any, dtype: Any) -> Any:
+    def decay_mask(self, span: Run, dtype: Any) -> Any:
         """1 where weights decay, else 0; remembered, since it is the same every step."""
-        return _decay_mask(self, run, dtype)
+        return updates.remembered_mask(self, span, dtype)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""

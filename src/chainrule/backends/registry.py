@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import gc
 import importlib
@@ -113,7 +114,16 @@ def _instance(name: str, device: Any) -> Backend:
     return engine
 
 
-def _load(name: str) -> Any:
+def _reduce(backend: Backend) -> tuple[Any, ...]:
+    """Pickle a backend by name: it is found, or refused, where it is unpickled."""
+    return get, (backend.name, backend.device_name)
+
+
+copyreg.pickle(Backend, _reduce)
+
+
+def _load(name: str) -> type[Backend]:
+    """Return the class of an engine, whose library is imported by now."""
     attribute, extra = _ENGINES[name]
     try:
         module = importlib.import_module(f"chainrule.backends.{name}")
@@ -125,7 +135,9 @@ def _load(name: str) -> Any:
             f"Importable here: {have}."
         )
         raise BackendError(msg) from error
-    return getattr(module, attribute)
+    engine: type[Backend] = getattr(module, attribute)
+    copyreg.pickle(engine, _reduce)
+    return engine
 
 
 def _importable(name: str) -> bool:
@@ -179,7 +191,7 @@ def clear_caches() -> None:
     128 structures at most, in 32 shapes each. What is needed again is compiled anew, a
     program's own functions of ``jax.jit`` as well: ``jax.clear_caches`` is called, too.
     """
-    for name in ("base", "jax.engine", "cupy.engine", "torch.compiled"):
+    for name in ("updates", "jax.engine", "cupy.engine", "torch.compiled"):
         module = sys.modules.get(f"chainrule.backends.{name}")
         if module is not None:
             module.forget()

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import array_api_compat.cupy as compat
 import cupy
 import numpy as np
 
+from chainrule.arrays.layout import Entry
 from chainrule.arrays.namespace import register
+from chainrule.backends import updates
 from chainrule.backends.base import Backend, remembering
-from chainrule.backends.cupy.kernels import _UNTRACEABLE, JOIN, _fused, _join
+from chainrule.backends.cupy import kernels
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, BackendError, DeviceError
 
@@ -33,8 +35,8 @@ with contextlib.suppress(ImportError):
 
 def forget() -> None:
     """Drop the kernels."""
-    _fused.cache_clear()
-    _join.cache_clear()
+    kernels.fused.cache_clear()
+    kernels.join.cache_clear()
 
 
 def _device(device: Any) -> Any:
@@ -76,13 +78,10 @@ class CuPyBackend(Backend):
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "cupy")
 
-    def _key(self) -> tuple[str, str]:
-        return "cupy", str(self.device.id)
-
-    def __reduce__(self) -> Any:
-        from chainrule.backends import registry
-
-        return registry.get, ("cupy", f"cuda:{self.device.id}")
+    @property
+    def device_name(self) -> str:
+        """The number of the GPU, as "cuda:0"."""
+        return f"cuda:{self.device.id}"
 
     @staticmethod
     def locate(device: Any) -> Any:
@@ -115,8 +114,8 @@ class CuPyBackend(Backend):
             nonlocal fuses
             if fuses:
                 try:
-                    _fused(kind, xp, s._fields)(g, decay, *arrays, *s)
-                except _UNTRACEABLE:
+                    kernels.fused(kind, xp, s._fields)(g, decay, *arrays, *s)
+                except kernels.UNTRACEABLE:
                     fuses = False
                 else:
                     return arrays
@@ -142,23 +141,19 @@ class CuPyBackend(Backend):
             mine, left = left[: len(run.entries)], left[len(run.entries) :]
             if not run.trainable:
                 continue
-            g = self._joined(mine, run.entries)
-            decay = self._decay(run, g.dtype) if decays else None
+            g = self.joined(mine, run.entries)
+            decay = self.decay_mask(run, g.dtype) if decays else None
             views = arrays
             if len(network.runs) > 1:
                 views = tuple(a[..., run.start : run.stop] for a in arrays)
-            self._write(views, update(g, decay, *views))
+            self.write(views, update(g, decay, *views))
         return arrays
 
-    def _joined(self, pieces: list[Any], entries: Any) -> Any:
-        if not 1 < len(pieces) <= JOIN:
-            return super()._joined(pieces, entries)
-        first, entry = pieces[0], entries[0]
-        lead = first.shape[: first.ndim - len(entry.shape)]
-        stops = [e.stop - entry.start for e in entries]
-        out = cupy.empty((*lead, stops[-1]), dtype=first.dtype)
-        _join(len(pieces))(*pieces, *stops, stops[-1], out)
-        return out
+    def joined(self, pieces: list[Any], entries: Sequence[Entry]) -> Any:
+        """Join the gradients of neighbouring entries by one kernel."""
+        if not 1 < len(pieces) <= kernels.JOIN:
+            return updates.joined(self, pieces, entries)
+        return kernels.joined(pieces, entries)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error is CuPy's own."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections import namedtuple
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
 
+from chainrule.arrays.layout import Entry
 from chainrule.arrays.namespace import register
 
-__all__ = []
+__all__ = ["JOIN", "UNTRACEABLE", "fused", "join", "joined"]
 
 
 # Arrays that one kernel joins. Its arguments may have 4 kB; an array is 24 bytes of them,
@@ -31,7 +33,7 @@ register("array_api_compat.cupy", positive_part=_positive_part)
 
 
 @functools.lru_cache(maxsize=64)
-def _fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
+def fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
     """Return an optimizer's update as one kernel: ``f(g, decay, *arrays, *scalars)``.
 
     The scalars are the kernel's arguments, by type: new values compile nothing. It
@@ -55,11 +57,11 @@ def _fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
 
 # What tracing raises at an update that has more than elementwise functions, or looks at
 # a scalar's value: somebody's own. Nothing is computed by then.
-_UNTRACEABLE = (AttributeError, NotImplementedError, TypeError, ValueError)
+UNTRACEABLE = (AttributeError, NotImplementedError, TypeError, ValueError)
 
 
 @functools.lru_cache(maxsize=JOIN)
-def _join(count: int) -> Any:
+def join(count: int) -> Any:
     """Return a kernel that joins arrays: ``f(*arrays, *stops, width, out)``.
 
     `cupy.concatenate` launches a copy for each of up to eight arrays, and sends a table
@@ -87,3 +89,13 @@ def _join(count: int) -> Any:
         """,
         "chainrule_join",
     )
+
+
+def joined(pieces: list[Any], entries: Sequence[Entry]) -> Any:
+    """Join 2 ... JOIN gradients of neighbouring entries into one vector (..., size)."""
+    first, entry = pieces[0], entries[0]
+    lead = first.shape[: first.ndim - len(entry.shape)]
+    stops = [e.stop - entry.start for e in entries]
+    out = cupy.empty((*lead, stops[-1]), dtype=first.dtype)
+    join(len(pieces))(*pieces, *stops, stops[-1], out)
+    return out

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from chainrule.arrays.layout import Run
 from chainrule.arrays.namespace import register
-from chainrule.backends.base import Backend, build_decay_mask
+from chainrule.backends import updates
+from chainrule.backends.base import Backend
 from chainrule.backends.jax.functions import FUNCTIONS
 from chainrule.backends.threads import processors
 from chainrule.config import checks
@@ -156,10 +158,10 @@ class JaxBackend(Backend):
         if self.device.platform in ("gpu", "cuda"):
             self.precisions = ("highest", "tf32", "bfloat16")
 
-    def __reduce__(self) -> Any:
-        from chainrule.backends import registry
-
-        return registry.get, ("jax", f"{self.device.platform}:{self.device.id}")
+    @property
+    def device_name(self) -> str:
+        """Platform and number, "cpu:0" say."""
+        return f"{self.device.platform}:{self.device.id}"
 
     @staticmethod
     def locate(device: Any) -> Any:
@@ -277,9 +279,9 @@ class JaxBackend(Backend):
         """Keep the host array."""
         return order
 
-    def _decay(self, run: Any, dtype: Any) -> Any:
-        # Made inside the compiled function, where nothing may be remembered.
-        return build_decay_mask(self, run, dtype)
+    def decay_mask(self, span: Run, dtype: Any) -> Any:
+        """1 where weights decay, else 0: made in the compiled function, never kept."""
+        return updates.decay_mask(self, span, dtype)
 
     def scan(
         self,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.layout import Entry
 from chainrule.arrays.namespace import register
+from chainrule.backends import updates
 from chainrule.backends.base import Backend, remembering
 from chainrule.backends.numpy.functions import FUNCTIONS
 from chainrule.config import checks
@@ -81,7 +83,8 @@ class NumPyBackend(Backend):
         """Remember the last answer: views of a vector that is updated in place."""
         return remembering(f)
 
-    def _stacked(self, losses: list[Any], masses: list[Any]) -> Any:
+    def stacked(self, losses: list[Any], masses: list[Any]) -> Any:
+        """Stack the steps' losses, and their masses unless they are None."""
         return np.array(losses), (None if masses[0] is None else np.array(masses))
 
     def elementwise(
@@ -94,16 +97,17 @@ class NumPyBackend(Backend):
     ) -> tuple[Any, ...]:
         """Update in place: all at once when small, else piece by piece, in blocks."""
         if network.size <= BLOCK and len(network.runs) == 1:
-            g = self._joined(pieces, network.entries)
-            decay = self._decay(network.runs[0], g.dtype) if decays else None
-            self._write(arrays, update(g, decay, *arrays))
+            g = self.joined(pieces, network.entries)
+            decay = self.decay_mask(network.runs[0], g.dtype) if decays else None
+            self.write(arrays, update(g, decay, *arrays))
             return arrays
-        return self._blockwise(update, arrays, pieces, network, decays, BLOCK)
+        return updates.by_blocks(self, update, arrays, pieces, network, decays, BLOCK)
 
-    def _joined(self, pieces: list[Any], entries: Any) -> Any:
+    def joined(self, pieces: list[Any], entries: Sequence[Entry]) -> Any:
+        """Join the gradients of neighbouring entries into one vector (..., size)."""
         if pieces[0].ndim == len(entries[0].shape):  # no members: one call joins all
             return np.concatenate(pieces, axis=None)
-        return super()._joined(pieces, entries)
+        return updates.joined(self, pieces, entries)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormals, in place: moments of dead units decay into them and stay."""

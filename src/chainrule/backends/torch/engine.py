@@ -13,6 +13,7 @@ import torch
 from torch.autograd import forward_ad
 
 from chainrule.arrays.namespace import register
+from chainrule.backends import loop, updates
 from chainrule.backends.base import Backend, remembering
 from chainrule.backends.torch.functions import _THREAD, FUNCTIONS
 from chainrule.backends.torch.products import PRODUCTS, isolated, without_autocast
@@ -191,8 +192,8 @@ class TorchBackend(Backend):
     ) -> tuple[Any, ...]:
         """Of a large network on a CPU in place, block by block."""
         if network.size <= BLOCK or self.device.type != "cpu":
-            return super().elementwise(update, arrays, pieces, network, decays)
-        return self._blockwise(update, arrays, pieces, network, decays, BLOCK)
+            return updates.by_spans(self, update, arrays, pieces, network, decays)
+        return updates.by_blocks(self, update, arrays, pieces, network, decays, BLOCK)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
@@ -236,7 +237,7 @@ class TorchBackend(Backend):
         if getattr(_THREAD, "told", None) is not None:
             return matrix
         if not own or matrix.ndim > 2 or not matrix.size:
-            return super().rows(matrix, dtype)
+            return loop.rows(self, matrix, dtype)
         columns = []
         for column in torch.from_numpy(matrix.T.astype(dtype)):
             same = bool((column == column[0]).all())
@@ -308,7 +309,7 @@ class _Compiling(TorchBackend):
             flat = (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start)
             views = [a[k].reshape(flat) for a in arrays]
             decay = (1.0 if e.decay else 0.0) if decays else None
-            self._write(views, update(g.reshape(flat), decay, *views))
+            self.write(views, update(g.reshape(flat), decay, *views))
         return arrays
 
     def scan(
@@ -344,14 +345,14 @@ class _Compiling(TorchBackend):
                 run = compiled(step, key, inside, batch, row, draw)
                 if isinstance(run, str):
                     # First the step: an error of its own comes out as it is.
-                    plain = Backend.rows(self, rows, dtype)
-                    done = Backend.scan(self, step, carry, data, order, plain, keys)
+                    plain = loop.rows(self, rows, dtype)
+                    done = loop.scan(self, step, carry, data, order, plain, keys)
                     _warn(run)
                     return done
             loss, mass = run(inside, batch, row, draw)
             losses.append(loss)
             masses.append(mass)
-        return carry, self._stacked(losses, masses)
+        return carry, self.stacked(losses, masses)
 
 
 def _warn(cause: str) -> None:
