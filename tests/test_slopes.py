@@ -9,8 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.network import Network
-from chainrule.training import slopes
-from chainrule.training.objective import build_objective
+from chainrule.training.slopes import SlopeObjective
 from layers_support import differences
 
 from support import backend as backend_of
@@ -30,10 +29,10 @@ def objective(
     network: Network, engine: Any, theta: Any, weight: Any, **given: Any
 ) -> Any:
     """Value and gradient, on the host."""
-    loss = slopes.SlopeLoss(cr.losses.get(given.pop("loss", "squared_error")), 0.7)
+    it = SlopeObjective(cr.losses.get(given.pop("loss", "squared_error")), 0.7)
     with engine.scope("float64"):
         batch = [None if a is None else engine.asarray(a) for a in (X, T, weight, S)]
-        f = build_objective(engine, network, loss, train=True)
+        f = it.build(engine, network, train=True)
         params = network.unflatten(engine.asarray(theta), engine.xp)
         value, pieces, _, _ = f(params, engine.asarray(np.zeros(0)), batch, **given)
         gradient = network.join(pieces, engine.xp)
@@ -74,10 +73,10 @@ def test_members_stand_alone() -> None:
     theta = np.random.default_rng(1).normal(size=(3, network.size))
     each = np.stack([W, np.ones(5), W[::-1]])
     for weights in (W, each.T):  # shared, or a column for each member
-        value, gradient = objective(network, engine, theta, weights, dvalue=2.0)
+        value, gradient = objective(network, engine, theta, weights, share=2.0)
         for k in range(3):
             mine = W if weights is W else each[k]
-            one = objective(network, engine, theta[k], mine, dvalue=2.0)
+            one = objective(network, engine, theta[k], mine, share=2.0)
             np.testing.assert_allclose(value[k], one[0], rtol=1e-12)
             np.testing.assert_allclose(gradient[k], one[1], rtol=1e-10, atol=1e-12)
 

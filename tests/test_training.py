@@ -19,6 +19,7 @@ from chainrule.layers.context import Context
 from chainrule.network import Network, chunks
 from chainrule.state import epochs, training
 from chainrule.training import minibatch
+from chainrule.training.objective import LossObjective
 
 from support import LIBRARIES, backend
 
@@ -155,7 +156,7 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
             (record,) = minibatch.epochs(
                 engine,
                 network,
-                loss,
+                LossObjective(loss),
                 optimizer,
                 start,
                 data,

@@ -19,7 +19,7 @@ from chainrule.config import checks
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
 from chainrule.data import intake
 from chainrule.data import samples as samples_
-from chainrule.data.samples import Data, SlopeData, split
+from chainrule.data.samples import Data, split
 from chainrule.errors import ArgumentError, ArgumentTypeError, NotBuiltError, ShapeError
 from chainrule.layers import Layer
 from chainrule.losses import links
@@ -32,9 +32,9 @@ from chainrule.model.uncertainty import Uncertainty
 from chainrule.network import Network, chunks, ensemble, evaluation, forward
 from chainrule.state.history import History
 from chainrule.training import fit as fit_
+from chainrule.training import slopes as slopes_
 from chainrule.training.logs import log_names
-from chainrule.training.slopes import SlopeLoss
-from chainrule.training.slopes import check as check_slopes
+from chainrule.training.objective import LossObjective, Objective
 
 __all__ = ["Model"]
 
@@ -593,19 +593,24 @@ class Model(Derivatives, Uncertainty):
             raise ArgumentError(msg)
         scope = backend.scope(self.dtype, self.precision)
         with scope, backend.compiling(self.jit_compile):
+            plain = LossObjective(self.loss)
+            objective: Objective = plain
+            validated: Any = None
             check: Any = None
-            loss: Any = self.loss
             with room(backend, "for the data of a fit", _FEWER):
                 data: Any = self._data(network, backend, x, y, sample_weight, "")
                 if slopes is not None:
-                    data = self._with_slopes(network, backend, data, slopes)
-                    loss = SlopeLoss(loss, options.slope_weight)
+                    objective = slopes_.SlopeObjective(self.loss, options.slope_weight)
+                    objective.check(network, self.optimizer, self.members)
+                    data = slopes_.receive(network, data, slopes, backend, self.dtype)
                 if validation is not None:
                     vx, vy, vw = validation
                     intake.check_columns("validation x", vx, self._columns or columns)
                     check = self._data(network, backend, vx, vy, vw, "validation ")
+                    validated = plain
                 elif options.validation_split:
                     data, check = split(data, options.validation_split)
+                    validated = objective
             samples = data.x.shape[0]
             batch_size = min(options.batch_size, samples)
             network.layer.check_rows(batch_size)
@@ -617,7 +622,7 @@ class Model(Derivatives, Uncertainty):
                         metric.check(
                             self.loss, network.output_shape, each.t, backend.to_numpy
                         )
-            names = log_names(self, hooks, check, slopes is not None)
+            names = log_names(self, hooks, objective, validated)
             for hook in hooks:
                 if hasattr(hook, "check_model"):
                     hook.check_model(self)
@@ -660,9 +665,9 @@ class Model(Derivatives, Uncertainty):
             self._factor_of = None
             history = fit_.run(
                 self,
-                loss,
+                objective,
                 data,
-                check,
+                None if check is None else (validated, check),
                 epochs=options.epochs,
                 batch_size=batch_size,
                 shuffle=options.shuffle,
@@ -675,25 +680,6 @@ class Model(Derivatives, Uncertainty):
             if getattr(self.optimizer, "least_squares", False):
                 self._keep_covariance(data)
             return history
-
-    def _with_slopes(
-        self, network: Network, backend: Any, data: Data, slopes: Any
-    ) -> SlopeData:
-        if not isinstance(self.optimizer, optimizers.Optimizer):
-            name = type(self.optimizer).__name__
-            msg = f"slopes need an optimizer that goes by batches, as Adam; got {name}."
-            raise ArgumentError(msg)
-        if self.members is not None:
-            msg = (
-                f"slopes are fitted by one network; this model has {self.members} "
-                f"members. Fit each model.member(k) with them."
-            )
-            raise ArgumentError(msg)
-        slopes, origin = intake.receive("slopes", slopes)
-        slopes = check_slopes(network, slopes, data.x.shape[0], xp=origin.xp)
-        return SlopeData(
-            *data, intake.place("slopes", slopes, origin, backend, self.dtype)
-        )
 
     def _losses(self, prefix: str, host: Any) -> dict[str, Any]:
         """Return the logs of a loss on the host: a scalar, or one for each member."""

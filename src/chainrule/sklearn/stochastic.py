@@ -27,6 +27,7 @@ from chainrule.sklearn.stopping import _judge
 from chainrule.state import training
 from chainrule.training import iterations, minibatch
 from chainrule.training.interrupt import Interrupt
+from chainrule.training.objective import LossObjective
 from chainrule.training.problem import Problem
 
 __all__ = ["check_finite", "run"]
@@ -181,7 +182,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         records = minibatch.epochs(
             backend,
             network,
-            job.loss,
+            LossObjective(job.loss),
             memory.optimizer,
             start,
             job.data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.network import Network
+from chainrule.training.objective import Objective
 from chainrule.training.step import build_steps
 
 __all__ = []
@@ -20,14 +21,18 @@ def build_close(backend: Any, network: Network, shapes: tuple[Any, ...]) -> Any:
 
 
 def build_epoch(
-    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+    backend: Any,
+    network: Network,
+    objective: Objective,
+    kind: Any,
+    names: tuple[str, ...],
 ) -> Any:
     """Return a whole epoch: the steps of each part, and its end.
 
     ``epoch(carry, weights, data, parts) -> (carry, weights, loss, finite)``; the parts
     are the whole batches, then the remainder as a smaller step of its own.
     """
-    steps = build_steps(backend, network, loss, kind, names)
+    steps = build_steps(backend, network, objective, kind, names)
 
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
         tallies = []
@@ -41,7 +46,11 @@ def build_epoch(
 
 
 def build_stretch(
-    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+    backend: Any,
+    network: Network,
+    objective: Objective,
+    kind: Any,
+    names: tuple[str, ...],
 ) -> Any:
     """Return several epochs as one function, for a backend whose calls are dear.
 
@@ -49,7 +58,7 @@ def build_stretch(
     as an epoch, but parts, losses and finite have a first axis of epochs, of which the
     first `count` are made.
     """
-    epoch = build_epoch(backend, network, loss, kind, names)
+    epoch = build_epoch(backend, network, objective, kind, names)
 
     def stretch(carry: Any, weights: Any, data: Any, parts: Any, count: Any) -> Any:
         def one(before: Any, parts: Any) -> Any:

@@ -16,7 +16,7 @@ from chainrule.arrays.trees import tree_map
 from chainrule.callbacks import Checkpoint
 from chainrule.config import checks
 from chainrule.config.memory import exhausted, room
-from chainrule.data import order, samples
+from chainrule.data import order
 from chainrule.data.bootstrap import _bootstrapped
 from chainrule.errors import DivergenceError, OutOfMemoryError
 from chainrule.state import epochs as epochs_
@@ -26,17 +26,17 @@ from chainrule.state.history import History
 from chainrule.training import minibatch
 from chainrule.training.interrupt import Interrupt
 from chainrule.training.logs import logs_rate, plain_rate
+from chainrule.training.objective import Objective
 from chainrule.training.progress import ProgressBar
-from chainrule.training.slopes import SlopeLoss, evaluate
 
 __all__ = ["run", "warn_of"]
 
 
 def run(
     model: Any,
-    loss: Any,
+    objective: Objective,
     data: Any,
-    check: Any,
+    validation: tuple[Objective, Any] | None,
     *,
     epochs: int,
     batch_size: int,
@@ -53,9 +53,11 @@ def run(
     ----------
     model : Model
         Claimed for this fit (`chainrule.model.access`).
-    loss : Loss or SlopeLoss
-    data, check : Data or SlopeData
-        What is trained on, and what is validated on or None.
+    objective : Objective
+    data : Data or SlopeData
+        What is trained on.
+    validation : (Objective, Data or SlopeData), optional
+        What is evaluated on which samples.
     epochs, batch_size : int
     shuffle, bootstrap : bool
     hooks : list of Callback
@@ -74,7 +76,9 @@ def run(
         epochs = max(0, first + epochs - model._epoch)
         model.history.extend(history)
     history.first = first
-    fit = _Fit(model, loss, data, check, history, epochs, batch_size, hooks, savers)
+    fit = _Fit(
+        model, objective, data, validation, history, epochs, batch_size, hooks, savers
+    )
     with room(model.backend, "at the beginning of a fit", "Use a smaller network."):
         fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
     bar = ProgressBar(progress, epochs, fit.steps)
@@ -120,26 +124,26 @@ class _Fit:
     def __init__(
         self,
         model: Any,
-        loss: Any,
+        objective: Objective,
         data: Any,
-        check: Any,
+        validation: tuple[Objective, Any] | None,
         history: History,
         epochs: int,
         batch_size: int,
         hooks: list[Any],
         savers: list[Any],
     ) -> None:
-        self.model, self.loss, self.data, self.check = model, loss, data, check
+        self.model, self.objective, self.data = model, objective, data
+        self.validation = validation
         self.history, self.epochs, self.batch_size = history, epochs, batch_size
         self.hooks, self.savers = hooks, savers
         self.elementwise = isinstance(model.optimizer, optimizers.Optimizer)
         self.steps = 1
         if self.elementwise:
             self.steps = -(-data.x.shape[0] // batch_size)
-        self.sloped = isinstance(loss, SlopeLoss)
         # Whether somebody asks for an epoch's numbers before the next one begins.
-        self.listening = bool(hooks or check is not None or model.metrics)
-        self.listening |= self.sloped or not self.elementwise
+        self.listening = bool(hooks or validation is not None or model.metrics)
+        self.listening |= bool(objective.terms) or not self.elementwise
         self.rated = logs_rate(model, hooks)
         self.logs: dict[str, Any] = {}
         self.records: Any = None
@@ -187,7 +191,7 @@ class _Fit:
         self.records = minibatch.epochs(
             backend,
             model._need(),
-            self.loss,
+            self.objective,
             model.optimizer,
             start,
             seen,
@@ -290,23 +294,21 @@ class _Fit:
         (value,) = record.losses(model.backend)
         logs = {**model._losses("", value), **record.logs}
         logs |= model._report(self.data, "", weights, loss=False)
-        if self.sloped:
-            logs |= self.slopes(self.data, weights, "")
-        if self.check is not None:
-            logs |= model._report(self.check, "val_", weights)
-        if isinstance(self.check, samples.SlopeData):
-            more = self.slopes(self.check, weights, "val_")
-            logs["val_loss"] += self.loss.weight * more["val_slope_loss"]
-            logs |= more
+        logs |= self.terms(self.objective, self.data, weights)
+        if self.validation is not None:
+            objective, data = self.validation
+            terms = self.terms(objective, data, weights)
+            logs |= model._report(data, "val_", weights)
+            logs["val_loss"] = objective.total(logs["val_loss"], terms)
+            logs |= {f"val_{name}": value for name, value in terms.items()}
         if self.rated:
             logs["learning_rate"] = plain_rate(record.state.rate)
         return logs
 
-    def slopes(self, data: Any, weights: Any, prefix: str) -> dict[str, float]:
-        """Return the error of the slopes."""
+    def terms(self, objective: Objective, data: Any, weights: Any) -> dict[str, float]:
+        """Return what an objective has besides its loss, over all samples."""
         model = self.model
-        error = evaluate(model.backend, model._need(), weights, data)
-        return {f"{prefix}slope_loss": error}
+        return objective.evaluate_terms(model.backend, model._need(), weights, data)
 
     def publish(self, record: EpochResult) -> None:
         """Make known what an epoch leaves: weights, slots, counters, history, at once.

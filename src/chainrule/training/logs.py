@@ -7,27 +7,27 @@ from typing import Any
 import numpy as np
 
 from chainrule import optimizers
-from chainrule.data import samples
+from chainrule.training.objective import Objective
 
 __all__ = ["log_names", "logs_rate", "plain_rate"]
 
 
 def log_names(
-    model: Any, hooks: list[Any], check: Any, sloped: bool
+    model: Any, hooks: list[Any], objective: Objective, validated: Objective | None
 ) -> dict[str, bool | None]:
     """Return the names of each epoch's logs, with whether more of them is better.
 
-    Those that are arrays, one value for each member, are left out.
+    `objective` is what is trained on, `validated` what is evaluated on the validation
+    data, if there are any. Logs that are arrays, one value for each member, are left
+    out.
     """
     names: dict[str, bool | None] = {"loss": False}
     names |= {k: metric.greater_is_better for k, metric in model.metrics.items()}
-    if sloped:
-        names["slope_loss"] = False
-    if check is not None:
-        both = {k: v for k, v in names.items() if k != "slope_loss"}
+    both = dict(names)
+    names |= dict.fromkeys(objective.terms, False)
+    if validated is not None:
+        both |= dict.fromkeys(validated.terms, False)
         names |= {f"val_{name}": rises for name, rises in both.items()}
-    if isinstance(check, samples.SlopeData):
-        names["val_slope_loss"] = False
     if logs_rate(model, hooks):
         # Not the rate itself: a schedule is a user's, and is asked epoch by epoch.
         own = isinstance(model.optimizer.learning_rate, tuple) or np.ndim(model._factor)

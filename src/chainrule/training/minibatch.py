@@ -15,6 +15,7 @@ from chainrule.network import Network
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
 from chainrule.training.epoch import build_close, build_epoch, build_stretch
+from chainrule.training.objective import Objective
 from chainrule.training.plan import Planner
 from chainrule.training.step import build_steps
 
@@ -33,7 +34,7 @@ BUDGET = 1_000_000_000
 def epochs(
     backend: Any,
     network: Network,
-    loss: Any,
+    objective: Objective,
     optimizer: Any,
     state: TrainingState,
     data: Data,
@@ -59,7 +60,7 @@ def epochs(
     backend : Backend
         Entered by the caller through its `scope`.
     network : Network
-    loss : Loss
+    objective : Objective
     optimizer : Optimizer
     state : TrainingState
         Given away by the caller, from the first `begin` on.
@@ -97,7 +98,7 @@ def epochs(
     planner = Planner(
         backend, network, optimizer, order, steps, seed, dtype, penalty, state.begun
     )
-    key = (network, loss, optimizer.kind(), planner.names)
+    key = (network, objective, optimizer.kind(), planner.names)
     room = _room(backend, state.theta, data.x)
     run: Any = None
     stretch: Any = None

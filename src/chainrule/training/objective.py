@@ -1,23 +1,30 @@
-"""Value and gradient of a batch, with the penalty on weights."""
+"""What training lowers: value and gradient of a batch, with their mass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.arrays.types import Params
+from chainrule.config.record import Config
+from chainrule.data.samples import Data
 from chainrule.layers.context import Context
 from chainrule.network import Network
-from chainrule.training.slopes import SlopeLoss, build_slope_objective
 
-__all__ = ["Objective", "build_objective"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
+    from chainrule.optimizers import Optimizer, ProblemOptimizer
+
+__all__ = ["LossObjective", "Objective", "ValueAndGradient", "build_penalty"]
 
 
-class Objective(NamedTuple):
+class ValueAndGradient(NamedTuple):
     """What one pass forward and back over a batch gives.
 
     value is a scalar per leading axis; pieces is its gradient, entry by entry in layout
     order, None where frozen; state is what the pass leaves of the network's state; mass
-    is what the loss's sum was divided by (`Loss.mass`).
+    is what the loss's sum was divided by (`Loss.mass`), None for the number of samples.
     """
 
     value: Any
@@ -26,21 +33,107 @@ class Objective(NamedTuple):
     mass: Any
 
 
-def build_objective(
-    backend: Any, network: Network, loss: Any, *, train: bool
-) -> Callable[..., Objective]:
-    """Return ``f(params, state, batch, key=None, dvalue=1.0, penalty=None)``.
+class Objective(Config):
+    """What training lowers: a loss of the outputs, and terms of its own besides.
 
-    It gives an `Objective`. params is the tree of `Network.unflatten`, batch the
-    (x, t, weight) of `Data`, key the pass's random keys. The value is the loss, plus
-    penalty / 2 (a scalar, or one for each member) times the sum of squares of the weights
-    that learn; the gradient is that of dvalue times the value.
+    Compiled functions are kept by it: it is frozen and compares by what it holds.
+
+    Attributes
+    ----------
+    loss : Loss
+        Of the outputs: it says which targets there are, and what a mean is taken over.
+    terms : tuple of str
+        Names in the logs of the terms that it adds to the loss.
+    """
+
+    loss: Loss
+    terms: tuple[str, ...] = ()
+
+    def build(
+        self, backend: Backend, network: Network, *, train: bool
+    ) -> Callable[..., ValueAndGradient]:
+        """Return ``f(params, state, batch, key=None, share=None, penalty=None)``.
+
+        It gives a `ValueAndGradient`. params is the tree of `Network.unflatten`, batch
+        the arrays of the samples, key the pass's random keys. The value is normalised:
+        a mean over the batch, plus penalty / 2 (a scalar, or one for each member) times
+        the sum of squares of the weights that learn. share, if given, multiplies value
+        and gradient: with the batch's mass over the mass of all, those of the batches
+        add up to those of all samples.
+        """
+        raise NotImplementedError
+
+    def check(
+        self,
+        network: Network,
+        optimizer: Optimizer | ProblemOptimizer,
+        members: int | None,
+    ) -> None:
+        """Raise an error unless these can be trained on it."""
+
+    def evaluate_terms(
+        self, backend: Backend, network: Network, weights: tuple[Any, Any], data: Any
+    ) -> dict[str, float]:
+        """Return `terms` over all samples, in inference."""
+        return {}
+
+    def total(self, loss: Any, terms: dict[str, float]) -> Any:
+        """Return the whole value, of the loss over all samples and its `terms`."""
+        return loss
+
+
+class LossObjective(Objective):
+    """A loss of the outputs alone, on `Data`."""
+
+    def __init__(self, loss: Loss) -> None:
+        self._set(loss=loss)
+
+    def build(
+        self, backend: Backend, network: Network, *, train: bool
+    ) -> Callable[..., ValueAndGradient]:
+        """As `Objective.build`; a batch is (x, t, weight)."""
+        xp, loss = backend.xp, self.loss
+        penalise = build_penalty(backend, network)
+
+        def value_and_gradient(
+            params: Params,
+            state: Any,
+            batch: Data,
+            key: Any = None,
+            share: Any = None,
+            penalty: Any = None,
+        ) -> ValueAndGradient:
+            x, t, weight = batch
+            if weight is not None and weight.ndim > 1:
+                weight = weight.mT  # one for each member: a leading axis, like theta's
+            kept = network.unflatten_state(state, xp) if network.state_size else ()
+            context = Context(xp, train=train, state=kept, key=key)
+            z, pullback = network.forward(params, x, context)
+            value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
+            (dz,) = loss_pullback(1.0 if share is None else share)
+            _, dparams = pullback(dz, dx=False)
+            if train and network.state_size:
+                state = network.flatten_state(context.kept, xp)
+            mass = loss.mass(t, weight, z.dtype, xp=xp)
+            pieces = network.pieces(dparams)
+            if penalty is not None:
+                value = penalise(params, penalty, share, value, pieces)
+            if share is not None:
+                value = share * value
+            return ValueAndGradient(value, pieces, state, mass)
+
+        return value_and_gradient
+
+
+def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
+    """Return ``f(params, penalty, share, value, pieces) -> value``.
+
+    It adds penalty / 2 times the sum of squares of the weights that learn to the value,
+    and the gradient of share times that to the pieces, in place.
     """
     xp = backend.xp
-    sloped = isinstance(loss, SlopeLoss)
-    with_slopes = build_slope_objective(backend, network, loss) if sloped else None
 
-    def penalised(params: Any) -> list[tuple[int, Any, Any]]:
+    def penalised(params: Params) -> list[tuple[int, Any, Any]]:
         """Return the weights that learn: their numbers, they, and they as vectors."""
         leaves = network.pieces(params)
         return [
@@ -51,37 +144,15 @@ def build_objective(
 
     weights = backend.memoize(penalised)
 
-    def objective(
-        params: Any,
-        state: Any,
-        batch: Any,
-        key: Any = None,
-        dvalue: Any = 1.0,
-        penalty: Any = None,
-    ) -> Objective:
-        if with_slopes is not None:
-            value, pieces, state, mass = with_slopes(params, state, batch, dvalue)
-        else:
-            x, t, weight = batch
-            if weight is not None and weight.ndim > 1:
-                weight = weight.mT  # one for each member: a leading axis, like theta's
-            kept = network.unflatten_state(state, xp) if network.state_size else ()
-            context = Context(xp, train=train, state=kept, key=key)
-            z, pullback = network.forward(params, x, context)
-            value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
-            (dz,) = loss_pullback(dvalue)
-            _, dparams = pullback(dz, dx=False)
-            if train and network.state_size:
-                state = network.flatten_state(context.kept, xp)
-            mass = loss.mass(t, weight, z.dtype, xp=xp)
-            pieces = network.pieces(dparams)
-        if penalty is not None:
-            each = bool(getattr(penalty, "ndim", 0))
-            for i, w, flat in weights(params):
-                value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
-                by = dvalue * penalty
-                by = by[(..., *[None] * len(network.entries[i].shape))] if each else by
-                pieces[i] = pieces[i] + by * w
-        return Objective(value, pieces, state, mass)
+    def penalise(
+        params: Params, penalty: Any, share: Any, value: Any, pieces: list[Any]
+    ) -> Any:
+        each = bool(getattr(penalty, "ndim", 0))
+        for i, w, flat in weights(params):
+            value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
+            by = penalty if share is None else share * penalty
+            by = by[(..., *[None] * len(network.entries[i].shape))] if each else by
+            pieces[i] = pieces[i] + by * w
+        return value
 
-    return objective
+    return penalise

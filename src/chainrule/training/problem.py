@@ -20,7 +20,7 @@ from chainrule.errors import ArgumentError
 from chainrule.network import Network
 from chainrule.network.chunks import outputs
 from chainrule.network.forward import build_output, run
-from chainrule.training.objective import build_objective
+from chainrule.training.objective import LossObjective, Objective
 
 __all__ = [
     "Problem",
@@ -180,7 +180,7 @@ class Problem:
 
     def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
         """Return the loss over all samples (...) and its gradient, shape of theta."""
-        key = (self.network, self.loss, self.penalty > 0.0)
+        key = (self.network, LossObjective(self.loss), self.penalty > 0.0)
         call = self.backend.compile(build_value_and_gradient, *key)
         total = self.mass(theta.dtype)
         parts = [
@@ -245,20 +245,20 @@ class Problem:
 
 
 def build_value_and_gradient(
-    backend: Any, network: Network, loss: Any, penalised: bool = False
+    backend: Any, network: Network, objective: Objective, penalised: bool = False
 ) -> Any:
     """Return ``f(theta, state, data, share, penalty=0) -> (share·value, its gradient)``."""
     xp = backend.xp
-    objective = build_objective(backend, network, loss, train=False)
+    call = objective.build(backend, network, train=False)
 
     def value_and_gradient(
         theta: Any, state: Any, data: Any, share: Any, penalty: Any = 0.0
     ) -> Any:
         params = network.unflatten(theta, xp)
-        value, pieces, *_ = objective(
-            params, state, data, dvalue=share, penalty=penalty if penalised else None
+        value, pieces, *_ = call(
+            params, state, data, share=share, penalty=penalty if penalised else None
         )
-        return value * share, network.join(pieces, xp)
+        return value, network.join(pieces, xp)
 
     return value_and_gradient
 

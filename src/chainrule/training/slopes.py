@@ -10,46 +10,118 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualArray, DualNamespace
-from chainrule.arrays.types import Shape
-from chainrule.config.record import Config
-from chainrule.data.samples import SlopeData
+from chainrule.arrays.types import Params, Shape
+from chainrule.data import intake
+from chainrule.data.samples import Data, SlopeData
 from chainrule.derivatives.inputs import build_jacobian
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.layers.context import Context
 from chainrule.network import Network, chunks
+from chainrule.optimizers import Optimizer, ProblemOptimizer
+from chainrule.training.objective import Objective, ValueAndGradient, build_penalty
 
-__all__ = ["SlopeLoss", "build_slope_objective", "check", "evaluate"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
 
-
-class SlopeLoss(Config):
-    """A loss of the values, and what the slopes' error is multiplied with."""
-
-    loss: Any
-    weight: float
-
-    def __init__(self, loss: Any, weight: float) -> None:
-        self._set(loss=loss, weight=weight)
+__all__ = ["SlopeObjective", "receive"]
 
 
-def check(network: Network, slopes: Any, samples: int, *, xp: Any) -> Any:
-    """Return slopes in their full shape (n, *out, *in), in their own library.
+class SlopeObjective(Objective):
+    """A loss of the values and an error of the slopes, on `SlopeData`.
+
+    Parameters
+    ----------
+    loss : Loss
+        Of the values.
+    slope_weight : float
+        What the slopes' error is multiplied with.
+    """
+
+    slope_weight: float
+    terms = ("slope_loss",)
+
+    def __init__(self, loss: Loss, slope_weight: float) -> None:
+        self._set(loss=loss, slope_weight=slope_weight)
+
+    def build(
+        self, backend: Backend, network: Network, *, train: bool
+    ) -> Callable[..., ValueAndGradient]:
+        """As `Objective.build`; a batch is (x, t, weight, slopes)."""
+        return _build(backend, network, self.loss, self.slope_weight)
+
+    def check(
+        self,
+        network: Network,
+        optimizer: Optimizer | ProblemOptimizer,
+        members: int | None,
+    ) -> None:
+        """Raise an error unless these can be trained on slopes.
+
+        The network must do in training what it does in inference.
+        """
+        if not isinstance(optimizer, Optimizer):
+            name = type(optimizer).__name__
+            msg = f"slopes need an optimizer that goes by batches, as Adam; got {name}."
+            raise ArgumentError(msg)
+        if members is not None:
+            msg = (
+                f"slopes are fitted by one network; this model has {members} "
+                f"members. Fit each model.member(k) with them."
+            )
+            raise ArgumentError(msg)
+        if network.draws or network.state_size:
+            msg = (
+                "slopes need a network whose training pass is that of inference: "
+                "Dropout draws another function at every step, and BatchNorm mixes the "
+                "samples of a batch. Leave them out (LayerNorm may stay)."
+            )
+            raise ArgumentError(msg)
+
+    def evaluate_terms(
+        self,
+        backend: Backend,
+        network: Network,
+        weights: tuple[Any, Any],
+        data: SlopeData,
+    ) -> dict[str, float]:
+        """Return the error of the slopes over all samples."""
+        s = chunks.outputs(
+            backend, weights, data.x, _build_errors, network, also=(data.slopes,)
+        )
+        errors = backend.to_numpy(s)
+        if data.weight is None:
+            return {"slope_loss": float(errors.mean())}
+        weight = backend.to_numpy(data.weight)
+        counts = weight > 0  # an infinite error of a row that does not count is no NaN
+        error = float(errors[counts] @ weight[counts] / (weight.sum() or 1.0))
+        return {"slope_loss": error}
+
+    def total(self, loss: Any, terms: dict[str, float]) -> Any:
+        """Return both terms together."""
+        return loss + self.slope_weight * terms["slope_loss"]
+
+
+def receive(
+    network: Network, data: Data, slopes: Any, backend: Backend, dtype: str
+) -> SlopeData:
+    """Return data with a user's slopes, checked, in the shape (n, *out, *in).
 
     Raises
     ------
-    ShapeError, ArgumentError
-        If they have another shape, or if the network does in training what it does not
-        do in inference.
+    ShapeError, ArgumentTypeError, ArgumentError
+        If they have another shape, or are not finite numbers.
     """
-    if network.draws or network.state_size:
-        msg = (
-            "slopes need a network whose training pass is that of inference: Dropout "
-            "draws another function at every step, and BatchNorm mixes the samples of "
-            "a batch. Leave them out (LayerNorm may stay)."
-        )
-        raise ArgumentError(msg)
+    slopes, origin = intake.receive("slopes", slopes)
+    slopes = _full(network, slopes, data.x.shape[0], origin.xp)
+    return SlopeData(*data, intake.place("slopes", slopes, origin, backend, dtype))
+
+
+def _full(network: Network, slopes: Any, samples: int, xp: Any) -> Any:
+    """Return slopes with the axes of one output or one input that were left out."""
     inside, out = network.input_shape, network.output_shape
     # One output, or one input, needs no axis.
     outs = [out, ()] if math.prod(out) == 1 else [out]
@@ -65,12 +137,10 @@ def check(network: Network, slopes: Any, samples: int, *, xp: Any) -> Any:
     return xp.reshape(slopes, allowed[0])
 
 
-def build_slope_objective(
-    backend: Any, network: Network, loss: SlopeLoss
-) -> Callable[..., tuple[Any, list[Any], Any, Any]]:
-    """Return ``f(params, state, batch, dvalue) -> (value, pieces, state, mass)``.
-
-    They are those of `chainrule.training.objective.Objective`, batch is one of `SlopeData`.
+def _build(
+    backend: Backend, network: Network, loss: Loss, slope_weight: float
+) -> Callable[..., ValueAndGradient]:
+    """Return the function of `SlopeObjective.build`.
 
     Every sample stands in n rows, one for each of its n inputs, and moves along that
     input there. On these rows one forward pass gives z and ż = ∂z/∂x_d. A pullback
@@ -87,10 +157,18 @@ def build_slope_objective(
         lead = a.shape[: a.ndim - len(sample_shape) - 2]
         return xp.reshape(a, (*lead, n * batch, *sample_shape))
 
-    def objective(
-        params: Any, state: Any, batch: Any, dvalue: Any
-    ) -> tuple[Any, list[Any], Any, Any]:
+    penalise = build_penalty(backend, network)
+
+    def value_and_gradient(
+        params: Params,
+        state: Any,
+        batch: SlopeData,
+        key: Any = None,
+        share: Any = None,
+        penalty: Any = None,
+    ) -> ValueAndGradient:
         x, t, weight, slopes = batch
+        dvalue = 1.0 if share is None else share
         if weight is not None and weight.ndim > 1:
             weight = weight.mT  # one for each member: a leading axis, like theta's
         size = x.shape[0]
@@ -103,17 +181,17 @@ def build_slope_objective(
         lead = z.shape[: z.ndim - len(out) - 1]
         values, j = (xp.reshape(a, (*lead, n, size, m)) for a in dual.parts(z))
         first = xp.reshape(values[..., 0, :, :], (*lead, size, *out))
-        value, loss_pullback = loss.loss(first, t, weight, out, xp=xp)
+        value, loss_pullback = loss(first, t, weight, out, xp=xp)
         (dz,) = loss_pullback(dvalue)
 
         r = j - xp.moveaxis(xp.reshape(slopes, (size, m, n)), -1, 0)
-        share = 1.0 / (size * m * n)
+        each: Any = 1.0 / (size * m * n)
         if weight is not None:
             total = xp.sum(weight, axis=-1, keepdims=True)
             each = weight / xp.where(total > 0, total, 1.0)
-            share = (1.0 / (m * n)) * each[..., None, :, None]
-        error = xp.sum(r * r * share, axis=(-3, -2, -1))
-        c = rows(r * share * (2.0 * loss.weight * dvalue), size, (m,))
+            each = (1.0 / (m * n)) * each[..., None, :, None]
+        error = xp.sum(r * r * each, axis=(-3, -2, -1))
+        c = rows(r * each * (2.0 * slope_weight * dvalue), size, (m,))
         # The values stand in the rows of each input; those of the first are asked.
         dz = xp.reshape(dz, (*lead, 1, size, m))
         others = [xp.broadcast_to(xp.zeros_like(dz), (*lead, n - 1, size, m))]
@@ -124,10 +202,15 @@ def build_slope_objective(
         pieces = [
             None if g is None else dual.parts(g)[1] for g in network.pieces(dparams)
         ]
-        mass = loss.loss.mass(t, weight, x.dtype, xp=xp)
-        return value + loss.weight * error, pieces, state, mass
+        value = value + slope_weight * error
+        mass = loss.mass(t, weight, x.dtype, xp=xp)
+        if penalty is not None:
+            value = penalise(params, penalty, share, value, pieces)
+        if share is not None:
+            value = share * value
+        return ValueAndGradient(value, pieces, state, mass)
 
-    return objective
+    return value_and_gradient
 
 
 def _constants(tree: Any, dual: DualNamespace) -> Any:
@@ -136,7 +219,7 @@ def _constants(tree: Any, dual: DualNamespace) -> Any:
     return DualArray(tree, None, dual)
 
 
-def build_errors(backend: Any, network: Network) -> Any:
+def _build_errors(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, slopes) -> s`` of shape (batch,)."""
     xp = backend.xp
     jacobian = build_jacobian(backend, network)
@@ -146,18 +229,3 @@ def build_errors(backend: Any, network: Network) -> Any:
         return xp.mean(r * r, axis=tuple(range(1, r.ndim)))
 
     return errors
-
-
-def evaluate(
-    backend: Any, network: Network, weights: tuple[Any, Any], data: SlopeData
-) -> float:
-    """Return the slopes' error over all samples."""
-    s = chunks.outputs(
-        backend, weights, data.x, build_errors, network, also=(data.slopes,)
-    )
-    errors = backend.to_numpy(s)
-    if data.weight is None:
-        return float(errors.mean())
-    weight = backend.to_numpy(data.weight)
-    counts = weight > 0  # an infinite error of a row that does not count is no NaN
-    return float(errors[counts] @ weight[counts] / (weight.sum() or 1.0))

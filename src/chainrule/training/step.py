@@ -6,13 +6,17 @@ from collections import namedtuple
 from typing import Any
 
 from chainrule.network import Network
-from chainrule.training.objective import build_objective
+from chainrule.training.objective import Objective
 
 __all__ = []
 
 
 def build_steps(
-    backend: Any, network: Network, loss: Any, kind: Any, names: tuple[str, ...]
+    backend: Any,
+    network: Network,
+    objective: Objective,
+    kind: Any,
+    names: tuple[str, ...],
 ) -> Any:
     """Return some steps of an epoch as a pure function, ready for `Backend.compile`.
 
@@ -20,7 +24,7 @@ def build_steps(
     ----------
     backend : Backend
     network : Network
-    loss : Loss
+    objective : Objective
     kind : Optimizer
         What `Optimizer.kind` returned: the structure, without the numbers.
     names : tuple of str
@@ -36,7 +40,7 @@ def build_steps(
     xp = backend.xp
     Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
-    objective = build_objective(backend, network, loss, train=True)
+    value_and_gradient = objective.build(backend, network, train=True)
     decays = bool(kind.weight_decay)
     optimize = backend.fuse(kind)
     penalised = "penalty" in names
@@ -47,7 +51,7 @@ def build_steps(
         penalty: Any = s.penalty if penalised else None
         if getattr(penalty, "ndim", 0):
             penalty = penalty[..., 0]  # (members, 1), as it meets theta, to (members,)
-        value, gradient, state, mass = objective(
+        value, gradient, state, mass = value_and_gradient(
             unflatten(theta),
             state,
             batch,
