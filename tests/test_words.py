@@ -68,11 +68,11 @@ def test_one_word_stands_for_one_name() -> None:
     }
     assert set(names) == set(words.ADVICE)
     for kind, table in names.items():
-        own = {hints._letters(name) for name in table}
+        own = {hints.letters(name) for name in table}
         assert len(own) == len(table)
-        for alias, name in words.SAME.get(kind, {}).items():
+        for alias, name in words.ALIASES.get(kind, {}).items():
             assert name in table
-            assert hints._letters(alias) not in own
+            assert hints.letters(alias) not in own
         for told in words.ADVICE[kind].values():
             for quoted in re.findall(r"'(\w+)'", told):
                 assert any(quoted in each for each in names.values()), quoted

@@ -182,7 +182,7 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_"):  # a submodule is asked for before it is imported
         from chainrule.config import hints
 
-        msg = hints.missing(f"module {__name__!r}", name, __all__)
+        msg = hints.explain_attribute(f"module {__name__!r}", name, __all__)
     raise AttributeError(msg)
 
 

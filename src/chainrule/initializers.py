@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.arrays.types import Shape
 from chainrule.config import checks
+from chainrule.config.names import lookup
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentTypeError
 
@@ -125,4 +126,4 @@ def get(name: str, initializer: Any) -> Any:
         return initializer
     if isinstance(initializer, type):
         checks.refuse(name, "an initializer or a name", initializer)
-    return _NAMES[checks.choice(name, initializer, _NAMES, "initializer")]()
+    return lookup(name, initializer, _NAMES, "initializer")()

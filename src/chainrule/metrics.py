@@ -28,6 +28,8 @@ import numpy as np
 
 from chainrule.arrays.namespace import namespace
 from chainrule.config import checks
+from chainrule.config.explain import explain_missing
+from chainrule.config.names import lookup
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.losses import Loss
@@ -68,9 +70,7 @@ class Metric(Config):
         greater_is_better: bool | None = None,
     ) -> None:
         if isinstance(function, str):
-            function = _NAMES[
-                checks.choice("Metric: function", function, _NAMES, "metric")
-            ]
+            function = lookup("Metric: function", function, _NAMES, "metric")
         if not callable(function) or isinstance(function, Metric):
             msg = f"Metric: function must be a function; got {function!r}."
             raise ArgumentTypeError(msg)
@@ -353,7 +353,7 @@ def get(metric: Any) -> tuple[str, Callable[..., float]]:
     `greater_is_better`.
     """
     if isinstance(metric, str):
-        metric = _NAMES[checks.choice("metrics", metric, _NAMES, "metric")]
+        metric = lookup("metrics", metric, _NAMES, "metric")
     if not callable(metric):
         wanted = "names or functions of (y_true, y_pred)"
         checks.refuse("metrics", wanted, metric)
@@ -367,4 +367,4 @@ def get(metric: Any) -> tuple[str, Callable[..., float]]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = checks.absent(__name__, __all__)
+    __getattr__ = explain_missing(__name__, __all__)

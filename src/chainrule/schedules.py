@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.config import checks
+from chainrule.config.explain import explain_missing
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
@@ -209,4 +210,4 @@ def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], floa
 
 
 if not TYPE_CHECKING:
-    __getattr__ = checks.absent(__name__, __all__)
+    __getattr__ = explain_missing(__name__, __all__)

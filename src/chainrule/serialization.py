@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_call
 from chainrule.errors import SerializationError
 from chainrule.files.container import Contents, naming, read_file
 from chainrule.files.models import _entry, restore, save
@@ -18,7 +18,7 @@ from chainrule.files.registry import register
 __all__ = ["load", "register", "save"]
 
 
-@checks.told(0)
+@explain_call(0)
 def load(path: Any, backend: Any = None, device: Any = None) -> Any:
     """Return the model that a file holds, as it was saved.
 

@@ -7,7 +7,7 @@ from chainrule.callbacks.base import Callback, LambdaCallback
 from chainrule.callbacks.checkpoint import Checkpoint
 from chainrule.callbacks.early_stopping import EarlyStopping
 from chainrule.callbacks.plateau import ReduceLROnPlateau
-from chainrule.config import checks
+from chainrule.config.explain import explain_missing
 
 __all__ = [
     "CSVLogger",
@@ -26,7 +26,7 @@ for _name in set(__all__) - {"CSVLogger"}:
 if TYPE_CHECKING:
     from chainrule.callbacks.csv_logger import CSVLogger
 else:
-    _absent = checks.absent(__name__, __all__)
+    _absent = explain_missing(__name__, __all__)
 
     def __getattr__(name: str) -> Any:
         if name != "CSVLogger":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chainrule.config import checks
+from chainrule.config.explain import explain_call
 from chainrule.errors import ArgumentTypeError, ChainruleWarning
 
 __all__ = ["HOOKS", "Callback", "LambdaCallback", "check_callbacks", "check_hooks"]
@@ -39,9 +40,9 @@ class Callback:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
-            cls.__init__ = checks.told(1)(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = explain_call(1)(cls.__init__)  # type: ignore[method-assign]
 
-    @checks.told(1)
+    @explain_call(1)
     def __init__(self) -> None:
         """Take nothing: a subclass that has options overrides it."""
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import numbers
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleWarning
 
-__all__ = [
-    "absent",
-    "boolean",
-    "choice",
-    "integer",
-    "methods_told",
-    "real",
-    "refuse",
-    "show",
-    "told",
-    "warn",
-]
+__all__ = ["boolean", "choice", "integer", "real", "refuse", "show", "warn"]
 
 _LONGEST = 300  # characters of a value that a message shows
 
@@ -129,11 +116,10 @@ def choice(name: str, value: Any, allowed: Iterable[str], kind: str = "") -> str
         raise ArgumentTypeError(msg)
     if value in names:
         return value
-
-    found = hints.same(kind, value, names)
+    found = hints.canonical(kind, value, names)
     if found is not None:
         return found
-    hint = hints.advice(kind, value, names)
+    hint = hints.explain_name(kind, value, names)
     msg = f"{name} must be one of {', '.join(names)}; got {show(value)}.{hint}"
     raise ArgumentError(msg)
 
@@ -144,95 +130,9 @@ def refuse(name: str, wanted: str, value: Any) -> NoReturn:
 
     msg = (
         f"{name} must be {wanted}; got {show(value)} ({type(value).__name__})."
-        f"{hints.about(value)}"
+        f"{hints.explain_object(value)}"
     )
     raise ArgumentTypeError(msg)
-
-
-def _call(owner: str | type, function: Any, skip: int, args: Any, kwargs: Any) -> None:
-    """Raise an error for arguments that a function does not have, or lacks."""
-    from chainrule.config import hints
-
-    code = function.__code__
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        return
-    several = code.co_flags & inspect.CO_VARARGS
-    names = code.co_varnames[skip : code.co_argcount + code.co_kwonlyargcount]
-    count = code.co_argcount - skip
-    lacking = names[: count - len(function.__defaults__ or ())][len(args) :]
-    unknown = [word for word in kwargs if word not in names]
-    lacking = [name for name in lacking if name not in kwargs]
-    if not (unknown or lacking or (len(args) > count and not several)):
-        return
-
-    whose = [owner] if isinstance(owner, str) else [c.__name__ for c in owner.__mro__]
-    if unknown:
-        told = hints.keyword(whose, unknown[0], names)
-        msg = f"{whose[0]} has no argument {unknown[0]!r}: {told}."
-    elif lacking:
-        msg = f"{whose[0]} needs {lacking[0]}.{hints.data(*args[:1])}"
-    else:
-        others = ", ".join(f"{name}=" for name in names[count:])
-        takes = "1 argument" if count == 1 else f"{count} arguments"
-        msg = f"{whose[0]} takes {takes} by position; got {len(args)}." + (
-            f" Name the others: {others}." if others else ""
-        )
-    raise ArgumentTypeError(msg) from None
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=type)
-
-
-def told(skip: int) -> Callable[[F], F]:
-    """Let a function say what to write for arguments that it does not have.
-
-    `skip` is how many of its first arguments are not the caller's: 1 for a method. A
-    constructor's error names the class.
-    """
-
-    def decorate(function: F) -> F:
-        if not hasattr(function, "__code__"):
-            return function
-        name = function.__name__
-
-        @functools.wraps(function)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except ArgumentTypeError:
-                raise
-            except TypeError:  # only now: a call that is right pays nothing for it
-                owner = type(args[0]) if name == "__init__" else name
-                _call(owner, function, skip, args[skip:], kwargs)
-                raise
-
-        return cast("F", checked)
-
-    return decorate
-
-
-def methods_told(cls: C) -> C:
-    """Let all public methods of a class be `told`."""
-    for name, method in list(vars(cls).items()):
-        public = inspect.isfunction(method) and not name.startswith("_")
-        if public and not hasattr(method, "__wrapped__"):
-            setattr(cls, name, told(1)(method))
-    return cls
-
-
-def absent(module: str, names: list[str]) -> Callable[[str], NoReturn]:
-    """Return the `__getattr__` of a module: what to take for a name it does not have."""
-
-    def missing(name: str) -> NoReturn:
-        msg = f"module {module!r} has no attribute {name!r}"
-        if not name.startswith("_"):
-            from chainrule.config import hints
-
-            msg = hints.missing(f"module {module!r}", name, names)
-        raise AttributeError(msg)
-
-    return missing
 
 
 def warn(message: str) -> None:

@@ -2,7 +2,7 @@
 
 A name stands for one of chainrule's where it means exactly the same. Where it does not,
 as Keras's "binary_crossentropy", which takes probabilities, the error says what to
-write. Read by `chainrule.config.checks`, and only where something is not understood.
+write. Read by `chainrule.config.checks` and `explain`, and only where something is not understood.
 """
 
 from __future__ import annotations
@@ -11,29 +11,38 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from chainrule.config.words import ADVICE, ATTRIBUTES, KEYWORDS, METHODS, SAME
+from chainrule.config.words import ADVICE, ALIASES, ATTRIBUTES, KEYWORDS, METHODS
 
-__all__ = ["about", "advice", "data", "keyword", "missing", "same"]
+__all__ = [
+    "canonical",
+    "explain_attribute",
+    "explain_data",
+    "explain_keyword",
+    "explain_name",
+    "explain_object",
+    "letters",
+]
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
+    """Return a name without what spellings differ in: case, dashes, spaces, dots."""
     return "".join(c for c in name.lower() if c not in "_- .")
 
 
-def same(kind: str, word: str, names: Iterable[str]) -> str | None:
+def canonical(kind: str, word: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `word` spells otherwise, or stands for."""
-    if kind not in SAME or word.lower() in ADVICE[kind]:
+    if kind not in ALIASES or word.lower() in ADVICE[kind]:
         return None
-    spelled = {_letters(alias): name for alias, name in SAME[kind].items()}
-    known = {_letters(name): name for name in names}
-    name = spelled.get(_letters(word), "")
-    return known.get(_letters(word)) or known.get(_letters(name))
+    spelled = {letters(alias): name for alias, name in ALIASES[kind].items()}
+    known = {letters(name): name for name in names}
+    name = spelled.get(letters(word), "")
+    return known.get(letters(word)) or known.get(letters(name))
 
 
-def advice(kind: str, word: str, names: Iterable[str]) -> str:
+def explain_name(kind: str, word: str, names: Iterable[str]) -> str:
     """Return a sentence, after a space, for a name that is not one of `names`."""
-    told = {_letters(alias): text for alias, text in ADVICE.get(kind, {}).items()}
-    text = told.get(_letters(word)) or told.get(_letters(word).removesuffix("loss"))
+    texts = {letters(alias): text for alias, text in ADVICE.get(kind, {}).items()}
+    text = texts.get(letters(word)) or texts.get(letters(word).removesuffix("loss"))
     if text:
         return f" {text}."
     if kind:
@@ -42,7 +51,7 @@ def advice(kind: str, word: str, names: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def keyword(owners: Iterable[str], word: str, names: Iterable[str]) -> str:
+def explain_keyword(owners: Iterable[str], word: str, names: Iterable[str]) -> str:
     """Return what to write for a keyword that a class or function does not have."""
     for owner in owners:
         if word in KEYWORDS.get(owner, {}):
@@ -54,7 +63,9 @@ def keyword(owners: Iterable[str], word: str, names: Iterable[str]) -> str:
     return f"it takes {', '.join(names)}" if names else "it takes none"
 
 
-def missing(owner: str, word: str, names: Iterable[str], table: str = "") -> str:
+def explain_attribute(
+    owner: str, word: str, names: Iterable[str], table: str = ""
+) -> str:
     """Return the message for an attribute that is not there."""
     msg = f"{owner} has no attribute {word!r}"
     text = METHODS.get(word) if table == "methods" else ATTRIBUTES.get(word)
@@ -84,7 +95,7 @@ _PEERS = {
 _FUNCTIONS = {"relu", "tanh", "sigmoid", "softmax", "gelu", "elu", "silu", "swish"}
 
 
-def about(value: Any) -> str:
+def explain_object(value: Any) -> str:
     """Return a sentence, after a space, on what an object of the wrong kind is."""
     if isinstance(value, type):
         if value.__module__.split(".")[0] == "chainrule":
@@ -94,7 +105,7 @@ def about(value: Any) -> str:
         peer = _PEERS.get(cls.__module__.split(".")[0])
         if peer is not None:
             return f" It is one of {peer}'s; take chainrule's own instead."
-    if isinstance(value, str) and _letters(value) in _FUNCTIONS:
+    if isinstance(value, str) and letters(value) in _FUNCTIONS:
         return " An activation is a layer: Sequential(Dense(8), Tanh(), Dense(1))."
     if isinstance(value, (list, tuple)) and value and hasattr(value[0], "forward"):
         return " Join layers: chainrule.Sequential(*layers)."
@@ -107,7 +118,7 @@ _CHUNKS = (
 )
 
 
-def data(value: Any = None) -> str:
+def explain_data(value: Any = None) -> str:
     """Return a sentence, after a space, on what was handed in for arrays."""
     if isinstance(value, dict):
         return " Join its arrays: numpy.column_stack(list(x.values()))."

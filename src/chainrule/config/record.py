@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_call, refuse_call
 from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Config"]
@@ -33,9 +33,9 @@ class Config:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _open(checks.told(1)(cls.__init__))  # type: ignore[method-assign]
+            cls.__init__ = _constructor(cls.__init__)  # type: ignore[method-assign]
 
-    @checks.told(1)
+    @explain_call(1)
     def __init__(self) -> None:
         """Take nothing: a subclass that has values overrides it."""
 
@@ -87,8 +87,11 @@ class Config:
         return f"{type(self).__name__}({inside})"
 
 
-def _open(init: Callable[..., None]) -> Any:
-    """Return a constructor that may assign attributes, until the outermost one ends."""
+def _constructor(init: Callable[..., None]) -> Any:
+    """Return a constructor that may assign attributes, until the outermost one ends.
+
+    A call with wrong arguments says which to write, as `explain_call` does.
+    """
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
@@ -96,6 +99,12 @@ def _open(init: Callable[..., None]) -> Any:
         self.__dict__[_MAKING] = True
         try:
             init(self, *args, **kwargs)
+        except ArgumentTypeError:
+            raise
+        except TypeError:
+            if hasattr(init, "__code__"):
+                refuse_call(type(self), init, args, kwargs)
+            raise
         finally:
             if outermost:
                 del self.__dict__[_MAKING]

@@ -5,11 +5,11 @@ Tables alone; `chainrule.config.hints` reads them where something is not underst
 
 from __future__ import annotations
 
-__all__ = []
+__all__ = ["ADVICE", "ALIASES", "ATTRIBUTES", "KEYWORDS", "METHODS"]
 
 
 # Kind of name -> alias -> chainrule's name of the same function.
-SAME: dict[str, dict[str, str]] = {
+ALIASES: dict[str, dict[str, str]] = {
     "loss": {
         "mse": "squared_error",
         "mean_squared_error": "squared_error",

@@ -104,7 +104,7 @@ def _no_array(name: str, a: Any) -> str:
 
     from chainrule.config import hints
 
-    told = hints.data(a)
+    told = hints.explain_data(a)
     return f"{name} must be an array of {_WANTED}; got {type(a).__name__}.{told}"
 
 
@@ -114,7 +114,7 @@ def _is_stream(a: Any) -> bool:
         return False
     from chainrule.config import hints
 
-    return bool(hints.data(a))
+    return bool(hints.explain_data(a))
 
 
 def _convert(name: str, a: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_missing
 from chainrule.layers.activations import (
     CELU,
     ELU,
@@ -76,4 +76,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = checks.absent(__name__, __all__)
+    __getattr__ = explain_missing(__name__, __all__)

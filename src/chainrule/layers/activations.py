@@ -8,6 +8,7 @@ from typing import Any
 from chainrule import rules
 from chainrule.arrays.types import Params
 from chainrule.config import checks
+from chainrule.config.names import lookup
 from chainrule.layers.base import Layer
 from chainrule.layers.context import Context
 
@@ -218,7 +219,5 @@ def get(activation: Any) -> Layer:
         return activation()
     if isinstance(activation, Layer):
         return activation
-    if not isinstance(activation, str):
-        wanted = "a name or a layer such as chainrule.Tanh()"
-        checks.refuse("activation", wanted, activation)
-    return _NAMES[checks.choice("activation", activation, _NAMES, "activation")]()
+    wanted = "a name or a layer such as chainrule.Tanh()"
+    return lookup("activation", activation, _NAMES, "activation", wanted)()

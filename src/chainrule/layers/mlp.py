@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chainrule.config import checks
+from chainrule.config.explain import explain_call
 from chainrule.errors import ArgumentError
 from chainrule.layers import activations
 from chainrule.layers.base import Layer
@@ -15,7 +16,7 @@ from chainrule.layers.dense import Dense
 __all__ = ["MLP"]
 
 
-@checks.told(0)
+@explain_call(0)
 def MLP(  # noqa: N802 - named like the layers, since it makes one
     units: Iterable[int],
     activation: Any = "relu",

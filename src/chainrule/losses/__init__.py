@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_missing
+from chainrule.config.names import lookup
 from chainrule.losses.base import Loss
 from chainrule.losses.classification import BinaryCrossEntropy, CrossEntropy
 from chainrule.losses.regression import (
@@ -39,16 +40,14 @@ def get(loss: Any) -> Loss:
     """Return a loss from its name, or as it is."""
     if isinstance(loss, Loss):
         return loss
-    if not isinstance(loss, str):
-        wanted = "a name or an object such as chainrule.losses.Huber()"
-        if callable(loss) and not isinstance(loss, type):
-            wanted += (
-                "; a function (z, t, weight=None, *, xp) -> (value, pullback) is the "
-                "rule of one: class Mine(Loss): rule = staticmethod(function)"
-            )
-        checks.refuse("loss", wanted, loss)
-    return _NAMES[checks.choice("loss", loss, _NAMES, "loss")]()
+    wanted = "a name or an object such as chainrule.losses.Huber()"
+    if callable(loss) and not isinstance(loss, type):
+        wanted += (
+            "; a function (z, t, weight=None, *, xp) -> (value, pullback) is the "
+            "rule of one: class Mine(Loss): rule = staticmethod(function)"
+        )
+    return lookup("loss", loss, _NAMES, "loss", wanted)()
 
 
 if not TYPE_CHECKING:
-    __getattr__ = checks.absent(__name__, __all__)
+    __getattr__ = explain_missing(__name__, __all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_methods
 from chainrule.derivatives.cost import chunk, forward_is_cheaper
 from chainrule.derivatives.inputs import (
     build_hessian,
@@ -25,7 +25,7 @@ from chainrule.network.forward import build_function
 __all__ = []
 
 
-@checks.methods_told
+@explain_methods
 class Derivatives:
     """What `Model` offers of these: arrays as `predict` takes and gives them.
 

@@ -16,6 +16,7 @@ from chainrule.arrays.types import Shape
 from chainrule.callbacks import Checkpoint
 from chainrule.callbacks.base import check_callbacks
 from chainrule.config import checks
+from chainrule.config.explain import explain_call, explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
 from chainrule.data import intake
 from chainrule.data import samples as samples_
@@ -42,7 +43,7 @@ __all__ = ["Model"]
 _FEWER = "Use fewer samples, or dtype='float32'."
 
 
-@checks.methods_told
+@explain_methods
 class Model(Derivatives, Uncertainty):
     """A neural network with its parameters.
 
@@ -105,7 +106,7 @@ class Model(Derivatives, Uncertainty):
     jit_compile: Any = spec.jit_compile
     seed: Any = spec.seed
 
-    @checks.told(1)
+    @explain_call(1)
     def __init__(
         self,
         network: Layer,
@@ -455,7 +456,7 @@ class Model(Derivatives, Uncertainty):
 
     # Training.
 
-    @checks.told(1)
+    @explain_call(1)
     def fit(
         self,
         x: Any,
@@ -1130,7 +1131,7 @@ class Model(Derivatives, Uncertainty):
             # Asked only for what is not there: a word of another library's models.
             from chainrule.config import hints
 
-            msg = hints.missing("Model", name, dir(type(self)), "methods")
+            msg = hints.explain_attribute("Model", name, dir(type(self)), "methods")
             raise AttributeError(msg, name=name, obj=self)
 
     def __call__(self, *given: Any, **options: Any) -> NoReturn:

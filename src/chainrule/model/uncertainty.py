@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.normal_equations import QR_SIZE
-from chainrule.config import checks
+from chainrule.config.explain import explain_methods
 from chainrule.config.memory import room
 from chainrule.derivatives.cost import chunk
 from chainrule.derivatives.covariance import Covariance, Spread, build_band, covariance
@@ -16,7 +16,7 @@ from chainrule.training.problem import Problem, readable
 __all__ = ["Uncertainty"]
 
 
-@checks.methods_told
+@explain_methods
 class Uncertainty:
     """What `Model` offers of these."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from chainrule.config import checks
+from chainrule.config.explain import explain_missing
+from chainrule.config.names import lookup
 from chainrule.optimizers.adam import Adam, AdamW, NAdam
 from chainrule.optimizers.adaptive import Adagrad, RMSprop
 from chainrule.optimizers.base import Optimizer
@@ -49,12 +50,9 @@ def get(optimizer: Any) -> Any:
     """Return an optimizer from its name (lower case), or as it is."""
     if isinstance(optimizer, (Optimizer, ProblemOptimizer)):
         return optimizer
-    if not isinstance(optimizer, str):
-        wanted = "an optimizer such as chainrule.Adam(1e-3), or a name"
-        checks.refuse("optimizer", wanted, optimizer)
-    name = checks.choice("optimizer", optimizer, _NAMES, "optimizer")
-    module = importlib.import_module(__name__)
-    return getattr(module, _NAMES[name])()
+    wanted = "an optimizer such as chainrule.Adam(1e-3), or a name"
+    name = lookup("optimizer", optimizer, _NAMES, "optimizer", wanted)
+    return getattr(importlib.import_module(__name__), name)()
 
 
 def __dir__() -> list[str]:
@@ -62,7 +60,7 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    _absent = checks.absent(__name__, __all__)
+    _absent = explain_missing(__name__, __all__)
 
     def __getattr__(name: str) -> Any:
         if name not in _LATER:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from chainrule import backends, losses
-from chainrule.config import checks
+from chainrule.config.explain import explain_call
 from chainrule.data import intake
 from chainrule.sklearn import network, validated
 from chainrule.sklearn.base import MultilayerPerceptron, assign
@@ -75,7 +75,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
-    @checks.told(1)
+    @explain_call(1)
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from chainrule import backends, losses
-from chainrule.config import checks
+from chainrule.config.explain import explain_call
 from chainrule.data import intake
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.network import ensemble
@@ -130,7 +130,7 @@ n_features_in_, feature_names_in_
             raise ArgumentTypeError(msg)
         super()._validate_params()
 
-    @checks.told(1)
+    @explain_call(1)
     def __init__(
         self,
         loss: Any = "squared_error",
