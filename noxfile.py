@@ -50,7 +50,7 @@ def tests_kernels(session: nox.Session) -> None:
     cuda = [f"nvidia-cuda-{part}-cu12" for part in ("nvrtc", "runtime")]
     session.install(*group("test-numpy"), "cupy-cuda12x>=14", *cuda)
     session.install("-e", ".")
-    session.run("pytest", "tests/test_cupy_kernels.py", *session.posargs)
+    session.run("pytest", "tests/backends/cupy", *session.posargs)
 
 
 @nox.session(name="sklearn-tests")
@@ -58,7 +58,7 @@ def sklearn_tests(session: nox.Session) -> None:
     """Run scikit-learn's own tests of its perceptrons on ours."""
     session.install(*group("test"))
     session.install("-e", ".[sklearn]")
-    session.run("python", "tests/sklearn_own_tests.py", *session.posargs)
+    session.run("python", "tests/sklearn/own_tests.py", *session.posargs)
 
 
 @nox.session
@@ -89,7 +89,7 @@ def mutants(session: nox.Session) -> None:
     """Say how many wrong versions of the source the tests notice; see `-- --help`."""
     session.install(*group("test", "backends"))
     session.install("-e", ".")
-    session.run("python", "tests/mutants/run.py", *session.posargs)
+    session.run("python", "-m", "tests.mutants.run", *session.posargs)
 
 
 @nox.session
@@ -113,8 +113,8 @@ def soak(session: nox.Session) -> None:
     """Kill, predict from many threads and mutate files, for long; see `-- --help`."""
     session.install(*group("test", "backends"))
     session.install("-e", ".")
-    env = {"PYTHONPATH": "tests", "CHAINRULE_PROMISED": "numpy,jax,torch"}
-    session.run("python", "-m", "soak", *session.posargs, env=env)
+    env = {"CHAINRULE_PROMISED": "numpy,jax,torch"}
+    session.run("python", "-m", "tests.soak", *session.posargs, env=env)
 
 
 @nox.session

@@ -10,7 +10,7 @@ import array_api_strict
 import pytest
 from hypothesis import Phase, settings
 
-from support import FLAGS, LIBRARIES, Library, backend, entered
+from tests.support.libraries import FLAGS, LIBRARIES, Library, backend, entered
 
 # Where a failure is enough: nobody reads the smallest example of a mutant.
 settings.register_profile(
@@ -48,8 +48,8 @@ def lib(request: pytest.FixtureRequest) -> Iterator[Library]:
     ``@pytest.mark.parametrize("lib", MATRIX, indirect=True)``.
     """
     # Rules and layers never bring a value to the host; checks of targets do.
-    inside = request.path.stem.startswith(("test_rules", "test_layers", "test_matrix"))
-    with entered(request.param, syncs=not inside) as entry:
+    strict = request.node.get_closest_marker("no_sync") is not None
+    with entered(request.param, syncs=not strict) as entry:
         yield entry
 
 

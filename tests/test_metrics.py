@@ -12,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import metrics
 
-from support import LIBRARIES, backend
+from tests.support.libraries import LIBRARIES, backend
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))

@@ -1,6 +1,6 @@
 """How many wrong versions of the source the tests notice: `nox -s mutants`.
 
-Every mutant of `rules/`, `optimizers.py` and `random.py` (see `mutate.py`) meets the
+Every mutant of `rules/`, `optimizers/` and `arrays/random.py` (see `mutate.py`) meets the
 tests that stand for its file, until one fails. First quickly: pytest has loaded and
 collected them, on NumPy alone; a fork of it exchanges the code of the functions that
 differ, and runs. What survives is put into a copy of the package that a new process
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutate import Mutant, mutants
+
+from tests.mutants.mutate import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "chainrule"
@@ -38,17 +39,30 @@ OPTIONS = ["-x", "-q", "--tb=no", "--hypothesis-profile=mutants"]
 OPTIONS += ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
 
 
+# Optimizers that solve for all parameters at once, whose tests take minutes.
+LEFT_OUT = ("optimizers/lbfgs.py", "optimizers/levenberg_marquardt.py")
+# Files whose tests are not `test_<stem>.py` of the same folder.
+TESTS = {
+    "rules/__init__.py": "tests/rules/test_activations.py",
+    "rules/classification.py": "tests/rules/test_losses.py",
+    "rules/regression.py": "tests/rules/test_losses.py",
+    "rules/weighting.py": "tests/rules/test_losses.py",
+}
+
+
 def _files() -> list[str]:
-    files = [*sorted((PACKAGE / "rules").glob("*.py"))]
-    files += [PACKAGE / "optimizers.py", PACKAGE / "random.py"]
-    return [path.relative_to(PACKAGE).as_posix() for path in files]
+    paths = [*(PACKAGE / "rules").glob("*.py"), *(PACKAGE / "optimizers").glob("*.py")]
+    paths.append(PACKAGE / "arrays" / "random.py")
+    names = sorted(path.relative_to(PACKAGE).as_posix() for path in paths)
+    return [name for name in names if name not in LEFT_OUT]
 
 
 def _tests(path: str) -> str:
     """Return the file of tests that stands for a file of the package."""
     folder, _, name = path.rpartition("/")
-    stem = name.removesuffix(".py")
-    return f"tests/rules/test_rules_{stem}.py" if folder else f"tests/test_{stem}.py"
+    if folder == "optimizers":
+        return "tests/optimizers/test_base.py"
+    return TESTS.get(path, f"tests/{folder}/test_{name}")
 
 
 # A quick trial.
@@ -167,7 +181,7 @@ def survives(mutant: Mutant | None, path: str) -> bool:
             (copy / path).write_text(mutant.source, encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": folder}
         del environment["CHAINRULE_ONLY"]
-        tests = [_tests(path), "tests/test_matrix.py"]
+        tests = [_tests(path), "tests/promises/test_matrix.py"]
         command = [sys.executable, "-m", "pytest", *OPTIONS, *tests]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, check=False

@@ -12,9 +12,7 @@ import pytest
 
 import chainrule
 
-sys.path.insert(0, str(Path(__file__).parent))
-import mutate
-import run
+from tests.mutants import mutate, run
 
 SOURCE = '''
 def rule(x, w, *, eps=0.5, xp):

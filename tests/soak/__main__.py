@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from soak import fuzz_load, kills, threads
+from tests.soak import fuzz_load, kills, threads
 
 # Shares of the kills, epochs of a fit, and seconds within which it is killed.
 PLAN = {

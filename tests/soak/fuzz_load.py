@@ -1,6 +1,6 @@
 """Mutated model files: `load` takes them, or says what is wrong with which file.
 
-    python tests/soak/fuzz_load.py 100000
+    python -m tests.soak.fuzz_load 100000
 
 Half of the files are damaged bytes, which the checksum must find. The other half are
 forged: their checksum is right, and their configuration or their header is hostile.

@@ -1,6 +1,6 @@
 """Forged checkpoints: `fit(resume=)` takes them, or says what is wrong with which file.
 
-    python tests/soak/fuzz_resume.py 10000
+    python -m tests.soak.fuzz_resume 10000
 
 Their checksum is right, and their entry about the fit is hostile. Each must either be
 gone on from, or end in an error of the family; one that is refused leaves the model and
@@ -22,7 +22,7 @@ import numpy as np
 import chainrule as cr
 from chainrule import callbacks
 
-from soak.fuzz_load import _mutate, forge, take_apart
+from tests.soak.fuzz_load import _mutate, forge, take_apart
 
 X = np.random.default_rng(0).normal(size=(22, 3))
 Y = np.sin(X[:, :2])

@@ -22,7 +22,7 @@ import numpy as np
 
 import chainrule as cr
 
-from support import here
+from tests.support.libraries import here
 
 _PRELOAD = ("numpy", "chainrule", "safetensors", "torch", "jax")
 # Beside a fit's folder, for the process that is killed to say that it trains.

@@ -18,7 +18,7 @@ and within 1e-13 of them in float64, over the whole range, but for
   times |x|; JAX sets them to 0;
 - what the docstrings of `celu`, `softmax` and `log_softmax` say.
 
-`tests/rules/test_rules_accuracy.py` has the table.
+`tests/rules/test_accuracy.py` has the table.
 """
 
 from __future__ import annotations

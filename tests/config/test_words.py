@@ -1,0 +1,469 @@
+"""Words of other libraries: taken where they mean the same, else told what to write."""
+
+from __future__ import annotations
+
+import decimal
+import fractions
+import inspect
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import initializers, layers, losses, metrics, optimizers
+from chainrule.config import checks, hints, words
+
+from tests.support.libraries import LIBRARIES, backend, here
+
+X = np.arange(12.0).reshape(6, 2) / 12
+Y = X[:, :1] - X[:, 1:]
+
+
+def _model(**options: Any) -> cr.Model:
+    return cr.Model(cr.MLP((3, 1)), **options)
+
+
+@pytest.mark.parametrize(
+    ("get", "alias", "wanted"),
+    [
+        *((losses.get, w, losses.SquaredError()) for w in ("mse", "MSE", "l2")),
+        (losses.get, "mean_squared_error", losses.SquaredError()),
+        (losses.get, "SquaredError", losses.SquaredError()),
+        (losses.get, "mae", losses.AbsoluteError()),
+        (losses.get, "huber_loss", losses.Huber()),
+        (losses.get, "binary-cross-entropy", losses.BinaryCrossEntropy()),
+        (layers.activations.get, "swish", cr.SiLU()),
+        (layers.activations.get, "Swish", cr.SiLU()),
+        (layers.activations.get, "LeakyReLU", cr.LeakyReLU()),
+        (layers.activations.get, "leaky-relu", cr.LeakyReLU()),
+        (layers.activations.get, "ReLU", cr.ReLU()),
+        (layers.activations.get, "linear", cr.Identity()),
+        (layers.activations.get, "logistic", cr.Sigmoid()),
+        (optimizers.get, "Adam", cr.Adam()),
+        (optimizers.get, "AdamW", cr.AdamW()),
+        (optimizers.get, "RMSProp", cr.RMSprop()),
+    ],
+)
+def test_names_that_mean_the_same(get: Any, alias: str, wanted: Any) -> None:
+    assert get(alias) == wanted
+
+
+def test_metrics_that_mean_the_same() -> None:
+    for alias, name in (("mae", "mean_absolute_error"), ("acc", "accuracy")):
+        assert metrics.get(alias)[0] == name
+
+
+def test_one_word_stands_for_one_name() -> None:
+    """No alias shadows a name, and each leads to a name that there is."""
+    names = {
+        "loss": losses._NAMES,
+        "metric": [*metrics._NAMES, "mean_squared_error"],
+        "activation": layers.activations._NAMES,
+        "optimizer": optimizers._NAMES,
+        "initializer": initializers._NAMES,
+    }
+    assert set(names) == set(words.ADVICE)
+    for kind, table in names.items():
+        own = {hints.letters(name) for name in table}
+        assert len(own) == len(table)
+        for alias, name in words.ALIASES.get(kind, {}).items():
+            assert name in table
+            assert hints.letters(alias) not in own
+        for told in words.ADVICE[kind].values():
+            for quoted in re.findall(r"'(\w+)'", told):
+                assert any(quoted in each for each in names.values()), quoted
+
+
+TOLD: dict[str, tuple[Callable[[], Any], str]] = {
+    "verbose": (lambda: _fit(verbose=0), "^fit has no argument 'verbose'.*progress="),
+    "class_weight": (lambda: _fit(class_weight={0: 1}), r"CrossEntropy\(class_weight"),
+    "fit lr": (lambda: _fit(lr=1e-3), "^fit has no argument 'lr'.*optimizer="),
+    "validation_freq": (lambda: _fit(validation_freq=2), "after each epoch"),
+    "steps": (lambda: _fit(steps_per_epoch=2), "every sample once"),
+    "epoch": (lambda: _fit(epoch=2), "did you mean epochs="),
+    "by position": (lambda: _model().fit(X, Y, 32), "takes 2 .*epochs=, batch_size="),  # type: ignore[misc]
+    "no y": (lambda: _model().fit(X), r"^fit needs y\.$"),  # type: ignore[call-arg]
+    "no y, chunks": (
+        lambda: _model().fit(iter([(X, Y)])),  # type: ignore[call-arg]
+        r"^fit needs y\. .*for x, y in chunks: model\.fit\(x, y, epochs=1\)",
+    ),
+    "activation": (
+        lambda: cr.Dense(8, activation="relu"),  # type: ignore[call-arg]
+        r"^Dense has no argument 'activation': .*Sequential\(Dense\(8\), Tanh",
+    ),
+    "second place": (lambda: cr.Dense(8, "relu"), "bias .*'relu'.*activation is a lay"),  # type: ignore[arg-type]
+    "input_shape": (lambda: cr.Dense(8, input_shape=(2,)), "leave it out: the first f"),  # type: ignore[call-arg]
+    "input_dim": (lambda: cr.Dense(8, input_dim=2), "leave it out: the first fit"),  # type: ignore[call-arg]
+    "name": (lambda: cr.Tanh(name="t"), "^Tanh has no argument 'name'"),  # type: ignore[call-arg]
+    "p": (lambda: cr.Dropout(p=0.5), "^Dropout has no argument 'p': write rate="),  # type: ignore[call-arg]
+    "lr": (lambda: cr.Adam(lr=1e-3), "^Adam has no argument 'lr': write learning_rate"),  # type: ignore[call-arg]
+    "betas": (lambda: cr.AdamW(betas=(0.9, 0.99)), "write beta_1= and beta_2="),  # type: ignore[call-arg]
+    "eps": (lambda: cr.RMSprop(eps=1e-3), "write epsilon="),  # type: ignore[call-arg]
+    "nesterov": (lambda: cr.SGD(0.1, 0.9, "no"), "^SGD: nesterov must be True or F"),  # type: ignore[arg-type]
+    "epsilon_hat": (lambda: cr.Adam(epsilon_hat="no"), "epsilon_hat must be True or"),  # type: ignore[arg-type]
+    "MLP": (lambda: cr.MLP(32, 1), r"units must be a sequence such as \(32, 32, 1\)"),  # type: ignore[arg-type]
+    "MLP hidden": (lambda: cr.MLP(hidden_layer_sizes=(3,)), "write units="),  # type: ignore[call-arg]
+    "Model lr": (lambda: _model(lr=1e-3), "^Model has no argument 'lr'.*optimizer="),
+    "Model epochs": (lambda: _model(epochs=3), "'epochs': it belongs to fit"),
+    "Model by position": (
+        lambda: cr.Model(cr.MLP((1,)), "mse"),  # type: ignore[misc]
+        "^Model takes 1 argument by position; got 2. Name the others: loss=",
+    ),
+    "layers": (lambda: cr.Model([cr.Dense(1)]), r"Sequential\(\*layers\)"),  # type: ignore[arg-type]
+    "loss class": (lambda: _model(loss=losses.Huber), r"Write Huber\("),
+    "optimizer class": (lambda: _model(optimizer=cr.Adam), r"Write Adam\("),
+    "bce": (lambda: _model(loss="bce"), "'binary_cross_entropy', which takes logits"),
+    "keras bce": (lambda: _model(loss="binary_crossentropy"), "without Sigmoid"),
+    "keras cce": (lambda: _model(loss="categorical_crossentropy"), "without Softmax"),
+    "sparse": (
+        lambda: _model(loss="sparse_categorical_crossentropy"),
+        "'cross_entropy', which takes logits",
+    ),
+    "xavier": (
+        lambda: cr.Dense(2, kernel_initializer="xavier_uniform"),
+        "Write 'glorot_uniform'",
+    ),
+    "lbfgs": (lambda: _model(optimizer="lbfgs"), r"Write chainrule\.LBFGS\(\)"),
+    "reduction": (lambda: losses.Huber(reduction="sum"), "it is a mean"),  # type: ignore[call-arg]
+    "early stopping": (lambda: cr.Checkpoint("it", best="no"), "best must be True or"),  # type: ignore[arg-type]
+    "save_best_only": (
+        lambda: cr.Checkpoint("it", save_best_only=True),  # type: ignore[call-arg]
+        "^Checkpoint has no argument 'save_best_only': write best=",
+    ),
+    "callback's verbose": (
+        lambda: cr.EarlyStopping(verbose=1),  # type: ignore[call-arg]
+        "^EarlyStopping has no argument 'verbose'",
+    ),
+    "predict batch_size": (
+        lambda: _model().predict(X, batch_size=3),  # type: ignore[call-arg]
+        "^predict has no argument 'batch_size': leave it out",
+    ),
+    "evaluate verbose": (
+        lambda: _model().evaluate(X, Y, verbose=0),  # type: ignore[call-arg]
+        "^evaluate has no argument 'verbose': leave it out",
+    ),
+    "evaluate without y": (lambda: _model().evaluate(X), "^evaluate needs y"),  # type: ignore[call-arg]
+    "jacobian of nothing": (lambda: _model().jacobian(), "^jacobian needs x"),  # type: ignore[call-arg]
+    "covariance": (
+        lambda: _model().parameter_covariance(X, Y, cov=1),  # type: ignore[call-arg]
+        "^parameter_covariance has no argument 'cov'",
+    ),
+    "input_shape of build": (
+        lambda: _model().build(input_shape=(2,)),  # type: ignore[call-arg]
+        "^build has no argument 'input_shape': write sample_shape=",
+    ),
+    "filepath": (
+        lambda: _model().save(filepath="it"),  # type: ignore[call-arg]
+        "^save has no argument 'filepath': write path=",
+    ),
+    "map_location": (
+        lambda: cr.load("it", map_location="cpu"),  # type: ignore[call-arg]
+        "^load has no argument 'map_location': write device=",
+    ),
+    "a model is called": (lambda: _model()(X), r"call predict\(x\)"),
+    "features of LayerNorm": (lambda: cr.LayerNorm(16), "number of features is left"),
+    "features of BatchNorm": (
+        lambda: cr.BatchNorm(0.1, 16),
+        "number of features is left out",
+    ),
+    "a loss without options": (
+        lambda: losses.SquaredError(reduction="sum"),  # type: ignore[call-arg]
+        "^SquaredError has no argument 'reduction': .* it is a mean",
+    ),
+    "a loss by position": (
+        lambda: losses.Poisson(True),  # type: ignore[call-arg]
+        "^Poisson takes 0 arguments by position; got 1",
+    ),
+    "a callback without options": (
+        lambda: cr.callbacks.Callback(3),  # type: ignore[call-arg]
+        "^Callback takes 0 arguments",
+    ),
+    "restore": (
+        lambda: cr.EarlyStopping(restore_best_weights=1),  # type: ignore[arg-type]
+        "restore_best_weights must be True or False",
+    ),
+}
+
+
+def _fit(**more: Any) -> Any:
+    return _model(backend="numpy").fit(X, Y, epochs=1, **more)
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_what_to_write(case: str) -> None:
+    call, match = TOLD[case]
+    with pytest.raises(cr.ChainruleError, match=match):
+        call()
+
+
+@pytest.mark.parametrize("case", [k for k in TOLD if "has no" in TOLD[k][1]])
+def test_an_unknown_keyword_stays_a_type_error(case: str) -> None:
+    with pytest.raises(TypeError):
+        TOLD[case][0]()
+
+
+def test_a_list_of_layers() -> None:
+    parts = [cr.Dense(3), cr.Tanh(), cr.Dense(1)]
+    assert cr.Sequential(parts) == cr.Sequential(*parts) == cr.Sequential(tuple(parts))
+    with pytest.raises(cr.ArgumentError, match="at least one layer"):
+        cr.Sequential([])
+    with pytest.raises(cr.ArgumentTypeError, match=r"write Tanh\(\)"):
+        cr.Sequential([cr.Dense(1), cr.Tanh])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "match"),
+    [
+        (cr, "Linear", r"^module 'chainrule' has no .*take chainrule\.Dense\(units\)"),
+        (cr, "BatchNorm1d", r"BatchNorm\(\)"),
+        (cr, "nn", "own names"),
+        (cr, "Desne", "Did you mean 'Dense'"),
+        (
+            cr.layers,
+            "Linear",
+            r"'chainrule\.layers' has no .*chainrule\.Dense\(units\)",
+        ),
+        (cr.losses, "MSELoss", r"SquaredError\(\)"),
+        (cr.optimizers, "Adma", "Did you mean 'Adam'"),
+        (cr.schedules, "CosineAnnealingLR", r"CosineDecay\(rate, decay_steps\)"),
+        (cr.metrics, "Accuracy", "Did you mean 'accuracy'"),
+        (cr.callbacks, "ModelCheckpoint", r"chainrule\.Checkpoint\(path\)"),
+        (cr.callbacks, "LearningRateScheduler", "a schedule: "),
+        (_model(), "compile", r"^Model has no attribute 'compile'; hand loss="),
+        (_model(), "state_dict", r"get_weights\(\)"),
+        (_model(), "pedict", "Did you mean 'predict'"),
+        (_model(), "_anything", "^Model has no attribute '_anything'.$"),
+    ],
+)
+def test_attributes_of_others(owner: Any, name: str, match: str) -> None:
+    assert not hasattr(owner, name)
+    with pytest.raises(AttributeError, match=match):
+        getattr(owner, name)
+
+
+def test_what_is_advised_is_there() -> None:
+    told = [
+        *(text for table in words.ADVICE.values() for text in table.values()),
+        *(text for table in words.KEYWORDS.values() for text in table.values()),
+        *words.ATTRIBUTES.values(),
+        *words.METHODS.values(),
+    ]
+    for text in told:
+        for path in re.findall(r"chainrule\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)", text):
+            found: Any = cr
+            for name in path.split("."):
+                __import__("chainrule.sklearn") if name == "sklearn" else None
+                found = getattr(found, name)
+    for name in words.METHODS:
+        assert not hasattr(cr.Model, name)
+    for name in words.ATTRIBUTES:
+        assert name not in cr.__all__
+
+
+def test_advice_on_keywords_names_arguments_that_there_are() -> None:
+    estimator = pytest.importorskip("chainrule.sklearn").MLPRegressor
+    owners = {
+        "fit": cr.Model.fit,
+        "MLP": cr.MLP,
+        "MultilayerPerceptron": estimator,
+    }
+    for owner, table in words.KEYWORDS.items():
+        thing: Any = owners.get(owner) or getattr(cr, owner, None)
+        thing = thing or getattr(cr.Model, owner, None)
+        thing = thing or getattr(losses, owner, None)
+        thing = thing or getattr(optimizers, owner, None) or cr.callbacks.Callback
+        names = set(inspect.signature(thing).parameters)
+        assert not names & set(table), owner
+        for text in table.values():
+            if match := re.match(r"write (\w+)=(?: and (\w+)=)?", text):
+                if "of fit" in text or "of Model" in text or "of the op" in text:
+                    continue
+                wanted = {name for name in match.groups() if name}
+                if owner in ("Optimizer", "Loss"):
+                    names |= set(inspect.signature(cr.Adam).parameters)
+                    names |= set(inspect.signature(losses.CrossEntropy).parameters)
+                assert wanted <= names, (owner, text)
+
+
+def test_signatures_stay_what_they_are() -> None:
+    assert list(inspect.signature(cr.Dense).parameters)[:2] == ["units", "bias"]
+    assert list(inspect.signature(cr.Model).parameters)[:2] == ["network", "loss"]
+    assert list(inspect.signature(cr.Model.fit).parameters)[:3] == ["self", "x", "y"]
+    assert not inspect.signature(cr.losses.SquaredError).parameters
+
+
+def test_networks_of_others() -> None:
+    here("torch") or pytest.skip("needs torch")
+    import torch
+
+    with pytest.raises(cr.ArgumentTypeError, match=r"one of PyTorch's; take chainr"):
+        cr.Model(torch.nn.Linear(2, 1))  # type: ignore[arg-type]
+
+
+# Numbers that are none, and messages about them.
+
+HUGE = 10**5000
+REAL: dict[str, Callable[[Any], Any]] = {
+    "rate": cr.Adam,
+    "Dropout": cr.Dropout,
+    "momentum": lambda v: cr.SGD(1e-3, v),
+    "weight_decay": lambda v: cr.Adam(weight_decay=v),
+    "clip_norm": lambda v: cr.Adam(clip_norm=v),
+    "slope": cr.LeakyReLU,
+    "delta": losses.Huber,
+    "q": losses.Quantile,
+    "class_weight": lambda v: losses.CrossEntropy([1.0, v]),
+    "constant": initializers.Constant,
+    "split": lambda v: _fit(validation_split=v),
+    "epochs": lambda v: _model().fit(X, Y, epochs=-abs(v)),
+    "batch_size": lambda v: _fit(batch_size=-abs(v)),
+    "units": lambda v: cr.Dense(-abs(v)),
+    "rates of members": lambda v: cr.Adam([1e-3, v]),
+}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), fractions.Fraction(10**400, 3), HUGE, -HUGE],
+    ids=["large", "low", "fraction", "huge", "hugely low"],
+)
+@pytest.mark.parametrize("case", REAL)
+def test_numbers_beyond_every_float(case: str, value: Any) -> None:
+    with pytest.raises(cr.ChainruleError):
+        REAL[case](value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        decimal.Decimal(1),
+        1 + 0j,
+        "1",
+        b"1",
+        None,
+        np.array(0.5),
+        np.bool_(True),
+        True,
+        [0.5],
+        np.datetime64("2020"),
+    ],
+    ids=repr,
+)
+def test_numbers_of_other_kinds(value: Any) -> None:
+    for check in (
+        lambda: checks.real("a", value, 0.0, 1.0),
+        lambda: checks.integer("a", value, 0),
+    ):
+        with pytest.raises(cr.ArgumentTypeError, match=r"^a must be .*; got .*\(\w+\)"):
+            check()
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.int8(1)])
+def test_numbers_of_numpy(value: Any) -> None:
+    assert checks.real("a", value, 0.0, 1.0) == float(value)
+
+
+def test_pandas_missing_value_is_no_number() -> None:
+    pandas = pytest.importorskip("pandas")
+    for check in (checks.real, checks.integer):
+        with pytest.raises(cr.ArgumentTypeError, match="NAType"):
+            check("a", pandas.NA, 0)
+
+
+class Unshown:
+    def __repr__(self) -> str:
+        msg = "never"
+        raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize(
+    "value", [Unshown(), HUGE, "x" * 10**6, [HUGE], X], ids=list("abcde")
+)
+def test_every_value_can_be_shown(value: Any) -> None:
+    assert 0 < len(checks.show(value)) < 400
+
+
+def test_a_function_becomes_a_loss_as_the_error_says() -> None:
+    def function(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+        return cr.rules.squared_error(z, t, weight, xp=xp)
+
+    with pytest.raises(cr.ArgumentTypeError, match=r"rule = staticmethod\(function\)"):
+        _model(loss=function)
+
+    class Mine(losses.Loss):
+        rule = staticmethod(function)
+
+    one, two = (_model(loss=loss, backend="numpy") for loss in (Mine(), "mse"))
+    assert one.fit(X, Y, epochs=2) == two.fit(X, Y, epochs=2)
+
+
+def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
+    odd = Unshown()
+    for call in (
+        lambda: cr.Adam(odd),
+        lambda: cr.Dense(odd),  # type: ignore[arg-type]
+        lambda: cr.Dense(2, odd),  # type: ignore[arg-type]
+        lambda: _model(loss=odd),
+        lambda: _model(optimizer=odd),
+        lambda: _model(metrics=odd),
+        lambda: _model(dtype=odd),
+        lambda: _model(backend=odd),
+        lambda: cr.Model(odd),  # type: ignore[arg-type]
+        lambda: cr.MLP((2,), odd),
+        lambda: cr.MLP(odd),  # type: ignore[arg-type]
+        lambda: _fit(callbacks=odd),
+        lambda: _fit(resume=odd),
+        lambda: _fit(callbacks=np.array(3)),
+        lambda: _model(dtype=np.ones(2)),
+    ):
+        with pytest.raises(cr.ChainruleError):
+            call()
+
+
+def test_integers_that_nothing_can_hold() -> None:
+    for call, match in (
+        (
+            lambda: _model(seed=HUGE),
+            r"^seed must be an integer below 2\*\*4096; got an",
+        ),
+        (
+            lambda: cr.Dense(HUGE),
+            r"^Dense: units must be an integer below 2\*\*63; got",
+        ),
+    ):
+        with pytest.raises(cr.ArgumentError, match=match):
+            call()
+    assert str(2**300) in repr(_model(seed=2**300))
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
+def test_yes_or_no(value: Any) -> None:
+    found = checks.boolean("a", value)
+    assert type(found) is bool
+    assert found == bool(value)
+    assert checks.boolean("a", None, none=True) is None
+    no: tuple[Any, ...] = (0, 1, "no", "", None, np.array(True), [])
+    for wrong in no:
+        with pytest.raises(cr.ArgumentTypeError, match=r"^a must be True or False; "):
+            checks.boolean("a", wrong)
+
+
+def test_records_survive() -> None:
+    for record in (cr.Dense(3), cr.AdamW(), losses.SquaredError(), cr.MLP((2, 1))):
+        assert pickle.loads(pickle.dumps(record)) == record
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_aliases_train_the_same(name: str) -> None:
+    one, two = (
+        cr.Model(cr.MLP((3, 1), act), loss=loss, optimizer=opt, **backend(name))
+        for act, loss, opt in (
+            ("swish", "mse", "Adam"),
+            ("silu", "squared_error", "adam"),
+        )
+    )
+    assert one.fit(X, Y, epochs=2) == two.fit(X, Y, epochs=2)
