@@ -29,7 +29,8 @@ STARTED = time.perf_counter()
 
 HERE = Path(__file__).resolve().parent
 LIBRARIES = (
-    "numpy", "scipy", "jax", "jaxlib", "torch", "cupy", "scikit-learn", "optax", "keras",
+    "numpy", "scipy", "jax", "jaxlib", "torch", "cupy", "scikit-learn", "optax",
+    "keras",
 )  # fmt: skip
 # What decides how fast a processor multiplies, and what its threads were told.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")

@@ -1,11 +1,12 @@
 """Time an ensemble against its members trained one by one.
 
-    python benchmarks/ensemble.py [--rounds 5] [--epochs 10] [--members 32] [--out r.json]
+    python benchmarks/ensemble.py [--rounds 5] [--epochs 10] [--members 32] [--out
+    r.json]
 
 1-32-32-1, tanh, batch 32, Adam, float32, 1,024 samples. The two take turns, each in a
 process of its own, after a warm-up fit of the same shapes. Printed are the medians of
-the seconds for all members, their ratio, and how far apart the two end: they do the same
-work, since member k of the ensemble is the k-th lone model.
+the seconds for all members, their ratio, and how far apart the two end: they do the
+same work, since member k of the ensemble is the k-th lone model.
 """
 
 from __future__ import annotations

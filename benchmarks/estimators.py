@@ -2,8 +2,8 @@
 
 ``python benchmarks/estimators.py [--rounds 5]``: each round fits everything once, in
 turn, after a first fit that compiles; what is printed are medians, and ratios within a
-round, since clocks drift. Who ends at another loss than scikit-learn is flagged, and the
-script returns 1.
+round, since clocks drift. Who ends at another loss than scikit-learn is flagged, and
+the script returns 1.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
     python benchmarks/launches.py [--problems 2-64-64-3] [--contenders chainrule-cupy]
 
 On a GPU a small step costs its launches, whatever they compute. CUPTI, NVIDIA's own
-tracing (``pip install cupti-python``), notes every kernel, copy and fill that the process
-has the GPU run, whichever library asks for it: cuBLAS's and those inside CUDA graphs too.
-A fit of twice as many epochs minus one of as many as the problem has, over the steps
-between, leaves out what a fit does once. Without an NVIDIA GPU all are skipped.
+tracing (``pip install cupti-python``), notes every kernel, copy and fill that the
+process has the GPU run, whichever library asks for it: cuBLAS's and those inside CUDA
+graphs too. A fit of twice as many epochs minus one of as many as the problem has, over
+the steps between, leaves out what a fit does once. Without an NVIDIA GPU all are
+skipped.
 """
 
 from __future__ import annotations

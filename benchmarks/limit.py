@@ -31,12 +31,12 @@ class Contender:
         raise NotImplementedError
 
     def layers(self) -> list[tuple[Any, Any]] | None:
-        """Return (w (m, n), b (m,)) of each layer as NumPy arrays; None: no training."""
+        """Return (w (m, n), b (m,)) of each layer in NumPy; None: no training."""
         raise NotImplementedError
 
 
 class Limit(Contender):
-    """The matrix products of the steps alone, by one library, into memory that is there.
+    """The matrix products of the steps alone, by one library, into given memory.
 
     Forward, and backward to the weights and to all inputs but the first.
     """

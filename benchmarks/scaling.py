@@ -42,7 +42,7 @@ SECONDS = 0.2  # of one turn, about
 
 
 def problem(axis: str, size: int) -> Problem:
-    """Return the network of one point: 64 wide, 2 hidden layers, batch 128 elsewhere."""
+    """Return the network of one point: elsewhere 64 wide, 2 layers deep, batch 128."""
     at = {"width": 64, "depth": 2, "batch": 128, "samples": 0} | {axis: size}
     units = (8, *[at["width"]] * at["depth"], 8)
     samples = at["samples"] or 4 * at["batch"]

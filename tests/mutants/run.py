@@ -1,7 +1,7 @@
 """How many wrong versions of the source the tests notice: `nox -s mutants`.
 
-Every mutant of `rules/`, `optimizers/` and `arrays/random.py` (see `mutate.py`) meets the
-tests that stand for its file, until one fails. First quickly: pytest has loaded and
+Every mutant of `rules/`, `optimizers/` and `arrays/random.py` (see `mutate.py`) meets
+the tests that stand for its file, until one fails. First quickly: pytest has loaded and
 collected them, on NumPy alone; a fork of it exchanges the code of the functions that
 differ, and runs. What survives is put into a copy of the package that a new process
 loads, and meets the tests again, on every library here. Mutants that compute the same

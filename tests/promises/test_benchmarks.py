@@ -196,9 +196,9 @@ def test_launches_on_a_gpu() -> None:
         found = launches.prepare(problem._replace(epochs=1), "chainrule-cupy")()
     except bench("common").Missing as reason:
         pytest.skip(str(reason))
-    # 30 operations (`test_cupy_stand_in` counts them), of which 8 products and 4 sums may
-    # each take two kernels, and the epoch's own. Where nothing is fused or gathered they
-    # are 48.
+    # 30 operations (`test_cupy_stand_in` counts them), of which 8 products and 4 sums
+    # may each take two kernels, and the epoch's own. Where nothing is fused or gathered
+    # they are 48.
     assert found["kernels"] <= 30 + 8 + 4 + 1
 
 

@@ -1,8 +1,8 @@
 """The house: who imports what, what is public, how large a file may be.
 
 The tables hold for every import, those inside functions too; what stands under
-``if TYPE_CHECKING`` is for readers alone. A debt is a place that does not hold yet: it is
-named here, may not be joined by others, and leaves the list when it is paid.
+``if TYPE_CHECKING`` is for readers alone. A debt is a place that does not hold yet: it
+is named here, may not be joined by others, and leaves the list when it is paid.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """docs/math.md in numbers: the paper's equations, their slips, and our derivations.
 
 Float64 NumPy throughout. A gradient is held against central differences of the forward
-function, and a printed form that has a slip is shown to be wrong, by shape or by number.
+function, and a printed form that has a slip is shown to be wrong, by shape or by
+number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Everything public on every backend: the numbers, the precision and the place.
 
-The registry `chainrule.testing.cases.all` says what there is; NumPy in float64 says what
-comes out, having been compared with differences, `jax.vjp` and torch's autograd.
+The registry `chainrule.testing.cases.all` says what there is; NumPy in float64 says
+what comes out, having been compared with differences, `jax.vjp` and torch's autograd.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How near activations are to the function that they are: against mpmath, everywhere.
 
 `LOOSE` is the table of what is not within 4 units in the last place (ulp) in float32;
-in float64 all are within 1e-13, relatively. Around the root of a slope, and in the slope
-of tanh, what is bounded is the absolute error: `ABSOLUTE`. Below the least normal number
-a result has the spacing of subnormal numbers, times how fast the factor beside eˣ grows;
-XLA sets them to zero.
+in float64 all are within 1e-13, relatively. Around the root of a slope, and in the
+slope of tanh, what is bounded is the absolute error: `ABSOLUTE`. Below the least normal
+number a result has the spacing of subnormal numbers, times how fast the factor beside
+eˣ grows; XLA sets them to zero.
 """
 
 from __future__ import annotations

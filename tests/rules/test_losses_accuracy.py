@@ -102,7 +102,8 @@ def test_binary_cross_entropy_to_the_last_places(
             want = _binary(row[0, 0], target[0, 0], c, eps)
             value, dz = _called(lib, "binary_cross_entropy", row, target, **options)
             _near(value, [want[0]], dtype, 2.0)
-            # Near its root a gradient is a difference of two numbers, of rounded targets.
+            # Near its root a gradient is a difference of two numbers, of rounded
+            # targets.
             p = 1 / (1 + mp.exp(-_number(row[0, 0])))
             s = _number(target[0, 0]) * (1 - mp.mpf(eps)) + mp.mpf(eps) / 2
             if abs(p - s) > 0.3 or s in (0, 1):

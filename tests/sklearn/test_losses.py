@@ -36,7 +36,8 @@ def exclusive_no(*args: Any, **kwargs: Any) -> Any:
     return losses.log_loss(*args, **kwargs, exclusive=False)
 
 
-# ours, theirs, their output activation, the target, gradient's factor beside the value's
+# ours, theirs, their output activation, the target, gradient's factor beside the
+# value's
 CASES: dict[str, Any] = {
     "squared": (losses.half_squared_error, theirs.squared_loss, lambda z: z, T, 3.0),
     "poisson": (losses.half_poisson_deviance, theirs.poisson_loss, np.exp, COUNTS, 1.0),

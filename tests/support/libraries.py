@@ -1,7 +1,7 @@
 """What tests share: the matrix of backends, each at its strictest, and how to reach them.
 
-`MATRIX` has every member; `LIBRARIES` those on which numbers of float64 are computed one
-operation after the other, which most tests run on.
+`MATRIX` has every member; `LIBRARIES` those on which numbers of float64 are computed
+one operation after the other, which most tests run on.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def test_accepts_every_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in ("jax", "torch") if here(n)])
 def test_accepts_on_other_backends(name: str) -> None:
-    # On JAX each new shape is compiled: the rules' own tests go through the leads there.
+    # On JAX each new shape is compiled: the rules' own tests go through the leads
+    # there.
     skip = ("leads", "dtype") if name == "jax" else ()
     report = check_gradients(rules.dense, X, W, B, backend=name, skip=skip)
     assert report.backend == name
@@ -130,7 +131,8 @@ def test_a_built_model_is_checked_at_its_own_parameters() -> None:
         check_gradients(model, X)
 
 
-# Wrong rules -----------------------------------------------------------------------------
+# Wrong rules
+# -----------------------------------------------------------------------------
 
 
 def wrong_dense(change: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
@@ -498,7 +500,8 @@ def test_rejects_a_wrong_layer_and_names_the_parameter() -> None:
         check_gradients(Scale("dp"), X)
 
 
-# Kinks -----------------------------------------------------------------------------------
+# Kinks
+# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", [0.0, 1e-9, -1e-12])
@@ -556,7 +559,8 @@ def test_a_direction_without_a_gradient_is_called_flat() -> None:
     assert "flat" in str(report)
 
 
-# Arguments -------------------------------------------------------------------------------
+# Arguments
+# -------------------------------------------------------------------------------
 
 
 def test_bad_arguments() -> None:

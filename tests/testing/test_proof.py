@@ -171,7 +171,8 @@ def test_bad_arguments() -> None:
             compare(NETWORK, ["cupy"])
 
 
-# The command -----------------------------------------------------------------------------
+# The command
+# -----------------------------------------------------------------------------
 
 
 def test_the_whole_proof_on_numpy(capsys: pytest.CaptureFixture[str]) -> None:

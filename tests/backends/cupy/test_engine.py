@@ -220,7 +220,8 @@ def test_an_update_is_one_launch_whatever_the_depth(
 
         def fit(epochs: int) -> None:
             model = cr.Model(network, optimizer=optimizer, backend="cupy")
-            # Of such batches each begins where an array might: they are gathered at once.
+            # Of such batches each begins where an array might: they are gathered at
+            # once.
             model.fit(x, y, epochs=epochs, batch_size=16)
 
         return steps_of(fit)
@@ -231,8 +232,8 @@ def test_an_update_is_one_launch_whatever_the_depth(
         assert counted[kernel] == counted["chainrule_join"] == 5  # the last of 2
         # x and y, once for the whole batches and once for the rest.
         assert counted["take"] == 4
-    # A hidden layer's own: three products, a bias and its gradient, tanh, its pullback's
-    # three. The optimizer adds nothing to them.
+    # A hidden layer's own: three products, a bias and its gradient, tanh, its
+    # pullback's three. The optimizer adds nothing to them.
     assert (deep - shallow).total() == 5 * 3 * 9
 
 

@@ -1,9 +1,9 @@
 """The kernels that CuPy writes for the CuPy engine, where there is no GPU.
 
-CuPy itself traces the optimizers and writes the code of the kernels; a C++ compiler turns
-that code into functions of the CPU, which must give NumPy's numbers; and NVRTC, if its
-library is here, compiles the very source that CuPy would send it. Nothing is launched:
-where a GPU is, `test_backends` does that (marker `gpu`).
+CuPy itself traces the optimizers and writes the code of the kernels; a C++ compiler
+turns that code into functions of the CPU, which must give NumPy's numbers; and NVRTC,
+if its library is here, compiles the very source that CuPy would send it. Nothing is
+launched: where a GPU is, `test_backends` does that (marker `gpu`).
 """
 
 from __future__ import annotations
