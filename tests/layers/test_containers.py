@@ -63,7 +63,7 @@ def test_names_and_layout_order() -> None:
         assert all(e.stop - e.start == np.prod(e.shape) for e in entries)
     frozen = {e.name for e in network.entries if not e.trainable}
     assert frozen == {e.name for e in network.entries if e.name[0] in "37"}
-    assert [run.trainable for run in network.runs] == [True, False, True]
+    assert [span.trainable for span in network.layout.spans] == [True, False, True]
     assert network.draws == 2
     theta = np.arange(float(network.size))
     views = network.views(theta, np)

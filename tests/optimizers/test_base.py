@@ -421,10 +421,12 @@ def test_numpy_updates_in_place_as_the_plain_engine(
             return optimizer.update(np, s, g, decay, *arrays)
 
         got = cr.backends.get("numpy").elementwise(
-            update, given, pieces, network, bool(decay)
+            update, given, pieces, network.layout, bool(decay)
         )
         assert all(a is b for a, b in zip(got, given, strict=True))
-        plain = Backend(np).elementwise(update, plain, pieces, network, bool(decay))
+        plain = Backend(np).elementwise(
+            update, plain, pieces, network.layout, bool(decay)
+        )
     for a, b in zip(given, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-16)
     for e in network.entries:
@@ -443,7 +445,7 @@ def test_decay_spares_biases(name: str) -> None:
         lambda g, decay, *a: optimizer.update(np, s, g, decay, *a),
         arrays,
         [np.zeros(e.shape) for e in network.entries],
-        network,
+        network.layout,
         True,
     )
     for e in network.entries:

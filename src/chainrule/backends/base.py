@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.layout import Run
+from chainrule.arrays.layout import Span
 from chainrule.arrays.namespace import Namespace
 from chainrule.backends import loop, updates
 from chainrule.backends.threads import blas_threads
@@ -233,9 +233,9 @@ class Backend:
     joined = updates.joined
     write = updates.write
 
-    def decay_mask(self, span: Run, dtype: Any) -> Any:
+    def decay_mask(self, span: Span, dtype: Any) -> Any:
         """1 where weights decay, else 0; remembered, since it is the same every step."""
-        return updates.remembered_mask(self, span, dtype)
+        return updates.decay_mask(self, span, dtype)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""

@@ -11,12 +11,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.arrays.layout import Entry, Run
+from chainrule.arrays.layout import Entry, Layout, Span
 
 if TYPE_CHECKING:
     from chainrule.backends.base import Backend
 
-__all__ = ["by_blocks", "by_spans", "decay_mask", "joined", "remembered_mask", "write"]
+__all__ = ["by_blocks", "by_spans", "decay_mask", "forget", "joined", "write"]
 
 
 def by_spans(
@@ -24,7 +24,7 @@ def by_spans(
     update: Callable[..., Any],
     arrays: tuple[Any, ...],
     pieces: list[Any],
-    network: Any,
+    layout: Layout,
     decays: bool,
 ) -> tuple[Any, ...]:
     """Apply an update to each span that learns, and join the spans anew.
@@ -35,22 +35,22 @@ def by_spans(
     update : function
     arrays : tuple of arrays
     pieces : list of arrays or None
-    network : Network
-        Whose layout it is.
+    layout : Layout
+        Where the pieces lie in the vectors.
     decays : bool
         Whether the update has weight decay and wants its mask.
     """
     xp = backend.xp
     parts = []
     left = list(pieces)
-    for run in network.runs:
-        mine, left = left[: len(run.entries)], left[len(run.entries) :]
+    for span in layout.spans:
+        mine, left = left[: len(span.entries)], left[len(span.entries) :]
         views = arrays
-        if len(network.runs) > 1:
-            views = tuple(a[..., run.start : run.stop] for a in arrays)
-        if run.trainable:
-            g = backend.joined(mine, run.entries)
-            decay = backend.decay_mask(run, g.dtype) if decays else None
+        if len(layout.spans) > 1:
+            views = tuple(a[..., span.start : span.stop] for a in arrays)
+        if span.trainable:
+            g = backend.joined(mine, span.entries)
+            decay = backend.decay_mask(span, g.dtype) if decays else None
             views = update(g, decay, *views)
         parts.append(views)
     if len(parts) == 1:
@@ -64,7 +64,7 @@ def by_blocks(
     update: Callable[..., Any],
     arrays: tuple[Any, ...],
     pieces: list[Any],
-    network: Any,
+    layout: Layout,
     decays: bool,
     block: int,
 ) -> tuple[Any, ...]:
@@ -72,11 +72,10 @@ def by_blocks(
 
     The gradient is never joined, and no intermediate array is larger than a block.
     """
-    for g, entry in zip(pieces, network.entries, strict=True):
-        if g is None:
+    for g, entry in zip(pieces, layout.entries, strict=True):
+        if not entry.trainable:
             continue
-        size = entry.stop - entry.start
-        flat = backend.xp.reshape(g, (*g.shape[: g.ndim - len(entry.shape)], size))
+        size, flat = entry.size, entry.flat(g, backend.xp)
         decay = float(entry.decay) if decays else None
         for low in range(0, size, block):
             high = min(low + block, size)
@@ -100,28 +99,16 @@ def write(backend: Backend, old: Sequence[Any], new: Sequence[Any]) -> None:
 
 def joined(backend: Backend, pieces: list[Any], entries: Sequence[Entry]) -> Any:
     """Join the gradients of neighbouring entries into one vector (..., size)."""
-    flat = [
-        backend.xp.reshape(g, (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start))
-        for g, e in zip(pieces, entries, strict=True)
-    ]
+    flat = [e.flat(g, backend.xp) for g, e in zip(pieces, entries, strict=True)]
     return flat[0] if len(flat) == 1 else backend.xp.concat(flat, axis=-1)
 
 
-def decay_mask(backend: Backend, span: Run, dtype: Any) -> Any:
-    """Return a vector over a span: 1 where weights decay, else 0."""
-    xp = backend.xp
-    return xp.concat(
-        [
-            xp.full((e.stop - e.start,), 1.0 if e.decay else 0.0, dtype=dtype)
-            for e in span.entries
-        ]
-    )
-
-
-# The same in every step, where it can be kept: not inside what an engine compiles.
-remembered_mask = functools.lru_cache(maxsize=8)(decay_mask)
+@functools.lru_cache(maxsize=8)
+def decay_mask(backend: Backend, span: Span, dtype: Any) -> Any:
+    """Return `Span.decay`, the same array in every step."""
+    return span.decay(backend.xp, dtype)
 
 
 def forget() -> None:
     """Drop the masks."""
-    remembered_mask.cache_clear()
+    decay_mask.cache_clear()

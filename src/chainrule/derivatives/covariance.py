@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.arrays.layout import Layout
 from chainrule.arrays.normal_equations import QR, system
 from chainrule.derivatives.parameters import build_parameter_jacobian
 from chainrule.errors import ArgumentError
@@ -102,19 +101,21 @@ def covariance(problem: Problem, theta: Any) -> Covariance:
     Source: Seber, Wild 1989, "Nonlinear Regression", chapter 5.
     """
     backend = problem.backend
-    layout = Layout(problem.network, backend.xp, theta.dtype)
-    gathered = system(backend.xp, layout.size)
+    xp, layout = backend.xp, problem.network.layout
+    gathered = system(xp, layout.learning_size)
     squares = 0.0
     for r, j in problem.linearised(theta):
-        gathered.add(layout.learning(j), r)
+        gathered.add(layout.learning(j, xp), r)
         squares += problem.number(r @ r)
     host = backend.to_numpy(theta)
-    cut = 10.0 * layout.size * float(np.finfo(host.dtype).eps)
+    cut = 10.0 * layout.learning_size * float(np.finfo(host.dtype).eps)
     if isinstance(gathered, QR):
-        j = backend.to_numpy(gathered.rows)[:, : layout.size].astype(np.float64)
+        j = backend.to_numpy(gathered.rows)[:, : layout.learning_size].astype(
+            np.float64
+        )
     else:
         j, cut = _root(backend.to_numpy(gathered.gram).astype(np.float64)), cut**0.5
-    learns = backend.to_numpy(layout.learning(backend.xp.arange(host.size)))
+    learns = backend.to_numpy(layout.learning(xp.arange(host.size), xp))
     rows = np.zeros((j.shape[0], host.size))
     rows[:, learns] = j
     weight = problem.data.weight

@@ -589,7 +589,7 @@ class Model(Derivatives, Uncertainty):
         x, origin = intake.receive("x", x)
         backend = self.backend or self._checked(origin)
         network = self._bound or Network(self.network, samples_.sample_shape(x))
-        if not any(run.trainable for run in network.runs):
+        if not network.layout.learning_size:
             msg = "the network has nothing to train: every parameter is frozen."
             raise ArgumentError(msg)
         scope = backend.scope(self.dtype, self.precision)

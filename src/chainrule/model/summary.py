@@ -31,17 +31,17 @@ def summarise(model: Any, network: Any) -> Summary:
         prefix = f"{name}." if name else ""
         for full in [n for n in own if n.startswith(prefix)]:
             entry, learns = own.pop(full)
-            number = f"{entry.stop - entry.start:,}"
+            number = f"{entry.size:,}"
             rows.append((f"  {full}", _shape(entry.shape), number, learns))
     for full, (entry, learns) in own.items():  # of a container of one's own
-        number = f"{entry.stop - entry.start:,}"
+        number = f"{entry.size:,}"
         rows.append((full, _shape(entry.shape), number, learns))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip()
         for a, b, c, d in rows
     ]
-    learning = sum(e.stop - e.start for e in network.entries if _learns(e) == "yes")
+    learning = sum(e.size for e in network.entries if _learns(e) == "yes")
     if model.members is not None:
         lines.append(f"an ensemble of {model.members} members, each of these")
     lines.append(

@@ -121,8 +121,7 @@ class Uncertainty:
         It costs a pass over the data, about an iteration; what goes wrong in it is no
         fault of the fit, and is said when the covariance is asked for.
         """
-        learning = sum(r.stop - r.start for r in self._need().runs if r.trainable)
-        if learning > QR_SIZE:
+        if self._need().layout.learning_size > QR_SIZE:
             return
         try:
             self._factor_of = (self._weights, self._covariance(data))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arrays import random
-from chainrule.arrays.layout import Entry, _join, _layout, _runs, _views
+from chainrule.arrays.layout import Entry, Layout
 from chainrule.arrays.types import Params, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ShapeError
@@ -38,10 +38,11 @@ class Network:
 
     Attributes
     ----------
+    layout, state_layout : Layout
+        Where each parameter lies in theta, each piece of state in the state.
     entries, state_entries : tuple of Entry
     size, state_size : int
         Lengths of the two vectors.
-    runs : tuple of Run
     draws : int
         How many keys a training pass needs.
     widest : int
@@ -57,11 +58,11 @@ class Network:
         self._variables = tuple(_leaves(self.layer.parameters))
         self._state_variables = self.layer.state
         frozen = {v.name for v in self._variables} - set(_learning(self.layer))
-        self.entries = _layout(self._variables, frozen)
-        self.state_entries = _layout(self._state_variables, frozenset())
-        self.size = self.entries[-1].stop if self.entries else 0
-        self.state_size = self.state_entries[-1].stop if self.state_entries else 0
-        self.runs = _runs(self.entries)
+        self.layout = Layout(self._variables, frozen)
+        self.state_layout = Layout(self._state_variables)
+        self.entries, self.size = self.layout.entries, self.layout.size
+        self.state_entries = self.state_layout.entries
+        self.state_size = self.state_layout.size
         middle = math.prod(sample_shape[:-1])
         self.widest = max(
             1,
@@ -100,15 +101,15 @@ class Network:
 
     def views(self, theta: Any, xp: Any) -> list[Any]:
         """Return the parameters, as a list in layout order."""
-        return _views(theta, self.entries, xp)
+        return self.layout.views(theta, xp)
 
     def unflatten_state(self, state: Any, xp: Any) -> list[Any]:
         """Return the pieces of the state, in layout order."""
-        return _views(state, self.state_entries, xp)
+        return self.state_layout.views(state, xp)
 
     def flatten_state(self, kept: list[Any], xp: Any) -> Any:
         """Join what one pass kept into one vector (..., S)."""
-        return _join(kept, self.state_entries, xp)
+        return self.state_layout.join(kept, xp)
 
     def pieces(self, dparams: Params) -> list[Any]:
         """Return the gradients in layout order; None where an entry is frozen."""
@@ -120,15 +121,7 @@ class Network:
 
     def join(self, pieces: list[Any], xp: Any) -> Any:
         """Join gradients in layout order into one vector (..., P); None counts as 0."""
-        some = next(
-            (g, e) for g, e in zip(pieces, self.entries, strict=True) if g is not None
-        )
-        lead = some[0].shape[: some[0].ndim - len(some[1].shape)]
-        filled = [
-            xp.zeros((*lead, *e.shape), dtype=some[0].dtype) if g is None else g
-            for g, e in zip(pieces, self.entries, strict=True)
-        ]
-        return _join(filled, self.entries, xp)
+        return self.layout.join_gradient(pieces, xp)
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` of the whole network."""

@@ -77,23 +77,24 @@ class LBFGS(ProblemOptimizer):
         """See `ProblemOptimizer.minimise`; there is no memory."""
         backend = problem.backend
         xp, kind = backend.xp, theta.dtype
-        layout = Layout(problem.network, xp, kind)
+        layout: Layout = problem.network.layout
+        decay = layout.decay(xp, kind)
 
         def here(a: Any) -> Any:
             host = xp.astype(backend.asarray(a), kind)
-            return layout.filled(host, theta)
+            return layout.filled(host, theta, xp)
 
         def value_and_gradient(a: Any) -> tuple[float, Any]:
             at = here(a)
             value, gradient = problem.value_and_gradient(at)
-            value, gradient = problem.number(value), layout.learning(gradient)
+            value, gradient = problem.number(value), layout.learning(gradient, xp)
             if self.weight_decay:
-                weights = layout.decay * layout.learning(at)
+                weights = decay * layout.learning(at, xp)
                 gradient = gradient + self.weight_decay * weights
                 value += 0.5 * self.weight_decay * problem.number(weights @ weights)
             return value, backend.to_numpy(gradient).astype(np.float64)
 
-        start = backend.to_numpy(layout.learning(theta)).astype(np.float64)
+        start = backend.to_numpy(layout.learning(theta, xp)).astype(np.float64)
         options = {"maxcor": self.history_size, "ftol": self.ftol, "gtol": self.gtol}
         points = _iterations(value_and_gradient, start, options)
         # Where no lower point is found, or nothing is finite, the start is the result.

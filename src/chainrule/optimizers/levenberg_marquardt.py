@@ -99,7 +99,7 @@ class LevenbergMarquardt(ProblemOptimizer):
         """Raise an error for what is not (mu, nu, D...) of this network."""
         if memory is None:
             return
-        size = 2 + sum(run.stop - run.start for run in network.runs if run.trainable)
+        size = 2 + network.layout.learning_size
         a = memory if isinstance(memory, np.ndarray) else np.zeros(0)
         if a.shape != (size,) or a.dtype != dtype:
             msg = (
@@ -119,7 +119,7 @@ class LevenbergMarquardt(ProblemOptimizer):
 
     def too_large(self, network: Any, itemsize: int) -> str:
         """See `ProblemOptimizer.too_large`: the matrix of P² numbers."""
-        size = sum(run.stop - run.start for run in network.runs if run.trainable)
+        size = network.layout.learning_size
         return (
             f"{size:,} parameters learn, and LevenbergMarquardt holds several matrices "
             f"of {size:,} x {size:,} numbers, {readable(itemsize * size * size)} each. "
@@ -129,16 +129,15 @@ class LevenbergMarquardt(ProblemOptimizer):
     def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Iteration]:
         """See `ProblemOptimizer.minimise`; memory is the array (mu, nu, D...)."""
         xp, number = problem.backend.xp, problem.number
-        layout = Layout(problem.network, xp, theta.dtype)
         # What the mean over samples and outputs was divided by.
         count = number(problem.mass(theta.dtype)) * math.prod(
             problem.network.output_shape
         )
         if memory is None:
             theta = problem.at_scale_of_targets(theta)
-        found = self._system(problem, layout, theta)
+        found = self._system(problem, theta)
         value = problem.value(theta)
-        energy = number(value) + self._penalty(layout, theta, number)
+        energy = number(value) + self._penalty(problem, theta)
         start = [self.damping, 2.0]
         norms = found.norms if memory is None else xp.maximum(memory[2:], found.norms)
         if memory is not None:
@@ -149,15 +148,15 @@ class LevenbergMarquardt(ProblemOptimizer):
             mu, nu, norms = number(memory[0]), number(memory[1]), memory[2:]
             # What a parameter that moves nothing is divided by makes no difference.
             scale = xp.where(norms > 0.0, norms, xp.ones_like(norms))
-            moved, predicted = self._step(problem, layout, theta, found, mu, scale)
+            moved, predicted = self._step(problem, theta, found, mu, scale)
             gain = 0.0
             if moved is not None:
                 new = problem.value(moved)
-                lower = number(new) + self._penalty(layout, moved, number)
+                lower = number(new) + self._penalty(problem, moved)
                 gain = (energy - lower) / predicted if lower < energy else 0.0
             if gain > 0.0:
                 theta, value, energy = moved, new, lower
-                found = self._system(problem, layout, theta)
+                found = self._system(problem, theta)
                 norms = xp.maximum(norms, found.norms)
                 mu, nu = mu * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), 2.0
             else:
@@ -182,28 +181,30 @@ class LevenbergMarquardt(ProblemOptimizer):
             )
             warnings.warn(msg, ChainruleWarning, stacklevel=2)
 
-    def _penalty(self, layout: Layout, theta: Any, number: Any) -> float:
+    def _penalty(self, problem: Any, theta: Any) -> float:
         if not self.weight_decay:
             return 0.0
-        weights = layout.learning(theta) * layout.decay
+        xp, layout, number = problem.backend.xp, problem.network.layout, problem.number
+        weights = layout.learning(theta, xp) * layout.decay(xp, theta.dtype)
         return 0.5 * self.weight_decay * float(number(weights @ weights))
 
-    def _system(self, problem: Any, layout: Layout, theta: Any) -> QR | Cholesky:
+    def _system(self, problem: Any, theta: Any) -> QR | Cholesky:
         """Gather JᵀJ and Jᵀr; the penalty counts as rows of its own."""
-        xp = problem.backend.xp
-        found = system(xp, layout.size)
+        xp, layout = problem.backend.xp, problem.network.layout
+        size = layout.learning_size
+        found = system(xp, size)
         for r, j in problem.linearised(theta):
-            found.add(layout.learning(j), r)
+            found.add(layout.learning(j, xp), r)
         if self.weight_decay:
             root = math.sqrt(0.5 * self.weight_decay)
-            rows = root * layout.decay * xp.eye(layout.size, dtype=theta.dtype)
-            found.add(rows, root * layout.decay * layout.learning(theta))
+            decay = layout.decay(xp, theta.dtype)
+            rows = root * decay * xp.eye(size, dtype=theta.dtype)
+            found.add(rows, root * decay * layout.learning(theta, xp))
         return found
 
     def _step(
         self,
         problem: Any,
-        layout: Layout,
         theta: Any,
         found: QR | Cholesky,
         mu: float,
@@ -214,6 +215,7 @@ class LevenbergMarquardt(ProblemOptimizer):
         All is solved for D v and D a, in which every parameter has the same unit.
         """
         xp, number = problem.backend.xp, problem.number
+        layout: Layout = problem.network.layout
         try:
             factor = found.damped(mu, scale)
             v = -xp.linalg.solve(factor.r, factor.y)
@@ -226,10 +228,11 @@ class LevenbergMarquardt(ProblemOptimizer):
             return None, 0.0
         step = v
         if self.acceleration:
-            along = layout.filled(v / scale, xp.zeros_like(theta))
-            bend = layout.learning(problem.acceleration(theta, along)) / scale
+            along = layout.filled(v / scale, xp.zeros_like(theta), xp)
+            bend = layout.learning(problem.acceleration(theta, along), xp) / scale
             a = -xp.linalg.solve(factor.r, xp.linalg.solve(factor.r.mT, bend))
             if not number(a @ a) <= self.acceleration**2 * number(v @ v):
                 return None, 0.0
             step = v + 0.5 * a
-        return layout.filled(layout.learning(theta) + step / scale, theta), predicted
+        moved = layout.learning(theta, xp) + step / scale
+        return layout.filled(moved, theta, xp), predicted

@@ -58,21 +58,18 @@ def pack(network: Network, coefs: Any, intercepts: Any, backend: Any) -> Any:
     ]
     here = all(backend.owns(a) for a in arrays)
     xp = backend.xp if here else np
-    flat = []
+    pieces = []
     for a, e in zip(ordered, network.entries, strict=True):
-        rank = len(e.shape)
         w = a if here else np.asarray(a)
-        lead = tuple(w.shape[: w.ndim - rank])
-        flat.append(xp.reshape(w.mT if rank == 2 else w, (*lead, e.stop - e.start)))
-    return xp.concat(flat, axis=-1)
+        pieces.append(w.mT if len(e.shape) == 2 else w)
+    return network.layout.join(pieces, xp)
 
 
 def unpack(network: Network, theta: Any) -> tuple[list[Any], list[Any]]:
     """Split a host vector (..., P) into scikit-learn's two lists, copies."""
     coefs: list[Any] = []
     intercepts: list[Any] = []
-    for e in network.entries:
-        a = theta[..., e.start : e.stop].reshape(*theta.shape[:-1], *e.shape)
+    for e, a in zip(network.entries, network.views(theta, np), strict=True):
         matrix = len(e.shape) == 2
         (coefs if matrix else intercepts).append(np.array(a.mT if matrix else a))
     coefs = [np.ascontiguousarray(c) for c in coefs]

@@ -180,7 +180,7 @@ class _Network(Subject):
 
     def _adopt(self, theta: Any, state: Any, x: Any, seed: int) -> None:
         network = self.network
-        parts = [theta[e.start : e.stop].reshape(e.shape) for e in network.entries]
+        parts = network.views(theta, np)
         self.inputs = (x, *parts)
         self.names = ("x", *[e.name for e in network.entries])
         learning = [k for k, e in enumerate(network.entries, 1) if e.trainable]

@@ -72,7 +72,7 @@ def build_steps(
             return optimize(xp, s, g, decay, theta, *slots)
 
         theta, *slots = backend.elementwise(
-            update, (theta, *slots), gradient, network, decays
+            update, (theta, *slots), gradient, network.layout, decays
         )
         return (theta, state, tuple(slots)), (value, mass)
 

@@ -16,7 +16,7 @@ import array_api_compat.cupy as compat
 import cupy
 import numpy as np
 
-from chainrule.arrays.layout import Entry
+from chainrule.arrays.layout import Entry, Layout
 from chainrule.arrays.namespace import register
 from chainrule.backends import updates
 from chainrule.backends.base import Backend, remembering
@@ -132,20 +132,20 @@ class CuPyBackend(Backend):
         update: Callable[..., Any],
         arrays: tuple[Any, ...],
         pieces: list[Any],
-        network: Any,
+        layout: Layout,
         decays: bool,
     ) -> tuple[Any, ...]:
-        """Update in place; of a network that is frozen in part, run by run."""
+        """Update in place; of a network that is frozen in part, span by span."""
         left = list(pieces)
-        for run in network.runs:
-            mine, left = left[: len(run.entries)], left[len(run.entries) :]
-            if not run.trainable:
+        for span in layout.spans:
+            mine, left = left[: len(span.entries)], left[len(span.entries) :]
+            if not span.trainable:
                 continue
-            g = self.joined(mine, run.entries)
-            decay = self.decay_mask(run, g.dtype) if decays else None
+            g = self.joined(mine, span.entries)
+            decay = self.decay_mask(span, g.dtype) if decays else None
             views = arrays
-            if len(network.runs) > 1:
-                views = tuple(a[..., run.start : run.stop] for a in arrays)
+            if len(layout.spans) > 1:
+                views = tuple(a[..., span.start : span.stop] for a in arrays)
             self.write(views, update(g, decay, *views))
         return arrays
 

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainrule.arrays.layout import Run
+from chainrule.arrays.layout import Span
 from chainrule.arrays.namespace import register
-from chainrule.backends import updates
 from chainrule.backends.base import Backend
 from chainrule.backends.jax.functions import FUNCTIONS
 from chainrule.backends.threads import processors
@@ -279,9 +278,9 @@ class JaxBackend(Backend):
         """Keep the host array."""
         return order
 
-    def decay_mask(self, span: Run, dtype: Any) -> Any:
+    def decay_mask(self, span: Span, dtype: Any) -> Any:
         """1 where weights decay, else 0: made in the compiled function, never kept."""
-        return updates.decay_mask(self, span, dtype)
+        return span.decay(self.xp, dtype)
 
     def scan(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.layout import Entry
+from chainrule.arrays.layout import Entry, Layout
 from chainrule.arrays.namespace import register
 from chainrule.backends import updates
 from chainrule.backends.base import Backend, remembering
@@ -92,16 +92,16 @@ class NumPyBackend(Backend):
         update: Callable[..., Any],
         arrays: tuple[Any, ...],
         pieces: list[Any],
-        network: Any,
+        layout: Layout,
         decays: bool,
     ) -> tuple[Any, ...]:
         """Update in place: all at once when small, else piece by piece, in blocks."""
-        if network.size <= BLOCK and len(network.runs) == 1:
-            g = self.joined(pieces, network.entries)
-            decay = self.decay_mask(network.runs[0], g.dtype) if decays else None
+        if layout.size <= BLOCK and len(layout.spans) == 1:
+            g = self.joined(pieces, layout.entries)
+            decay = self.decay_mask(layout.spans[0], g.dtype) if decays else None
             self.write(arrays, update(g, decay, *arrays))
             return arrays
-        return updates.by_blocks(self, update, arrays, pieces, network, decays, BLOCK)
+        return updates.by_blocks(self, update, arrays, pieces, layout, decays, BLOCK)
 
     def joined(self, pieces: list[Any], entries: Sequence[Entry]) -> Any:
         """Join the gradients of neighbouring entries into one vector (..., size)."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
+from chainrule.arrays.layout import Layout
 from chainrule.arrays.namespace import register
 from chainrule.backends import loop, updates
 from chainrule.backends.base import Backend, remembering
@@ -187,13 +188,13 @@ class TorchBackend(Backend):
         update: Callable[..., Any],
         arrays: tuple[Any, ...],
         pieces: list[Any],
-        network: Any,
+        layout: Layout,
         decays: bool,
     ) -> tuple[Any, ...]:
         """Of a large network on a CPU in place, block by block."""
-        if network.size <= BLOCK or self.device.type != "cpu":
-            return updates.by_spans(self, update, arrays, pieces, network, decays)
-        return updates.by_blocks(self, update, arrays, pieces, network, decays, BLOCK)
+        if layout.size <= BLOCK or self.device.type != "cpu":
+            return updates.by_spans(self, update, arrays, pieces, layout, decays)
+        return updates.by_blocks(self, update, arrays, pieces, layout, decays, BLOCK)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
         """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
@@ -297,19 +298,18 @@ class _Compiling(TorchBackend):
         update: Callable[..., Any],
         arrays: tuple[Any, ...],
         pieces: list[Any],
-        network: Any,
+        layout: Layout,
         decays: bool,
     ) -> tuple[Any, ...]:
         """Update the pieces of the arrays, in place and one by one, never joined."""
         if not isinstance(arrays[0], tuple):  # the step runs uncompiled
-            return super().elementwise(update, arrays, pieces, network, decays)
-        for k, (g, e) in enumerate(zip(pieces, network.entries, strict=True)):
+            return super().elementwise(update, arrays, pieces, layout, decays)
+        for k, (g, e) in enumerate(zip(pieces, layout.entries, strict=True)):
             if not e.trainable:
                 continue
-            flat = (*g.shape[: g.ndim - len(e.shape)], e.stop - e.start)
-            views = [a[k].reshape(flat) for a in arrays]
-            decay = (1.0 if e.decay else 0.0) if decays else None
-            self.write(views, update(g.reshape(flat), decay, *views))
+            views = [e.flat(a[k], self.xp) for a in arrays]
+            decay = float(e.decay) if decays else None
+            self.write(views, update(e.flat(g, self.xp), decay, *views))
         return arrays
 
     def scan(
