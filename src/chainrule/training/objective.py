@@ -137,7 +137,7 @@ def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
         """Return the weights that learn: their numbers, they, and they as vectors."""
         leaves = network.pieces(params)
         return [
-            (i, w, xp.reshape(w, (*w.shape[: w.ndim - len(e.shape)], e.stop - e.start)))
+            (i, w, e.flat(w, xp))
             for i, (w, e) in enumerate(zip(leaves, network.entries, strict=True))
             if e.decay and e.trainable
         ]
