@@ -143,7 +143,7 @@ def test_what_changes_is_compared_by_what_it_is_now() -> None:
         assert outer == Holder(before)
         if isinstance(inside, set):
             inside.add(2)
-        elif isinstance(inside, Config):
+        elif isinstance(inside, Plain):
             inside.k = 2
         else:
             inside["k" if isinstance(inside, dict) else 0] = 2

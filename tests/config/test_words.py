@@ -127,7 +127,6 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: cr.Dense(2, kernel_initializer="xavier_uniform"),
         "Write 'glorot_uniform'",
     ),
-    "lbfgs": (lambda: _model(optimizer="lbfgs"), r"Write chainrule\.LBFGS\(\)"),
     "reduction": (lambda: losses.Huber(reduction="sum"), "it is a mean"),  # type: ignore[call-arg]
     "early stopping": (lambda: cr.Checkpoint("it", best="no"), "best must be True or"),  # type: ignore[arg-type]
     "save_best_only": (

@@ -84,8 +84,6 @@ ADVICE: dict[str, dict[str, str]] = {
         "prelu": "Write 'leaky_relu'",
     },
     "optimizer": {
-        "lbfgs": "Write chainrule.LBFGS()",
-        "levenberg_marquardt": "Write chainrule.LevenbergMarquardt()",
         "momentum": "Write chainrule.SGD(1e-2, momentum=0.9)",
         "nesterov": "Write chainrule.SGD(1e-2, momentum=0.9, nesterov=True)",
     },
