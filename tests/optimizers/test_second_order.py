@@ -16,6 +16,7 @@ from chainrule.arrays import normal_equations
 from chainrule.data import samples
 from chainrule.network import Network, forward
 from chainrule.training import problem
+from chainrule.training.objective import LossObjective
 
 from tests.support.libraries import here
 
@@ -54,7 +55,9 @@ def test_ten_times_below_least_squares(seed: int) -> None:
     start, network = fitted.theta, Network(fitted.network, (1,))
     engine = backends.get("numpy")
     data = samples.Data(X, Y, None)
-    whole = problem.Problem(engine, network, fitted.loss, data, 100, np.zeros(0))
+    whole = problem.Problem(
+        engine, network, LossObjective(fitted.loss), data, 100, np.zeros(0)
+    )
 
     def part(k: int) -> Any:
         return lambda theta: next(whole.linearised(theta))[k] * 10.0
@@ -107,7 +110,7 @@ def test_lbfgs_is_scipys(decay: float) -> None:
     whole = problem.Problem(
         backends.get("numpy"),
         Network(fitted.network, (1,)),
-        fitted.loss,
+        LossObjective(fitted.loss),
         samples.Data(X, Y, None),
         100,
         np.zeros(0),
@@ -221,7 +224,7 @@ def test_residuals_jacobian_and_acceleration_are_derivatives() -> None:
     data = samples.Data(X2, Y2, WEIGHT)
     engine = backends.get("numpy")
     whole = problem.Problem(
-        engine, network, cr.losses.SquaredError(), data, 7, np.zeros(0)
+        engine, network, LossObjective(cr.losses.SquaredError()), data, 7, np.zeros(0)
     )
 
     def residuals(theta: Any) -> Any:
@@ -268,7 +271,12 @@ def test_no_worse_than_minpack_from_the_same_weights(name: str, seed: int) -> No
     network = Network(fitted.network, x.shape[1:])
     data = samples.Data(x, y, None)
     whole = problem.Problem(
-        backends.get("numpy"), network, fitted.loss, data, len(x), np.zeros(0)
+        backends.get("numpy"),
+        network,
+        LossObjective(fitted.loss),
+        data,
+        len(x),
+        np.zeros(0),
     )
 
     def part(k: int) -> Any:
@@ -328,7 +336,7 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
         theta = bound.initial(0)[0] if theta is None else theta
         data = samples.Data(X2, y, WEIGHT)
         whole = problem.Problem(
-            engine, bound, cr.losses.SquaredError(), data, 9, np.zeros(0)
+            engine, bound, LossObjective(cr.losses.SquaredError()), data, 9, np.zeros(0)
         )
         z = forward.build_output(engine, bound)
         moved = whole.at_scale_of_targets(theta)
@@ -506,7 +514,7 @@ def test_rows_worked_on_at_a_time(units: Any) -> None:
         whole = problem.Problem(
             backends.get("numpy"),
             network,
-            None,
+            LossObjective(cr.losses.SquaredError()),
             data,
             asked,
             np.zeros(0),

@@ -73,7 +73,7 @@ class Backend:
         Whether values are there as soon as an operation returns.
     stretch : int
         How many short epochs had better be one call: 1 where a call costs little. A
-        backend with more has a `repeat`; see JAX's.
+        backend with more has a `repeat`.
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
     gather : int
@@ -232,6 +232,13 @@ class Backend:
     elementwise = updates.by_spans
     joined = updates.joined
     write = updates.write
+
+    def repeat(self, body: Callable[..., Any], carry: Any, xs: Any, count: Any) -> Any:
+        """Run ``body(carry, x) -> (carry, y)`` over the first `count` of xs.
+
+        Only backends whose `stretch` is above 1 have it.
+        """
+        raise NotImplementedError
 
     def decay_mask(self, span: Span, dtype: Any) -> Any:
         """1 where weights decay, else 0; remembered, since it is the same every step."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule.errors import OutOfMemoryError
 
-__all__ = ["FEWER_ROWS", "exhausted", "room"]
+__all__ = ["FEWER_ROWS", "exhausted", "readable", "room"]
 
 # What to do in inference.
 FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
@@ -48,3 +48,12 @@ def room(backend: Any, what: str, advice: str) -> Iterator[None]:
         if told is error:
             raise
         raise told from error
+
+
+def readable(size: int) -> str:
+    """Return so many bytes in words: "9.7 GiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024  # type: ignore[assignment]
+    return f"{size:,.1f} GiB"

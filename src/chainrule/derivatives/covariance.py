@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from chainrule.arrays.normal_equations import QR, system
 from chainrule.derivatives.parameters import build_parameter_jacobian
 from chainrule.errors import ArgumentError
 from chainrule.network import Network
-from chainrule.training.problem import Problem
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["Covariance", "Spread", "build_band", "covariance"]
 
@@ -89,8 +92,24 @@ class Covariance:
         return Spread(unit, vectors[there].T * (deviation / values[there]))
 
 
-def covariance(problem: Problem, theta: Any) -> Covariance:
-    """Return what the data say about the parameters theta (P,); one pass over them.
+def covariance(
+    backend: Backend,
+    network: Network,
+    theta: Any,
+    chunks: Iterable[tuple[Any, Any]],
+    samples: int,
+) -> Covariance:
+    """Return what the data say about the parameters theta (P,).
+
+    Parameters
+    ----------
+    backend : Backend
+    network : Network
+    theta : array, shape (P,)
+    chunks : iterable of (r, J)
+        Residuals (k,) and their Jacobian (k, P), scaled alike, sample after sample.
+    samples : int
+        How many samples weigh anything.
 
     Notes
     -----
@@ -100,13 +119,12 @@ def covariance(problem: Problem, theta: Any) -> Covariance:
     count for nothing. Frozen parameters have no variance.
     Source: Seber, Wild 1989, "Nonlinear Regression", chapter 5.
     """
-    backend = problem.backend
-    xp, layout = backend.xp, problem.network.layout
+    xp, layout = backend.xp, network.layout
     gathered = system(xp, layout.learning_size)
     squares = 0.0
-    for r, j in problem.linearised(theta):
+    for r, j in chunks:
         gathered.add(layout.learning(j, xp), r)
-        squares += problem.number(r @ r)
+        squares += float(backend.to_numpy(r @ r))
     host = backend.to_numpy(theta)
     cut = 10.0 * layout.learning_size * float(np.finfo(host.dtype).eps)
     if isinstance(gathered, QR):
@@ -118,12 +136,7 @@ def covariance(problem: Problem, theta: Any) -> Covariance:
     learns = backend.to_numpy(layout.learning(xp.arange(host.size), xp))
     rows = np.zeros((j.shape[0], host.size))
     rows[:, learns] = j
-    weight = problem.data.weight
-    samples = problem.data.x.shape[0]
-    if weight is not None:
-        samples = int((backend.to_numpy(weight) > 0).sum())
-    count = samples * math.prod(problem.network.output_shape)
-    return Covariance(rows, squares, count, cut)
+    return Covariance(rows, squares, samples * network.output_size, cut)
 
 
 def _root(gram: Any) -> Any:
@@ -135,7 +148,7 @@ def _root(gram: Any) -> Any:
     return np.sqrt(values[there])[:, None] * vectors[:, there].T * norms
 
 
-def build_band(backend: Any, network: Network) -> Any:
+def build_band(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, unit, c, x) -> std``, of Z's shape and x's dtype.
 
     It computes in the dtype of theta.

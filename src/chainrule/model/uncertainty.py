@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.normal_equations import QR_SIZE
 from chainrule.config.explain import explain_methods
-from chainrule.config.memory import room
+from chainrule.config.memory import readable, room
 from chainrule.derivatives.cost import chunk
 from chainrule.derivatives.covariance import Covariance, Spread, build_band, covariance
 from chainrule.errors import ArgumentError, DeviceError
 from chainrule.network import Network
-from chainrule.training.problem import Problem, readable
+from chainrule.training.objective import LossObjective
+from chainrule.training.problem import Problem
 
 __all__ = ["Uncertainty"]
 
@@ -110,10 +111,13 @@ class Uncertainty:
         wide = self._wide()
         with backend.scope(wide, "highest"):
             theta, state = (backend.asarray(a, wide) for a in self._weights)
-            problem = Problem(
-                backend, self._need(), self.loss, data, 1, state, dtype=theta.dtype
-            )
-            return covariance(problem, theta)
+            network, objective = self._need(), LossObjective(self.loss)
+            problem = Problem(backend, network, objective, data, 1, state)
+            samples = data.x.shape[0]
+            if data.weight is not None:
+                samples = int((backend.to_numpy(data.weight) > 0).sum())
+            chunks = problem.linearised(theta)
+            return covariance(backend, network, theta, chunks, samples)
 
     def _keep_covariance(self, data: Any) -> None:
         """Keep what a fit by least squares says about its parameters, where it is small.

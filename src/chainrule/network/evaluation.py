@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.means import join_means
 from chainrule.data.samples import Data
 from chainrule.network.chunks import CHUNK, _padded
 from chainrule.network.forward import build_loss
@@ -24,14 +25,12 @@ def evaluate(
     if weight is None:
         home = np if isinstance(data.x, np.ndarray) else xp
         weight = home.ones((data.x.shape[0],), dtype=data.x.dtype)
-    total: Any = None
-    mass: Any = None
+    sums, masses = [], []
     for low in range(0, data.x.shape[0], CHUNK):
         x, t = (_padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
-        w, _ = _padded(
-            backend, weight, low, CHUNK, fill=False
-        )  # what is filled up has none
-        value, share = run(*weights, x, t, w)
-        total = value * share if total is None else total + value * share
-        mass = share if mass is None else mass + share
-    return total / xp.where(mass > 0, mass, xp.ones_like(mass))
+        # What pads has no weight.
+        w, _ = _padded(backend, weight, low, CHUNK, fill=False)
+        value, mass = run(*weights, x, t, w)
+        sums.append(value * mass)
+        masses.append(mass)
+    return join_means(sums, masses, xp)

@@ -12,9 +12,9 @@ import numpy as np
 from chainrule.arrays.layout import Layout
 from chainrule.arrays.normal_equations import QR, Cholesky, system
 from chainrule.config import checks
+from chainrule.config.memory import readable
 from chainrule.errors import ArgumentError, ChainruleWarning
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer
-from chainrule.training.problem import readable
 
 __all__ = ["LevenbergMarquardt"]
 

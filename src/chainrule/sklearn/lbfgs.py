@@ -14,6 +14,7 @@ from chainrule.optimizers import LBFGS
 from chainrule.sklearn.listener import Listener
 from chainrule.sklearn.samples import Job
 from chainrule.state import epochs, training
+from chainrule.training.objective import LossObjective
 from chainrule.training.problem import Problem
 
 __all__ = ["run"]
@@ -32,7 +33,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
     problem = Problem(
         backend,
         job.network,
-        job.loss,
+        LossObjective(job.loss),
         job.data,
         samples,
         running,

@@ -169,7 +169,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         whole = Problem(
             backend,
             network,
-            job.loss,
+            LossObjective(job.loss),
             job.data,
             batch_size,
             weights[1],

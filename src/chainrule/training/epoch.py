@@ -1,38 +1,37 @@
-"""One epoch, its end, and a group of epochs as one call."""
+"""One epoch, its end, and several epochs as one call."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from chainrule.arrays.means import join_means
+from chainrule.arrays.types import Shape
 from chainrule.network import Network
 from chainrule.training.objective import Objective
 from chainrule.training.step import build_steps
 
-__all__ = []
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.optimizers import Optimizer
 
-
-def build_close(backend: Any, network: Network, shapes: tuple[Any, ...]) -> Any:
-    """Return what ends an epoch that was cut: ``close(carry, weights, tallies)``."""
-
-    def close(carry: Any, weights: Any, tallies: Any) -> Any:
-        return _close(backend, network, carry, weights, tallies, shapes)
-
-    return close
+__all__ = ["build_close", "build_epoch", "build_stretch"]
 
 
 def build_epoch(
-    backend: Any,
+    backend: Backend,
     network: Network,
     objective: Objective,
-    kind: Any,
+    structure: Optimizer,
     names: tuple[str, ...],
-) -> Any:
-    """Return a whole epoch: the steps of each part, and its end.
+) -> Callable[..., Any]:
+    """Return an epoch as a pure function: the steps of each part, and its end.
 
     ``epoch(carry, weights, data, parts) -> (carry, weights, loss, finite)``; the parts
-    are the whole batches, then the remainder as a smaller step of its own.
+    are the full batches, then the remainder as a smaller step of its own. The other
+    arguments are those of `build_steps`.
     """
-    steps = build_steps(backend, network, objective, kind, names)
+    steps = build_steps(backend, network, objective, structure, names)
 
     def epoch(carry: Any, weights: Any, data: Any, parts: Any) -> Any:
         tallies = []
@@ -46,33 +45,49 @@ def build_epoch(
 
 
 def build_stretch(
-    backend: Any,
+    backend: Backend,
     network: Network,
     objective: Objective,
-    kind: Any,
+    structure: Optimizer,
     names: tuple[str, ...],
-) -> Any:
+) -> Callable[..., Any]:
     """Return several epochs as one function, for a backend whose calls are dear.
 
     ``stretch(carry, weights, data, parts, count) -> (carry, weights, losses, finite)``:
     as an epoch, but parts, losses and finite have a first axis of epochs, of which the
-    first `count` are made.
+    first `count` are computed; the others are padding.
     """
-    epoch = build_epoch(backend, network, objective, kind, names)
+    epoch = build_epoch(backend, network, objective, structure, names)
 
     def stretch(carry: Any, weights: Any, data: Any, parts: Any, count: Any) -> Any:
-        def one(before: Any, parts: Any) -> Any:
+        def body(before: Any, parts: Any) -> Any:
             *after, mean, finite = epoch(*before, data, parts)
             return tuple(after), (mean, finite)
 
-        after, told = backend.repeat(one, (carry, weights), parts, count)
-        return *after, *told
+        after, results = backend.repeat(body, (carry, weights), parts, count)
+        return *after, *results
 
     return stretch
 
 
+def build_close(
+    backend: Backend, network: Network, shapes: tuple[Shape, ...]
+) -> Callable[..., Any]:
+    """Return the end of an epoch that was cut: ``close(carry, weights, tallies)``."""
+
+    def close(carry: Any, weights: Any, tallies: Any) -> Any:
+        return _close(backend, network, carry, weights, tallies, shapes)
+
+    return close
+
+
 def _close(
-    backend: Any, network: Network, carry: Any, weights: Any, tallies: Any, shapes: Any
+    backend: Backend,
+    network: Network,
+    carry: Any,
+    weights: Any,
+    tallies: Sequence[tuple[Any, Any]],
+    shapes: Sequence[Shape],
 ) -> Any:
     """End an epoch: its mean loss, and the weights, or the old ones if not finite.
 
@@ -80,19 +95,17 @@ def _close(
     over all steps of a part, so that it is the same whether an epoch was cut or not.
     """
     xp = backend.xp
-    total = masses = 0.0
+    sums, masses = [], []
     for (values, mass), (steps, size) in zip(tallies, shapes, strict=True):
         if mass is None:
-            total = total + xp.sum(values, axis=0) * size
-            masses += steps * size
+            sums.append(xp.sum(values, axis=0) * size)
+            masses.append(steps * size)
         else:
-            share = mass[(..., *[None] * (values.ndim - mass.ndim))]
-            total = total + xp.sum(values * share, axis=0)
-            masses = masses + xp.sum(share, axis=0)
+            each = mass[(..., *[None] * (values.ndim - mass.ndim))]
+            sums.append(xp.sum(values * each, axis=0))
+            masses.append(xp.sum(each, axis=0))
+    mean = join_means(sums, masses, xp)
     theta, state, slots = carry
-    if mass is not None:
-        masses = xp.where(masses > 0, masses, 1.0)
-    mean = total / masses
     finite = xp.isfinite(mean)
     # Slots and state, too: a moment that has overflowed stops its parameter for ever.
     for vector in (theta, *slots, *((state,) if network.state_size else ())):

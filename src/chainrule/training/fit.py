@@ -178,7 +178,7 @@ class _Fit:
             whole = problem.Problem(
                 backend,
                 model._need(),
-                model.loss,
+                self.objective,
                 seen,
                 self.batch_size,
                 start.state,

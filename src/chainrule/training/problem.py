@@ -7,9 +7,10 @@ function of theta alone and memory is bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+from chainrule.arrays.means import add, divisor
 from chainrule.data.samples import Data
 from chainrule.derivatives.cost import LIMIT
 from chainrule.derivatives.parameters import (
@@ -20,7 +21,11 @@ from chainrule.errors import ArgumentError
 from chainrule.network import Network
 from chainrule.network.chunks import outputs
 from chainrule.network.forward import build_output, run
-from chainrule.training.objective import LossObjective, Objective
+from chainrule.training.objective import Objective
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
 
 __all__ = [
     "Problem",
@@ -28,7 +33,6 @@ __all__ = [
     "build_linearisation",
     "build_residuals",
     "build_value_and_gradient",
-    "readable",
 ]
 
 
@@ -41,15 +45,6 @@ BEGIN = 0.5
 SMALL = 1 << 18
 
 
-def readable(size: int) -> str:
-    """Return so many bytes in words: "9.7 GiB"."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024  # type: ignore[assignment]
-    return f"{size:,.1f} GiB"
-
-
 class Problem:
     """A loss over all samples as a function of the parameters.
 
@@ -58,8 +53,9 @@ class Problem:
     backend : Backend
         Entered by the caller through its `scope`.
     network : Network
-    loss : Loss
+    objective : Objective
     data : Data
+        Of another floating dtype than the parameters, it is converted chunk by chunk.
     batch_size : int
         Rows that are worked on at a time, at least; bounds memory, changes no result.
         Where more rows are a few megabytes, or no more than the optimizer's own
@@ -69,24 +65,21 @@ class Problem:
     penalty : float
         Strength of the objective's penalty on weights: in the value and its gradient
         alone, not in the residuals of a least-squares problem.
-    dtype : dtype, optional
-        What samples are converted to, chunk by chunk; None: they stay as they are.
     """
 
     def __init__(
         self,
-        backend: Any,
+        backend: Backend,
         network: Network,
-        loss: Any,
+        objective: Objective,
         data: Data,
         batch_size: int,
         state: Any,
         penalty: float = 0.0,
-        dtype: Any = None,
     ) -> None:
-        self.backend, self.network, self.loss = backend, network, loss
+        self.backend, self.network, self.objective = backend, network, objective
         self.data, self.batch_size, self.state = data, batch_size, state
-        self.penalty, self._dtype = penalty, dtype
+        self.penalty = penalty
 
     def number(self, a: Any) -> float:
         """Return a scalar, of the host or the backend, as a float; this may wait."""
@@ -103,26 +96,29 @@ class Problem:
         each, size = self.network.size * self.network.output_size, self.network.size
         return self.rows(each, max(SMALL, 2 * size * size))
 
-    def _chunks(self, rows: int) -> Iterator[Data]:
+    def _chunks(self, rows: int, dtype: Any) -> Iterator[Data]:
+        """Yield the samples in parts of so many rows, floating arrays in this dtype."""
         samples, xp = self.data.x.shape[0], self.backend.xp
+
+        def cast(a: Any) -> Any:
+            if a.dtype == dtype or not xp.isdtype(a.dtype, "real floating"):
+                return a
+            return xp.astype(a, dtype)
+
         for low in range(0, samples, rows):
-            some = slice(low, min(low + rows, samples))
-            parts = [None if a is None else a[some, ...] for a in self.data]
-            if self._dtype is not None:
-                parts = [
-                    None if a is None else xp.astype(a, self._dtype) for a in parts
-                ]
-            yield Data(*parts)
+            part = slice(low, min(low + rows, samples))
+            yield type(self.data)(
+                *[None if a is None else cast(a[part, ...]) for a in self.data]
+            )
 
     def _mass(self, part: Data, dtype: Any) -> Any:
-        mass = self.loss.mass(*part[1:], dtype, xp=self.backend.xp)
+        loss = self.objective.loss
+        mass = loss.mass(part.t, part.weight, dtype, xp=self.backend.xp)
         return part.x.shape[0] if mass is None else mass
 
     def mass(self, dtype: Any) -> Any:
         """Return what the loss's sum is divided by (1 where that would be 0)."""
-        xp = self.backend.xp
-        total = self._mass(self.data, dtype)
-        return total if isinstance(total, int) else xp.where(total > 0, total, 1.0)
+        return divisor(self._mass(self.data, dtype), self.backend.xp)
 
     def spread_of_targets(self) -> float:
         """Return the loss of the best constant: the variance of t, mean over outputs."""
@@ -180,30 +176,26 @@ class Problem:
 
     def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
         """Return the loss over all samples (...) and its gradient, shape of theta."""
-        key = (self.network, LossObjective(self.loss), self.penalty > 0.0)
+        key = (self.network, self.objective, self.penalty > 0.0)
         call = self.backend.compile(build_value_and_gradient, *key)
-        total = self.mass(theta.dtype)
-        parts = [
-            call(
-                theta,
-                self.state,
-                part,
-                self._mass(part, theta.dtype) / total,
-                self.penalty,
-            )
-            for part in self._chunks(self.rows(self.network.widest))
-        ]
-        return tuple(sum(column[1:], column[0]) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+        dtype, mass = theta.dtype, self.mass(theta.dtype)
+        values, gradients = [], []
+        for part in self._chunks(self.rows(self.network.widest), dtype):
+            share = self._mass(part, dtype) / mass
+            value, gradient = call(theta, self.state, part, share, self.penalty)
+            values.append(value)
+            gradients.append(gradient)
+        return add(values), add(gradients)
 
     def value(self, theta: Any) -> Any:
         """Return the loss of a least-squares problem: the sum of all squared residuals."""
         self._no_penalty()
-        call = self.backend.compile(build_residuals, self.network, self.loss)
+        call = self.backend.compile(build_residuals, self.network, self.objective.loss)
         xp, scale = self.backend.xp, self._scale(theta)
         rows = self.rows(self.network.widest)
-        parts = [call(theta, self.state, part, scale) for part in self._chunks(rows)]
-        squares = [xp.sum(r * r) for r in parts]
-        return sum(squares[1:], squares[0])
+        chunks = self._chunks(rows, theta.dtype)
+        parts = [call(theta, self.state, part, scale) for part in chunks]
+        return add([xp.sum(r * r) for r in parts])
 
     def linearised(self, theta: Any) -> Iterator[tuple[Any, Any]]:
         """Yield residuals r (k,) and their Jacobian ∂r/∂theta (k, P), chunk by chunk.
@@ -214,20 +206,24 @@ class Problem:
             If the loss is not a sum of squares.
         """
         self._no_penalty()
-        call = self.backend.compile(build_linearisation, self.network, self.loss)
+        call = self.backend.compile(
+            build_linearisation, self.network, self.objective.loss
+        )
         scale = self._scale(theta)
-        for part in self._chunks(self._jacobian_rows()):
+        for part in self._chunks(self._jacobian_rows(), theta.dtype):
             yield call(theta, self.state, part, scale)
 
     def acceleration(self, theta: Any, direction: Any) -> Any:
         """Return Jᵀ r'' (P,), r'' the second derivative of r along a direction (P,)."""
-        call = self.backend.compile(build_acceleration, self.network, self.loss)
-        scale = self._scale(theta)
+        call = self.backend.compile(
+            build_acceleration, self.network, self.objective.loss
+        )
+        scale, rows = self._scale(theta), self.rows(4 * self.network.widest)
         parts = [
             call(theta, direction, self.state, part, scale)
-            for part in self._chunks(self.rows(4 * self.network.widest))
+            for part in self._chunks(rows, theta.dtype)
         ]
-        return sum(parts[1:], parts[0])
+        return add(parts)
 
     def _no_penalty(self) -> None:
         if self.penalty:
@@ -245,8 +241,8 @@ class Problem:
 
 
 def build_value_and_gradient(
-    backend: Any, network: Network, objective: Objective, penalised: bool = False
-) -> Any:
+    backend: Backend, network: Network, objective: Objective, penalised: bool = False
+) -> Callable[..., Any]:
     """Return ``f(theta, state, data, share, penalty=0) -> (share·value, its gradient)``."""
     xp = backend.xp
     call = objective.build(backend, network, train=False)
@@ -263,7 +259,9 @@ def build_value_and_gradient(
     return value_and_gradient
 
 
-def build_residuals(backend: Any, network: Network, loss: Any) -> Any:
+def build_residuals(
+    backend: Backend, network: Network, loss: Loss
+) -> Callable[..., Any]:
     """Return ``f(theta, state, data, scale) -> r``, shape (k,)."""
     xp = backend.xp
 
@@ -276,7 +274,9 @@ def build_residuals(backend: Any, network: Network, loss: Any) -> Any:
     return residuals
 
 
-def build_linearisation(backend: Any, network: Network, loss: Any) -> Any:
+def build_linearisation(
+    backend: Backend, network: Network, loss: Loss
+) -> Callable[..., Any]:
     """Return ``f(theta, state, data, scale) -> (r, J)``, shapes (k,) and (k, P)."""
     xp = backend.xp
     residuals = build_residuals(backend, network, loss)
@@ -294,7 +294,9 @@ def build_linearisation(backend: Any, network: Network, loss: Any) -> Any:
     return linearisation
 
 
-def build_acceleration(backend: Any, network: Network, loss: Any) -> Any:
+def build_acceleration(
+    backend: Backend, network: Network, loss: Loss
+) -> Callable[..., Any]:
     """Return ``f(theta, direction, state, data, scale) -> Jᵀ r''``, shape (P,)."""
     xp = backend.xp
     curve = build_parameter_curve(backend, network)

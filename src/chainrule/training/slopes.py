@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualArray, DualNamespace
+from chainrule.arrays.means import divisor
 from chainrule.arrays.types import Params, Shape
 from chainrule.data import intake
 from chainrule.data.samples import Data, SlopeData
@@ -188,7 +189,7 @@ def _build(
         each: Any = 1.0 / (size * m * n)
         if weight is not None:
             total = xp.sum(weight, axis=-1, keepdims=True)
-            each = weight / xp.where(total > 0, total, 1.0)
+            each = weight / divisor(total, xp)
             each = (1.0 / (m * n)) * each[..., None, :, None]
         error = xp.sum(r * r * each, axis=(-3, -2, -1))
         c = rows(r * each * (2.0 * slope_weight * dvalue), size, (m,))
