@@ -14,18 +14,18 @@ from chainrule.errors import ArgumentTypeError
 
 __all__ = ["explain_call", "explain_methods", "explain_missing", "refuse_call"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=type)
+_F = TypeVar("_F", bound=Callable[..., Any])
+_C = TypeVar("_C", bound=type)
 
 
-def explain_call(skip: int) -> Callable[[F], F]:
+def explain_call(skip: int) -> Callable[[_F], _F]:
     """Decorate a function: a call with wrong arguments says which to write.
 
     `skip` is how many of its first arguments are not the caller's: 1 for a method. A
     constructor's error names the class.
     """
 
-    def decorate(function: F) -> F:
+    def decorate(function: _F) -> _F:
         if not hasattr(function, "__code__"):
             return function
         name = function.__name__
@@ -41,12 +41,12 @@ def explain_call(skip: int) -> Callable[[F], F]:
                 refuse_call(owner, function, args[skip:], kwargs, skip)
                 raise
 
-        return cast("F", checked)
+        return cast("_F", checked)
 
     return decorate
 
 
-def explain_methods(cls: C) -> C:
+def explain_methods(cls: _C) -> _C:
     """Decorate all public methods of a class with `explain_call`."""
     for name, method in list(vars(cls).items()):
         public = inspect.isfunction(method) and not name.startswith("_")

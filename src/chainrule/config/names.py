@@ -9,12 +9,12 @@ from chainrule.config import checks
 
 __all__ = ["lookup"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def lookup(
-    argument: str, given: Any, table: Mapping[str, T], kind: str = "", wanted: str = ""
-) -> T:
+    argument: str, given: Any, table: Mapping[str, _T], kind: str = "", wanted: str = ""
+) -> _T:
     """Return what a table has under a name, which other libraries may spell otherwise.
 
     Parameters
