@@ -257,7 +257,7 @@ def test_gpu_fuses_as_it_computes(name: str) -> None:
     from chainrule.backends.cupy import kernels
 
     optimizer = getattr(cr, name)(0.01, weight_decay=0.1)
-    kind, row = optimizer.kind(), optimizer.scalars(3, np.array([0.05]), 0.05)
+    kind, row = optimizer.structure(), optimizer.scalars(3, np.array([0.05]), 0.05)
     numbers = [float(np.ravel(value)[0]) for value in row.values()]
     scalars: Any = namedtuple("Scalars", row)  # type: ignore[misc]  # noqa: PYI024
     s = scalars(*numbers)

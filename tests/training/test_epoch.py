@@ -92,7 +92,7 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     _fit(model)
     assert counts == {"build_stretch": -(-EPOCHS // model.backend.stretch)}
     monkeypatch.undo()
-    network, kind = model._need(), model.optimizer.kind()
+    network, kind = model._need(), model.optimizer.structure()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
     key = (network, model.loss, kind, names)
     run: Any = model.backend.compile(epoch.build_stretch, *key, donate=1)

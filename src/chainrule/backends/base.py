@@ -196,10 +196,10 @@ class Backend:
         """
         return self.scope(dtype, precision)
 
-    def fuse(self, kind: Any) -> Callable[..., Any]:
-        """Return ``kind.update``, an optimizer's, in as few calls as the library can."""
-        update: Callable[..., Any] = kind.update
-        return update
+    def fuse(self, optimizer: Any) -> Callable[..., Any]:
+        """Return ``optimizer.apply``, in as few calls as the library can."""
+        apply: Callable[..., Any] = optimizer.apply
+        return apply
 
     def compiling(self, wanted: bool | None) -> Any:
         """Return a context, that of a fit, inside which steps are compiled if wanted.

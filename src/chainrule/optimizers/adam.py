@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.optimizers.base import TINY, Optimizer
 
@@ -41,6 +43,7 @@ class Adam(Optimizer):
     epsilon: float
     epsilon_hat: bool
     slots = ("m", "v")
+    numbers = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -64,7 +67,8 @@ class Adam(Optimizer):
             epsilon_hat=checks.boolean(f"{name}: epsilon_hat", epsilon_hat),
         )
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         steps = rates.shape[-1]
         t = np.arange(first + 1, first + 1 + steps, dtype=np.float64)
         # 1 - b^t, without cancellation where b^t is close to 1.
@@ -81,13 +85,16 @@ class Adam(Optimizer):
             else np.maximum(self.epsilon * root, TINY),
         }
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        if decay is not None:
-            g = g + s.decay * decay * theta
-        return _adam(xp, s, g, theta, *slots)
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
+        m *= s.b1
+        m += s.c1 * g
+        v *= s.b2
+        v += s.c2 * (g * g)
+        theta -= s.a * m / (xp.sqrt(v) + s.e)
+        return theta, m, v
 
 
 def _one_minus_power(beta: float, t: Any) -> Any:
@@ -124,15 +131,6 @@ def _halvings(decay: float, t: Any) -> Any:
     return np.add.accumulate(sums / (j * 2.0**j), axis=0)[-1]
 
 
-def _adam(xp: Any, s: Any, g: Any, theta: Any, m: Any, v: Any) -> Any:
-    m *= s.b1
-    m += s.c1 * g
-    v *= s.b2
-    v += s.c2 * (g * g)
-    theta -= s.a * m / (xp.sqrt(v) + s.e)
-    return theta, m, v
-
-
 class AdamW(Adam):
     """Adam with decoupled decay: first theta <- theta (1 - lr weight_decay).
 
@@ -140,6 +138,8 @@ class AdamW(Adam):
     -----
     torch.optim.AdamW. Source: Loshchilov, Hutter 2017 (arXiv:1711.05101).
     """
+
+    decoupled = True
 
     def __init__(
         self,
@@ -161,14 +161,6 @@ class AdamW(Adam):
             weight_decay=weight_decay,
             clip_norm=clip_norm,
         )
-
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        if decay is not None:
-            theta -= s.shrink * decay * theta
-        return _adam(xp, s, g, theta, *slots)
 
 
 class NAdam(Optimizer):
@@ -197,6 +189,7 @@ class NAdam(Optimizer):
     epsilon: float
     momentum_decay: float
     slots = ("m", "v")
+    numbers = ("beta_1", "beta_2", "epsilon", "momentum_decay")
 
     def __init__(
         self,
@@ -219,7 +212,8 @@ class NAdam(Optimizer):
             momentum_decay=checks.real("NAdam: momentum_decay", momentum_decay, 0.0),
         )
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         steps = rates.shape[-1]  # mu is needed one further
         t = np.arange(first + 1, first + steps + 2, dtype=np.float64)
         mu = self.beta_1 * (1.0 - 0.5 * 0.96 ** (t * self.momentum_decay))
@@ -235,13 +229,10 @@ class NAdam(Optimizer):
             "e": np.maximum(self.epsilon * root, TINY),
         }
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        m, v = slots
-        if decay is not None:
-            g = g + s.decay * decay * theta
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
         m *= s.b1
         m += s.c1 * g
         v *= s.b2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.optimizers.base import TINY, Optimizer
 
@@ -29,6 +31,7 @@ class RMSprop(Optimizer):
     rho: float
     epsilon: float
     slots = ("v",)
+    numbers = ("rho", "epsilon")
 
     def __init__(
         self,
@@ -47,7 +50,8 @@ class RMSprop(Optimizer):
             epsilon=checks.real("RMSprop: epsilon", epsilon, 0.0),
         )
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         return {
             "rate": rates,
             "rho": self.rho,
@@ -55,13 +59,10 @@ class RMSprop(Optimizer):
             "e": max(self.epsilon, TINY),
         }
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        (v,) = slots
-        if decay is not None:
-            g = g + s.decay * decay * theta
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, v: Any
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
         v *= s.rho
         v += s.c * (g * g)
         theta -= s.rate * g / (xp.sqrt(v) + s.e)
@@ -85,6 +86,7 @@ class Adagrad(Optimizer):
 
     epsilon: float
     slots = ("v",)
+    numbers = ("epsilon",)
 
     def __init__(
         self,
@@ -101,16 +103,14 @@ class Adagrad(Optimizer):
             epsilon=checks.real("Adagrad: epsilon", epsilon, 0.0),
         )
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         return {"rate": rates, "e": max(self.epsilon, TINY)}
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        (v,) = slots
-        if decay is not None:
-            g = g + s.decay * decay * theta
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, v: Any
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
         v += g * g
         theta -= s.rate * g / (xp.sqrt(v) + s.e)
         return theta, v

@@ -1,35 +1,64 @@
-"""Optimizers: updates of the flat parameter vector.
+"""Optimizers that go by batches: an elementwise update of the flat parameter vector.
 
-There are two kinds. An `Optimizer` turns each batch's gradient into an elementwise
-update. A `ProblemOptimizer` is given the whole problem and makes iterations of its own.
-
-An update is written once, with augmented assignment: in place where arrays can be
-written (NumPy, block by block), rebinding where they cannot (JAX). Its scalars ``s``
-(learning rate, bias corrections, decay) are computed on the host in float64, step by
-step, so any schedule works and nothing is compiled anew when a number changes.
+A step is written once, with augmented assignment: in place where arrays can be written
+(NumPy, block by block), rebinding where they cannot (JAX). Its scalars ``s`` (learning
+rate, bias corrections, decay) are computed on the host in float64, step by step, so any
+schedule works and nothing is compiled anew when a number changes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Self, final
 
 import numpy as np
 
 from chainrule import schedules
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.config.record import Config
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["Optimizer"]
+__all__ = ["TINY", "Optimizer", "Placeholder", "Rate"]
 
 
 # Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 / TINY
 # and not 0 / 0: the smallest normal float32, which is nothing beside any root of v.
 TINY = 2.0**-126
 
+# A learning rate, or a schedule: the rate as a function of the step's number.
+Rate = float | Callable[[int], float]
+
+
+class Placeholder(Config):
+    """Stands for a number in a structure: true where it is not 0, and no number itself."""
+
+    nonzero: bool
+    __array_ufunc__ = None  # so that NumPy's arrays leave arithmetic with it to it
+
+    def __init__(self, nonzero: bool) -> None:
+        self._set(nonzero=nonzero)
+
+    def __bool__(self) -> bool:
+        return self.nonzero
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        msg = (
+            "this number travels as a scalar: read it from s in `step`, not from self; "
+            "or take its name out of the optimizer's `numbers`."
+        )
+        raise ArgumentTypeError(msg)
+
+    __add__ = __sub__ = __mul__ = __truediv__ = __pow__ = __neg__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rpow__ = _refuse
+
+
+_ZERO, _NONZERO = Placeholder(False), Placeholder(True)
+
 
 class Optimizer(Config):
-    """Base of the elementwise kind.
+    """Base of the optimizers that go by batches.
 
     Parameters
     ----------
@@ -38,7 +67,7 @@ class Optimizer(Config):
         ensemble also a sequence, one for each member.
     weight_decay : float
         Strength of the decay of weights; biases, gains and shifts never decay. It is
-        added to the gradient (L2) unless the optimizer says that its decay is decoupled.
+        added to the gradient (L2) unless the optimizer's decay is decoupled.
     clip_norm : float, optional
         Scale the gradient down when its norm over all parameters exceeds this (in
         Keras `global_clipnorm`).
@@ -46,13 +75,57 @@ class Optimizer(Config):
     Attributes
     ----------
     slots : tuple of str
-        Names of the vectors that the update carries along, all zero at first.
+        Names of the vectors that `step` carries along, all zero at first.
+    decoupled : bool
+        Whether weights shrink by learning_rate · weight_decay before the step, in place
+        of the L2 term in the gradient.
+    numbers : tuple of str
+        Names of the attributes that reach `step` as scalars alone: a new value of one,
+        or of learning_rate, weight_decay or clip_norm, compiles nothing. Without them,
+        and in a subclass with a `step` or `update` of its own, `step` may read every
+        attribute of self, and what is compiled serves an equal optimizer alone.
+
+    Notes
+    -----
+    An optimizer of one's own has a `step`; clipping and decay stand around it. Where it
+    has numbers of its own, it keeps them as attributes, and either reads them from self
+    or, as here, declares them and hands them out as scalars::
+
+        class SignDescent(chainrule.optimizers.Optimizer):
+            slots = ("m",)
+            numbers = ("beta",)
+
+            def __init__(self, learning_rate=1e-3, beta=0.9, *, weight_decay=0.0):
+                super().__init__(learning_rate, weight_decay=weight_decay)
+                self.beta = beta
+
+            def own_scalars(self, first, rates, previous):
+                return {"rate": rates, "beta": self.beta}
+
+            def step(self, xp, s, g, theta, m):
+                m *= s.beta
+                m += g
+                theta -= s.rate * xp.sign(m)
+                return theta, m
+
+    One that overrides `update` decays by itself; its gradient is clipped all the same.
     """
 
-    learning_rate: Any
+    learning_rate: Rate | tuple[Rate, ...]
     weight_decay: float = 0.0
     clip_norm: float | None = None
     slots: tuple[str, ...] = ()
+    decoupled: bool = False
+    numbers: tuple[str, ...]
+
+    def __init__(
+        self,
+        learning_rate: Rate | Sequence[Rate],
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._configure(learning_rate, weight_decay, clip_norm)
 
     def _configure(
         self, learning_rate: Any, weight_decay: Any, clip_norm: Any, **values: Any
@@ -68,19 +141,24 @@ class Optimizer(Config):
             clip_norm=clip_norm,
         )
 
-    def kind(self) -> Self:
-        """Return the optimizer without its numbers: what a compiled step depends on.
+    def structure(self) -> Self:
+        """Return what a compiled step depends on: equal for optimizers of the same code.
 
-        Each number becomes whether it is not zero; the numbers travel as scalars. What
-        else there is, text or an array of one's own, say, stays.
+        Numbers that reach the step as scalars become a `Placeholder`, which says only
+        whether they are 0. Of a class that declares no `numbers` for its own code, it is
+        the optimizer itself.
         """
+        for cls in type(self).__mro__:
+            if "numbers" in vars(cls):
+                break
+            if "step" in vars(cls) or "update" in vars(cls):
+                return self
+        names = ("learning_rate", "weight_decay", "clip_norm", *self.numbers)
         return self.replace(
-            **{
-                name: True if callable(value) else bool(value)
-                for name, value in self._values().items()
-                if callable(value) or isinstance(value, (int, float, tuple))
-            }
+            **{name: _NONZERO if getattr(self, name) else _ZERO for name in names}
         )
+
+    # Numbers, on the host.
 
     @property
     def members(self) -> int | None:
@@ -90,9 +168,8 @@ class Optimizer(Config):
 
     def member(self, k: int) -> Self:
         """Return the optimizer of member k, with its own learning rate."""
-        if self.members is None:
-            return self
-        return self.replace(learning_rate=self.learning_rate[k])
+        rate = self.learning_rate
+        return self.replace(learning_rate=rate[k]) if isinstance(rate, tuple) else self
 
     def rates(self, first: int, steps: int, factor: Any = 1.0) -> Any:
         """Learning rates of `steps` steps from `first`, times `factor`.
@@ -127,33 +204,108 @@ class Optimizer(Config):
         before `first`. Where the rates have an axis of members before that of the steps,
         so have the scalars that depend on them.
         """
-        return {**self._own_scalars(first, rates, previous), **self._common(rates)}
-
-    def _common(self, rates: Any) -> dict[str, Any]:
         common: dict[str, Any] = {}
         if self.weight_decay:
             common["decay"] = self.weight_decay
             common["shrink"] = rates * self.weight_decay
         if self.clip_norm:
             common["clip_norm"] = self.clip_norm
-        return common
+        return {**self.own_scalars(first, rates, previous), **common}
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
-        raise NotImplementedError
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """Return those of `scalars` that `step` reads; by default the rates, as "rate"."""
+        return {"rate": rates}
+
+    # The update, on a backend's arrays.
+
+    @final
+    def apply(
+        self, xp: Namespace, s: Any, g: Array, decay: Any, theta: Any, *slots: Any
+    ) -> tuple[Array, ...]:
+        """Return ``(theta, *slots)`` after clipping and `update`.
+
+        Where there is a clip_norm, s has `clip_top` and `clip_factor`, both (..., 1):
+        the clipped gradient is g / clip_top · clip_factor.
+        """
+        if self.clip_norm:
+            g = g / s.clip_top * s.clip_factor
+        return self.update(xp, s, g, decay, theta, *slots)
 
     def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """Return the new ``(theta, *slots)`` from the gradient g, all (..., size).
+        self, xp: Namespace, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+    ) -> tuple[Array, ...]:
+        """Return ``(theta, *slots)`` after decay and `step`, all (..., size).
 
         s holds the scalars by name: numbers or, where members differ, arrays
         (members, 1), which must not be written into. decay is 1 where weights decay and
         0 elsewhere, or None where nothing does.
         """
-        raise NotImplementedError
+        if decay is not None:
+            if self.decoupled:
+                theta -= s.shrink * decay * theta
+            else:
+                g = g + s.decay * decay * theta
+        return self.step(xp, s, g, theta, *slots)
+
+    # With these arguments a subclass may name its slots.
+    def step(self, *_: Any, **__: Any) -> tuple[Array, ...]:
+        """Return ``(theta, *slots)`` from a gradient: ``step(xp, s, g, theta, *slots)``.
+
+        All are (..., size), and computed elementwise; what comes in may be overwritten.
+        """
+        name = type(self).__name__
+        msg = (
+            f"{name} has no step; write def step(self, xp, s, g, theta, *slots), which "
+            f"returns (theta, *slots)."
+        )
+        raise ArgumentError(msg)
+
+    def checked(
+        self, update: Callable[..., tuple[Array, ...]]
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Return ``update(g, decay, *arrays)``, which raises an error for a bad answer.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no tuple of as many arrays, of the same shapes.
+        """
+
+        def checked(g: Array, decay: Any, *arrays: Array) -> tuple[Array, ...]:
+            new = update(g, decay, *arrays)
+            self._check_answer(arrays, new)
+            return new
+
+        return checked
+
+    def _check_answer(self, arrays: tuple[Array, ...], new: Any) -> None:
+        names = ("theta", *self.slots)
+        got = ""
+        if not isinstance(new, (tuple, list)):
+            shape = getattr(new, "shape", None)
+            got = checks.show(new) if shape is None else f"an array of shape {tuple(shape)}"
+        elif len(new) != len(names):
+            got = f"{len(new)} array{'s' * (len(new) != 1)}"
+        else:
+            for name, before, after in zip(names, arrays, new, strict=True):
+                shape = getattr(after, "shape", None)
+                if shape is None:
+                    got = f"{checks.show(after)} for {name}"
+                elif shape != before.shape:
+                    got = f"shape {tuple(shape)} for {name}, not {tuple(before.shape)}"
+        if not got:
+            return
+        own = "step" if type(self).update is Optimizer.update else "update"
+        msg = (
+            f"{type(self).__name__}.{own} must return the tuple "
+            f"({', '.join(names)}{',' * (len(names) == 1)}), the parameters and each "
+            f"slot in the shape that it came in; got {got}. Return every slot, also one "
+            f"that has not changed."
+        )
+        raise ArgumentError(msg)
 
 
-def _rates(given: Any) -> Any:
+def _rates(given: Any) -> Rate | tuple[Rate, ...]:
     """Check learning rates: a float or a schedule, or a tuple of them."""
     if hasattr(given, "tolist") and getattr(given, "ndim", 0) == 1:
         given = given.tolist()
@@ -165,6 +317,6 @@ def _rates(given: Any) -> Any:
     return _one_rate("learning_rate", given)
 
 
-def _one_rate(name: str, given: Any) -> Any:
+def _one_rate(name: str, given: Any) -> Rate:
     schedules.get(given, name)
     return given if callable(given) else float(given)

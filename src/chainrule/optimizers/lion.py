@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.optimizers.base import Optimizer
 
@@ -31,6 +33,8 @@ class Lion(Optimizer):
     beta_1: float
     beta_2: float
     slots = ("m",)
+    decoupled = True
+    numbers = ("beta_1", "beta_2")
 
     def __init__(
         self,
@@ -49,7 +53,8 @@ class Lion(Optimizer):
             beta_2=checks.real("Lion: beta_2", beta_2, 0.0, 1.0, open_high=True),
         )
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         return {
             "rate": rates,
             "b1": self.beta_1,
@@ -58,15 +63,11 @@ class Lion(Optimizer):
             "c2": 1.0 - self.beta_2,
         }
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        (m,) = slots
-        step = s.rate * xp.sign(s.b1 * m + s.c1 * g)
-        if decay is not None:
-            theta -= s.shrink * decay * theta
-        theta -= step
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
+        theta -= s.rate * xp.sign(s.b1 * m + s.c1 * g)
         m *= s.b2
         m += s.c2 * g
         return theta, m

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.optimizers.base import Optimizer
@@ -40,6 +42,7 @@ class SGD(Optimizer):
     momentum: float
     nesterov: bool
     rate_in_velocity: bool
+    numbers = ("momentum",)
 
     def __init__(
         self,
@@ -70,7 +73,8 @@ class SGD(Optimizer):
         """The velocity m, if there is momentum."""
         return ("m",) if self.momentum else ()
 
-    def _own_scalars(self, first: int, rates: Any, previous: float) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+        """See `Optimizer.own_scalars`."""
         scalars: dict[str, Any] = {"rate": rates}
         if self.momentum:
             mu = scalars["mu"] = self.momentum
@@ -82,16 +86,13 @@ class SGD(Optimizer):
                 scalars["d"] = np.where(rates > 0.0, mu * before / safe, mu)
         return scalars
 
-    def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
-    ) -> Any:
-        """See `Optimizer.update`."""
-        if decay is not None:
-            g = g + s.decay * decay * theta
-        if not slots:
+    def step(
+        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any = None
+    ) -> tuple[Array, ...]:
+        """See `Optimizer.step`."""
+        if m is None:
             theta -= s.rate * g
             return (theta,)
-        (m,) = slots
         m *= s.d
         m += g
         if self.nesterov:

@@ -98,7 +98,11 @@ def epochs(
     planner = Planner(
         backend, network, optimizer, order, steps, seed, dtype, penalty, state.begun
     )
+<<<<<<< HEAD
     key = (network, objective, optimizer.kind(), planner.names)
+=======
+    key = (network, loss, optimizer.structure(), planner.names)
+>>>>>>> 266be21 (Optimizers: an own step inside decay and clipping; what compiles apart from numbers)
     room = _room(backend, state.theta, data.x)
     run: Any = None
     stretch: Any = None

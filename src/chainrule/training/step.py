@@ -1,32 +1,40 @@
-"""One batch: gradient, clipping, update."""
+"""One batch: the gradient, its norm where it is clipped, the optimizer's update."""
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.network import Network
 from chainrule.training.objective import Objective
 
-__all__ = []
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.optimizers import Optimizer
+
+__all__ = ["build_steps"]
 
 
 def build_steps(
-    backend: Any,
+    backend: Backend,
     network: Network,
     objective: Objective,
-    kind: Any,
+    structure: Optimizer,
     names: tuple[str, ...],
-) -> Any:
-    """Return some steps of an epoch as a pure function, ready for `Backend.compile`.
+) -> Callable[..., Any]:
+    """Return the training steps over several batches as a pure function.
 
     Parameters
     ----------
     backend : Backend
     network : Network
     objective : Objective
-    kind : Optimizer
-        What `Optimizer.kind` returned: the structure, without the numbers.
+    structure : Optimizer
+        What `Optimizer.structure` returned.
     names : tuple of str
         Names of the columns of the scalars; "penalty" among them is the strength of
         the objective's penalty, step by step.
@@ -38,42 +46,38 @@ def build_steps(
         state, slots) and part = (order, rows, keys), batches of one size.
     """
     xp = backend.xp
-    Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
+    clips, decays = bool(structure.clip_norm), bool(structure.weight_decay)
+    fields = (*names, "clip_top", "clip_factor") if clips else names
+    Scalars = namedtuple(  # type: ignore[misc]  # noqa: PYI024
+        "Scalars", fields, defaults=(None, None) if clips else ()
+    )
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     value_and_gradient = objective.build(backend, network, train=True)
-    decays = bool(kind.weight_decay)
-    optimize = backend.fuse(kind)
+    optimize = backend.fuse(structure)
     penalised = "penalty" in names
+    checked = False
 
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
+        nonlocal checked
         theta, state, slots = carry
         s: Any = Scalars(*row)
-        penalty: Any = s.penalty if penalised else None
-        if getattr(penalty, "ndim", 0):
-            penalty = penalty[..., 0]  # (members, 1), as it meets theta, to (members,)
         value, gradient, state, mass = value_and_gradient(
             unflatten(theta),
             state,
             batch,
             key,
-            penalty=penalty,
+            penalty=_by_member(s.penalty) if penalised else None,
         )
-        limit: Any = s.clip_norm if kind.clip_norm else None
-        if getattr(limit, "ndim", 0):
-            limit = limit[..., 0]  # likewise
-        scales = None
-        if limit is not None:
-            scales = _clipping(gradient, network, limit, xp)
-
-        def update(g: Any, decay: Any, theta: Any, *slots: Any) -> Any:
-            if scales is not None:
-                top, factor = scales
-                g = g / top[..., None] * factor[..., None]
-            return optimize(xp, s, g, decay, theta, *slots)
-
+        if clips:
+            top, factor = _clipping(gradient, network, _by_member(s.clip_norm), xp)
+            s = s._replace(clip_top=top, clip_factor=factor)
+        update = functools.partial(optimize, xp, s)
+        if not checked:
+            update = structure.checked(update)
         theta, *slots = backend.elementwise(
             update, (theta, *slots), gradient, network.layout, decays
         )
+        checked = backend.eager  # else a step is traced, for each sort of arrays anew
         return (theta, state, tuple(slots)), (value, mass)
 
     def steps(carry: Any, data: Any, part: Any) -> Any:
@@ -82,8 +86,15 @@ def build_steps(
     return steps
 
 
-def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
-    """Return (top, factor) for the clipped gradient g / top · factor.
+def _by_member(scalar: Any) -> Any:
+    """Return a scalar, or from (members, 1), as it meets theta, one of (members,)."""
+    return scalar[..., 0] if getattr(scalar, "ndim", 0) else scalar
+
+
+def _clipping(
+    gradient: list[Array | None], network: Network, limit: Any, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return (top, factor), both (..., 1), of the clipped gradient g / top · factor.
 
     The norm is over all pieces, one per leading axis: top · root, with top the largest
     of all magnitudes, so that no square overflows and none that counts underflows.
@@ -107,4 +118,5 @@ def _clipping(gradient: Any, network: Network, limit: Any, xp: Any) -> Any:
     root = xp.sqrt(total)
     within = top * root <= limit
     # What is not finite is not within, and stays so.
-    return xp.where(within, one, top), xp.where(within, one, limit / root)
+    top, factor = xp.where(within, one, top), xp.where(within, one, limit / root)
+    return top[..., None], factor[..., None]

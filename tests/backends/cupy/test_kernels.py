@@ -84,7 +84,7 @@ def arguments(case: Any) -> tuple[Any, Any, list[Any]]:
         v[..., 1, None].astype(dtype) if v.ndim == 2 else float(v.ravel()[-1])
         for v in row.values()
     ]
-    return optimizer.kind(), tuple(row), [g, decay, theta, *slots, *scalars]
+    return optimizer.structure(), tuple(row), [g, decay, theta, *slots, *scalars]
 
 
 @functools.cache

@@ -106,22 +106,22 @@ class CuPyBackend(Backend):
         with self.device:
             return a.copy()
 
-    def fuse(self, kind: Any) -> Callable[..., Any]:
-        """Return an optimizer's update as one launch, in place."""
+    def fuse(self, optimizer: Any) -> Callable[..., Any]:
+        """Return an optimizer's `apply` as one launch, in place."""
         fuses = True
 
-        def update(xp: Any, s: Any, g: Any, decay: Any, *arrays: Any) -> Any:
+        def apply(xp: Any, s: Any, g: Any, decay: Any, *arrays: Any) -> Any:
             nonlocal fuses
             if fuses:
                 try:
-                    kernels.fused(kind, xp, s._fields)(g, decay, *arrays, *s)
+                    kernels.fused(optimizer, xp, s._fields)(g, decay, *arrays, *s)
                 except kernels.UNTRACEABLE:
                     fuses = False
                 else:
                     return arrays
-            return kind.update(xp, s, g, decay, *arrays)
+            return optimizer.apply(xp, s, g, decay, *arrays)
 
-        return update
+        return apply
 
     def memoize(self, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Remember the last answer: views of a vector that is updated in place."""

@@ -33,18 +33,18 @@ register("array_api_compat.cupy", positive_part=_positive_part)
 
 
 @functools.lru_cache(maxsize=64)
-def fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
-    """Return an optimizer's update as one kernel: ``f(g, decay, *arrays, *scalars)``.
+def fused(optimizer: Any, xp: Any, names: tuple[str, ...]) -> Any:
+    """Return an optimizer's `apply` as one kernel: ``f(g, decay, *arrays, *scalars)``.
 
     The scalars are the kernel's arguments, by type: new values compile nothing. It
     writes into the arrays, (theta, *slots), and returns None.
     """
-    count = 1 + len(kind.slots)
+    count = 1 + len(optimizer.slots)
     Scalars = namedtuple("Scalars", names)  # type: ignore[misc]  # noqa: PYI024
 
-    def update(g: Any, decay: Any, *rest: Any) -> None:
+    def apply(g: Any, decay: Any, *rest: Any) -> None:
         arrays, scalars = rest[:count], rest[count:]
-        new = kind.update(xp, Scalars(*scalars), g, decay, *arrays)
+        new = optimizer.apply(xp, Scalars(*scalars), g, decay, *arrays)
         moved = [(a, b) for a, b in zip(arrays, new, strict=True) if a is not b]
         if len(moved) > 1 and any(b is c for _, b in moved for c in arrays):
             msg = "an old array in another's place cannot be written in one kernel"
@@ -52,7 +52,7 @@ def fused(kind: Any, xp: Any, names: tuple[str, ...]) -> Any:
         for a, b in moved:
             a[...] = b
 
-    return cupy.fuse(kernel_name=f"chainrule_{type(kind).__name__}")(update)
+    return cupy.fuse(kernel_name=f"chainrule_{type(optimizer).__name__}")(apply)
 
 
 # What tracing raises at an update that has more than elementwise functions, or looks at
