@@ -127,6 +127,10 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: cr.Dense(2, kernel_initializer="xavier_uniform"),
         "Write 'glorot_uniform'",
     ),
+    "momentum": (
+        lambda: _model(optimizer="momentum"),
+        r"Write chainrule\.SGD\(1e-2, momentum=0\.9\)",
+    ),
     "reduction": (lambda: losses.Huber(reduction="sum"), "it is a mean"),  # type: ignore[call-arg]
     "early stopping": (lambda: cr.Checkpoint("it", best="no"), "best must be True or"),  # type: ignore[arg-type]
     "save_best_only": (

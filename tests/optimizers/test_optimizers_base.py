@@ -83,7 +83,7 @@ def test_a_number_of_ones_own_is_the_one_that_was_given(
     cls: Any, members: int | None, where: dict[str, Any]
 ) -> None:
     """In whatever order: what was compiled for one number serves no other."""
-    options = {"weight_decay": 0.1, "clip_norm": 0.5}
+    options: dict[str, Any] = {"weight_decay": 0.1, "clip_norm": 0.5}
     for scale in (0.25, 0.5, 0.25):
         got = fitted(cls(0.2, scale, **options), where, members=members)
         want = fitted(cr.SGD(0.2 * scale, **options), where, members=members)
@@ -99,7 +99,8 @@ class Stubborn(cr.SGD):
     """Reads numbers that ours take from the scalars alone."""
 
     def step(self, xp: Any, s: Any, g: Any, theta: Any, *slots: Any) -> Any:
-        theta -= self.learning_rate * self.momentum * g
+        rate: Any = self.learning_rate
+        theta -= rate * self.momentum * g
         return theta, *slots
 
 
@@ -164,7 +165,9 @@ def test_a_declared_number_is_none_in_the_step(where: dict[str, Any]) -> None:
             theta -= self.scale * s.rate * g
             return (theta,)
 
-    with pytest.raises(cr.ArgumentTypeError, match="travels as a scalar: read it from s"):
+    with pytest.raises(
+        cr.ArgumentTypeError, match="travels as a scalar: read it from s"
+    ):
         fitted(Forgetful(0.1, 0.5), where)
 
 
@@ -173,14 +176,15 @@ def test_placeholder_computes_nothing() -> None:
     assert not zero
     assert other
     assert zero != other
-    for compute in (
+    computations: list[Any] = [
         lambda p: p + 1.0,
         lambda p: 1.0 - p,
         lambda p: X * p,
         lambda p: p / X,
         lambda p: 2.0**p,
         lambda p: -p,
-    ):
+    ]
+    for compute in computations:
         with pytest.raises(cr.ArgumentTypeError):
             compute(other)
 
@@ -213,7 +217,7 @@ class Outer(cr.SGD):
 
 
 def test_a_step_of_ones_own_is_clipped_and_decays(where: dict[str, Any]) -> None:
-    options = {"weight_decay": 0.3, "clip_norm": 0.2}
+    options: dict[str, Any] = {"weight_decay": 0.3, "clip_norm": 0.2}
     got = fitted(Plain(0.1, **options), where)
     np.testing.assert_allclose(
         got, fitted(cr.SGD(0.1, **options), where), rtol=1e-4, atol=1e-6
@@ -275,7 +279,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "theta alone": (lambda new: new[0], r"got an array of shape \(.*\)"),
     "nothing": (lambda new: None, r"got None"),
     "a number in a slot's place": (lambda new: (*new[:2], 0.0), r"got 0\.0 for v"),
-    "another shape": (lambda new: (new[0][..., :1], *new[1:]), r"got shape .* for theta"),
+    "another shape": (
+        lambda new: (new[0][..., :1], *new[1:]),
+        r"got shape .* for theta",
+    ),
 }
 
 

@@ -34,7 +34,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "linear": "identity",
         "exponential": "exp",
     },
-    "optimizer": {},
+    "optimizer": {"l_bfgs_b": "lbfgs", "lm": "levenberg_marquardt"},
 }
 
 

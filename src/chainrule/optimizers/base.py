@@ -232,7 +232,7 @@ class Optimizer(Config):
         return self.update(xp, s, g, decay, theta, *slots)
 
     def update(
-        self, xp: Namespace, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
     ) -> tuple[Array, ...]:
         """Return ``(theta, *slots)`` after decay and `step`, all (..., size).
 
@@ -283,7 +283,11 @@ class Optimizer(Config):
         got = ""
         if not isinstance(new, (tuple, list)):
             shape = getattr(new, "shape", None)
-            got = checks.show(new) if shape is None else f"an array of shape {tuple(shape)}"
+            got = (
+                checks.show(new)
+                if shape is None
+                else f"an array of shape {tuple(shape)}"
+            )
         elif len(new) != len(names):
             got = f"{len(new)} array{'s' * (len(new) != 1)}"
         else:

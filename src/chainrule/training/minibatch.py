@@ -16,7 +16,7 @@ from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
 from chainrule.training.epoch import build_close, build_epoch, build_stretch
 from chainrule.training.objective import Objective
-from chainrule.training.plan import Planner
+from chainrule.training.plan import Planner, mask_keys
 from chainrule.training.step import build_steps
 
 __all__ = ["ask", "epochs"]
@@ -67,7 +67,7 @@ def epochs(
     data : Data
     epochs, batch_size : int
     order, seed, dtype, penalty
-        See `Planner`; it asks for the order of each epoch once.
+        See `Planner`, which calls `order` once for each epoch, and `mask_keys`.
     factor : function
         Returns what the learning rates are multiplied with, a float or an array
         (members,), asked before each record.
@@ -95,14 +95,9 @@ def epochs(
         When the loss, the parameters, the slots or the state stop being finite.
     """
     steps = -(-data.x.shape[0] // batch_size)
-    planner = Planner(
-        backend, network, optimizer, order, steps, seed, dtype, penalty, state.begun
-    )
-<<<<<<< HEAD
-    key = (network, objective, optimizer.kind(), planner.names)
-=======
-    key = (network, loss, optimizer.structure(), planner.names)
->>>>>>> 266be21 (Optimizers: an own step inside decay and clipping; what compiles apart from numbers)
+    keys = mask_keys(network, seed, state.begun)
+    planner = Planner(backend, optimizer, order, steps, dtype, keys, penalty)
+    key = (network, objective, optimizer.structure(), planner.names)
     room = _room(backend, state.theta, data.x)
     run: Any = None
     stretch: Any = None
@@ -126,7 +121,7 @@ def epochs(
         elif room > 1 and (free > 1 or stretch is not None):
             # Of a single epoch, too, where the stretch is there already.
             count = min(free, room, last - epoch)
-            parts, count, rate = planner.stretch(*start, count, room)
+            parts, count, rate = planner.group(*start, count, room)
             stretch = stretch or backend.compile(build_stretch, *key, donate=1)
             begin()
             carry, weights, mean, finite = stretch(carry, weights, data, parts, count)

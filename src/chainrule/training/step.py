@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_steps"]
 
+# Scalars that a step finds itself: see `Optimizer.apply`.
+CLIPPING = ("clip_top", "clip_factor")
+
 
 def build_steps(
     backend: Backend,
@@ -47,10 +50,9 @@ def build_steps(
     """
     xp = backend.xp
     clips, decays = bool(structure.clip_norm), bool(structure.weight_decay)
-    fields = (*names, "clip_top", "clip_factor") if clips else names
-    Scalars = namedtuple(  # type: ignore[misc]  # noqa: PYI024
-        "Scalars", fields, defaults=(None, None) if clips else ()
-    )
+    fields = (*names, *CLIPPING) if clips else names
+    unset = [None] * (len(fields) - len(names))
+    Scalars = namedtuple("Scalars", fields, defaults=unset)  # type: ignore[misc]  # noqa: PYI024
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     value_and_gradient = objective.build(backend, network, train=True)
     optimize = backend.fuse(structure)
@@ -71,7 +73,7 @@ def build_steps(
         if clips:
             top, factor = _clipping(gradient, network, _by_member(s.clip_norm), xp)
             s = s._replace(clip_top=top, clip_factor=factor)
-        update = functools.partial(optimize, xp, s)
+        update: Callable[..., Any] = functools.partial(optimize, xp, s)
         if not checked:
             update = structure.checked(update)
         theta, *slots = backend.elementwise(
