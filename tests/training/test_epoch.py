@@ -10,6 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule.callbacks import Callback
 from chainrule.training import epoch, minibatch
+from chainrule.training.objective import LossObjective
 
 pytestmark = pytest.mark.skipif(
     "jax" not in cr.backends.available(), reason="only JAX makes stretches"
@@ -92,9 +93,9 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     _fit(model)
     assert counts == {"build_stretch": -(-EPOCHS // model.backend.stretch)}
     monkeypatch.undo()
-    network, kind = model._need(), model.optimizer.structure()
+    network, structure = model._need(), model.optimizer.structure()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
-    key = (network, model.loss, kind, names)
+    key = (network, LossObjective(model.loss), structure, names)
     run: Any = model.backend.compile(epoch.build_stretch, *key, donate=1)
     before = run._cache_size()
     for epochs in (1, 4, minibatch.LAG):

@@ -14,7 +14,7 @@ from chainrule.files import registry
 from chainrule.optimizers import Optimizer
 from chainrule.optimizers.base import Placeholder
 
-from support import here
+from tests.support.libraries import here
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 3))
@@ -236,7 +236,7 @@ def test_an_update_of_ones_own_gets_a_clipped_gradient(where: dict[str, Any]) ->
 
 
 def test_an_optimizer_of_ones_own_is_kept_in_a_file(tmp_path: Path) -> None:
-    registry.register(Travelling, name="test_optimizers_base.Travelling")
+    registry.register(Travelling, name="test_own.Travelling")
     schedule = cr.schedules.CosineDecay(0.1, 40)
     optimizer = Travelling(schedule, 0.25, weight_decay=0.1, clip_norm=0.5)
     model = cr.Model(cr.MLP((5, 2)), optimizer=optimizer, backend="numpy")
