@@ -1,6 +1,6 @@
 """Everything public on every backend: the numbers, the precision and the place.
 
-The registry `chainrule.testing.cases.all` says what there is; NumPy in float64 says
+The registry `chainrule.testing.cases` says what there is; NumPy in float64 says
 what comes out, having been compared with differences, `jax.vjp` and torch's autograd.
 """
 
@@ -140,7 +140,7 @@ def test_loss(name: str, lib: Library) -> None:
     "name", [n for n, o in cases.OPTIMIZERS.items() if hasattr(o, "update")]
 )
 def test_optimizer(name: str, lib: Library) -> None:
-    optimizer = cases.OPTIMIZERS[name]
+    optimizer: Any = cases.OPTIMIZERS[name]
     steps = 3
     scalars = optimizer.scalars(0, optimizer.rates(0, steps), 0.0)
     rows = [

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.arrays.namespace import Namespace
-from chainrule.testing.cases import RULES
-from chainrule.testing.cases.cases import RuleCase
+from chainrule.testing.cases import RULES, RuleCase
 
 from tests.support.libraries import Library, here
 

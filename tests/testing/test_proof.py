@@ -209,9 +209,7 @@ def test_a_wrong_rule_fails_the_command(
         return z, lambda dz: (1.001 * pullback(dz)[0],)
 
     monkeypatch.setitem(cases.RULES, "tanh", case._replace(rule=wrong))
-    monkeypatch.setattr(
-        "chainrule.testing.cases.cases.unlisted", lambda: {"rules": ["new"]}
-    )
+    monkeypatch.setattr("chainrule.testing.cases.unlisted", lambda: {"rules": ["new"]})
     assert main(["--backend", "numpy", "--only", "tanh"]) == 1
     out = capsys.readouterr().out
     assert (

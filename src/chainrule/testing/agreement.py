@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule import backends
 from chainrule.arrays import random
+from chainrule.backends import Backend
 from chainrule.config import checks
-from chainrule.data.samples import Data
 from chainrule.errors import ArgumentError, ArgumentTypeError
-from chainrule.layers import Layer, Sequential
-from chainrule.layers.context import Context
+from chainrule.layers import Layer
 from chainrule.model import Model
 from chainrule.network import Network
 from chainrule.optimizers import Adam
-from chainrule.testing.comparison import Comparison, Difference, _top
+from chainrule.testing.comparison import Comparison, Difference, largest
+from chainrule.testing.passes import build_pass, parts
 
-__all__ = ["TOLERANCES", "compare_backends"]
-
+__all__ = ["FLAT", "PREDICTION", "TOLERANCES", "compare_backends"]
 
 # dtype -> stage -> how far two backends may be apart, relative to the largest entry.
 TOLERANCES = {
@@ -29,10 +28,8 @@ TOLERANCES = {
     "float64": {"forward": 1e-13, "gradient": 1e-11, "training": 1e-10},
 }
 
-
 # A gradient this far below the largest of all is rounding: nothing pulls there.
 FLAT = {"float32": 1e-5, "float64": 1e-13}
-
 
 PREDICTION = "prediction"
 
@@ -105,7 +102,7 @@ def compare_backends(
     return Comparison(found, tuple(engines), missing)
 
 
-def _engines(given: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _engines(given: Any) -> tuple[dict[str, Backend], dict[str, str]]:
     missing: dict[str, str] = {}
     if given is None:
         here = backends.available()
@@ -114,7 +111,7 @@ def _engines(given: Any) -> tuple[dict[str, Any], dict[str, str]]:
         given = (given,)
     engines = [backends.get(one) for one in given]
     engines.sort(key=lambda engine: engine.name != "numpy")
-    named: dict[str, Any] = {}
+    named: dict[str, Backend] = {}
     for engine in engines:
         twice = sum(other.name == engine.name for other in engines) > 1
         named[f"{engine.name} {engine.device}" if twice else engine.name] = engine
@@ -153,7 +150,7 @@ class _Found(NamedTuple):
 
 def _run(
     model: Model,
-    engine: Any,
+    engine: Backend,
     dtype: str,
     x: Any,
     y: Any,
@@ -176,10 +173,10 @@ def _run(
     network = mine._need()
     with engine.scope(dtype):
         data = mine._data(network, engine, x, y, None, "")
-        run = engine.compile(_build_pass, network, mine.loss)
+        run = engine.compile(build_pass, network, mine.loss)
         key = random.step_keys(mine.seed, 0, 1, max(1, network.draws))[0]
         outputs, value, grads = run(*mine._weights, data, engine.asarray(key, "int32"))
-        names = [name for name, _ in _parts(network.layer)]
+        names = [name for name, _ in parts(network.layer)]
         forward = {
             name: engine.to_numpy(z) for name, z in zip(names, outputs, strict=True)
         }
@@ -210,49 +207,10 @@ def _run(
     return _Found(forward, gradient, training, parameters)
 
 
-def _parts(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Layers in the order in which they run, with their numbers."""
-    if not isinstance(layer, Sequential):
-        yield f"{prefix} {type(layer).__name__}".strip(), layer
-        return
-    for i, part in enumerate(layer.layers):
-        yield from _parts(part, f"{prefix}.{i}" if prefix else str(i))
-
-
-def _through(layer: Layer, params: Any, x: Any, context: Context) -> Iterator[Any]:
-    """Yield the outputs of `_parts`, one after the other."""
-    if not isinstance(layer, Sequential):
-        yield layer.forward(params, x, context)[0]
-        return
-    for part, p in zip(layer.layers, params, strict=True):
-        for z in _through(part, p, x, context):
-            yield z
-        x = z
-
-
-def _build_pass(backend: Any, network: Network, loss: Any) -> Any:
-    """Return a training pass: ``f(theta, state, data, key)`` -> outputs, loss, grads."""
-    xp = backend.xp
-
-    def run(theta: Any, state: Any, data: Data, key: Any) -> Any:
-        def context() -> Context:
-            pieces = network.unflatten_state(state, xp) if network.state_size else ()
-            return Context(xp, train=True, state=pieces, key=key)
-
-        params = network.unflatten(theta, xp)
-        outputs = list(_through(network.layer, params, data.x, context()))
-        z, pullback = network.forward(params, data.x, context())
-        value, pull = loss(z, data.t, data.weight, network.output_shape, xp=xp)
-        _, dparams = pullback(pull()[0], dx=False)
-        return outputs, value, network.pieces(dparams)
-
-    return run
-
-
 def _compared(dtype: str, runs: dict[str, _Found]) -> list[Difference]:
     found = []
     first = next(iter(runs.values()))
-    tops = {name: _top(g) for name, g in first.gradient.items()}
+    tops = {name: largest(g) for name, g in first.gradient.items()}
     top = max(tops.values(), default=0.0)
     # What is compared, and the least size that a difference refers to.
     stages: list[tuple[str, str, Any, float]] = [
@@ -297,4 +255,4 @@ def _gap(a: Any, b: Any, least: float = 0.0) -> float:
         return 0.0
     if not np.isfinite(apart).all():
         return np.inf
-    return float(np.max(apart)) / (max(_top(a), least) or 1.0)
+    return float(np.max(apart)) / (max(largest(a), least) or 1.0)

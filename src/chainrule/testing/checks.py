@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from chainrule.backends import Backend
 from chainrule.errors import ArgumentError, GradientError
-from chainrule.testing.arrays import index_of, members, near, same, size_of
+from chainrule.testing.arrays import index_of, near, same, size_of
 from chainrule.testing.differences import Slope, slope
+from chainrule.testing.leads import check_leads
 from chainrule.testing.reports import ArgumentReport, GradientReport
 from chainrule.testing.subjects import Subject
 
@@ -31,7 +32,7 @@ class Check:
     """
 
     def __init__(
-        self, what: Subject, backend: Any, seed: int, directions: int, rtol: float
+        self, what: Subject, backend: Backend, seed: int, directions: int, rtol: float
     ) -> None:
         self.what, self.backend = what, backend
         self.directions, self.rtol = directions, rtol
@@ -64,15 +65,15 @@ class Check:
 
     # Running the subject.
 
-    def _run(self, items: Sequence[Any], dtype: str = "float64") -> Any:
+    def run(self, items: Sequence[Any], dtype: str = "float64") -> Any:
         """Run on host arrays: ``(value, pull)``, both with host arrays outside."""
         backend = self.backend
-        arrays = [self._there(a, dtype) for a in items]
+        arrays = [self.put(a, dtype) for a in items]
         value, pull = self._guarded(self.what.run, backend, arrays, dtype)
         host = backend.to_numpy(value)
 
         def pulled(dz: Any, wrt: Any = None) -> list[Any]:
-            there = self._there(dz, dtype)
+            there = self.put(dz, dtype)
             grads = self._guarded(pull, there, wrt)
             return [
                 None if g is None else np.array(backend.to_numpy(self._array(k, g)))
@@ -83,10 +84,10 @@ class Check:
 
     def _array(self, k: int, g: Any) -> Any:
         if not hasattr(g, "shape"):
-            self._fail("shape", k, f"is a {type(g).__name__}, not an array")
+            self.fail("shape", k, f"is a {type(g).__name__}, not an array")
         return g
 
-    def _there(self, a: Any, dtype: str = "float64") -> Any:
+    def put(self, a: Any, dtype: str = "float64") -> Any:
         """Put a host array on the backend: memory of its own, read-only if NumPy's."""
         if a is None:
             return None
@@ -108,49 +109,51 @@ class Check:
             )
             raise GradientError(msg, check="purity") from error
 
-    def _fail(self, check: str, k: int | None, text: str, **more: Any) -> None:
+    def fail(self, check: str, k: int | None, text: str, **more: Any) -> NoReturn:
+        """Raise a `GradientError` about the value, or about argument k's gradient."""
         what = self.what
         argument = None if k is None else what.names[k]
         about = "" if k is None else f"the gradient of {what.label(k)} "
         msg = f"{what.name}: {about}{text}"
         raise GradientError(msg, check=check, argument=argument, **more)
 
-    def _cotangent(self, value: Any, *lead: int) -> Any:
+    def cotangent(self, value: Any, *lead: int) -> Any:
+        """Draw a cotangent of a value, with axes before its own."""
         return np.asarray(self.rng.normal(size=(*lead, *value.shape)))
 
     # The checks.
 
     def _shape(self) -> None:
-        value, pull = self._run(self.what.inputs)
+        value, pull = self.run(self.what.inputs)
         if not np.isfinite(value).all():
             msg = f"{self.what.name}: the value is not finite at these inputs."
             raise ArgumentError(msg)
-        self._dtypes(value, pull(self._cotangent(value)), "float64")
+        self._dtypes(value, pull(self.cotangent(value)), "float64")
 
     def _dtype(self) -> None:
-        value, pull = self._run(self.what.inputs, "float32")
-        self._dtypes(value, pull(self._cotangent(value)), "float32")
+        value, pull = self.run(self.what.inputs, "float32")
+        self._dtypes(value, pull(self.cotangent(value)), "float32")
 
     def _dtypes(self, value: Any, grads: Any, dtype: str) -> None:
         what = self.what
         if value.dtype != dtype:
             text = f"inputs of {dtype} must give a value of {dtype}; got {value.dtype}."
-            self._fail("dtype", None, text)
+            self.fail("dtype", None, text)
         for k in what.active:
             g, shape = grads[k], what.inputs[k].shape
             if g is None:
-                self._fail("shape", k, "is None though every gradient was asked for.")
+                self.fail("shape", k, "is None though every gradient was asked for.")
             if g.shape != shape:
                 text = f"must have the argument's shape {shape}; got {g.shape}."
-                self._fail("shape", k, text)
+                self.fail("shape", k, text)
             if g.dtype != dtype:
                 text = f"must have the argument's dtype {dtype}; got {g.dtype}."
-                self._fail("dtype", k, text)
+                self.fail("dtype", k, text)
             if not np.isfinite(g).all():
                 index = index_of(~np.isfinite(g))
-                at = self._entry(k, index)
+                at = self.entry(k, index)
                 text = f"is not finite: {g[index]} at {at}."
-                self._fail("finite", k, text, index=index, got=float(g[index]))
+                self.fail("finite", k, text, index=index, got=float(g[index]))
 
     def _purity(self) -> None:
         what, backend = self.what, self.backend
@@ -160,7 +163,7 @@ class Check:
         ]
         value, pull = what.run(backend, arrays, "float64")
         before = np.array(backend.to_numpy(value))
-        host = self._cotangent(before)
+        host = self.cotangent(before)
         dz = backend.copy(backend.asarray(host))
         first = [
             None if g is None else self._array(k, g) for k, g in enumerate(pull(dz))
@@ -168,17 +171,17 @@ class Check:
         kept: list[Any] = [
             None if g is None else np.array(backend.to_numpy(g)) for g in first
         ]
-        pull(backend.copy(backend.asarray(self._cotangent(before))))
+        pull(backend.copy(backend.asarray(self.cotangent(before))))
         later = [None if g is None else np.array(backend.to_numpy(g)) for g in first]
         again = pull(dz)
         for k, a in enumerate(what.inputs):
             if a is not None and not same(a, backend.to_numpy(arrays[k])):
                 text = f"writes into {what.label(k)}; inputs belong to the caller."
-                self._fail("purity", None, text)
+                self.fail("purity", None, text)
         if not same(host, backend.to_numpy(dz)):
-            self._fail("purity", None, "the pullback writes into its cotangent.")
+            self.fail("purity", None, "the pullback writes into its cotangent.")
         if not same(before, backend.to_numpy(value)):
-            self._fail("purity", None, "the pullback writes into the value.")
+            self.fail("purity", None, "the pullback writes into the value.")
         for k, want in enumerate(kept):
             if want is None:
                 continue
@@ -189,28 +192,28 @@ class Check:
                     index = index_of(want != got) if want.shape == got.shape else ()
                     text = (
                         f"is not the same after {when} of the pullback: at "
-                        f"{self._entry(k, index)} {want[index]!r}, then "
+                        f"{self.entry(k, index)} {want[index]!r}, then "
                         f"{got[index]!r}. A pullback keeps no state."
                     )
-                    self._fail("purity", k, text, index=index)
-        value, pull = self._run(what.inputs)  # read-only, where it can be
+                    self.fail("purity", k, text, index=index)
+        value, pull = self.run(what.inputs)  # read-only, where it can be
         pull(host)
 
     def _wrt(self) -> str | None:
         what = self.what
         if what.subsets is None:
             return "not offered"
-        value, pull = self._run(what.inputs)
-        dz = self._cotangent(value)
+        value, pull = self.run(what.inputs)
+        dz = self.cotangent(value)
         every = pull(dz)
         for wrt in what.subsets:
             asked = ", ".join(what.names[k] for k in wrt) or "nothing"
             for k, g in enumerate(pull(dz, wrt)):
                 if k in wrt and (g is None or not near(g, every[k])):
-                    self._fail("wrt", k, f"is another one where wrt asks for {asked}.")
+                    self.fail("wrt", k, f"is another one where wrt asks for {asked}.")
                 if k not in wrt and g is not None:
                     text = f"must be None where wrt asks for {asked}: wrt is ignored."
-                    self._fail("wrt", k, text)
+                    self.fail("wrt", k, text)
         return None
 
     def _differences(self) -> None:
@@ -223,7 +226,7 @@ class Check:
                 f"every slope and every gradient of {names} is 0, so nothing was "
                 f"tested; choose other inputs."
             )
-            self._fail("vacuous", None, text)
+            self.fail("vacuous", None, text)
         first = what.inputs[what.rows[0]] if what.rows else None
         if first is not None and first.ndim > 1 and first.shape[0] == 1:
             self._more_rows()
@@ -238,10 +241,10 @@ class Check:
             if k in what.active:
                 grown[k] = grown[k] + 0.1 * self.rng.normal(size=grown[k].shape)
         try:
-            value, pull = self._run(grown)
+            value, pull = self.run(grown)
         except (TypeError, ValueError):
             return  # the first axis is no batch
-        grads = pull(self._cotangent(value))
+        grads = pull(self.cotangent(value))
         if all(grads[k].shape == grown[k].shape for k in what.active):
             for k in what.active:
                 self._argument(k, list(grown), " with three rows")
@@ -254,8 +257,8 @@ class Check:
             name = self.what.names[k]
             return ArgumentReport(name, items[k].shape, 0, 0.0, 0, True)
         while made < self.directions:
-            value, pull = self._run(items)
-            dz = self._cotangent(value)
+            value, pull = self.run(items)
+            dz = self.cotangent(value)
             g = pull(dz)[k]
             v = self.rng.normal(size=items[k].shape)
             got = float(np.sum(g * v))
@@ -269,7 +272,7 @@ class Check:
                         f"pullback {got:g}). The value is not differentiable there, or "
                         f"not a function of its arguments alone."
                     )
-                    self._fail("differences", k, text)
+                    self.fail("differences", k, text)
                 spread = 1e-2 * size_of(items[k])
                 items[k] = items[k] + spread * self.rng.normal(size=items[k].shape)
                 continue
@@ -291,7 +294,7 @@ class Check:
 
         def f(h: float) -> Any:
             rows[k] = items[k] + (h * unit) * v
-            return self._run(rows)[0]
+            return self.run(rows)[0]
 
         scale = float(np.sum(np.abs(dz * f(0.0)))) / unit
         length = float(np.linalg.norm(g)) * float(np.linalg.norm(v)) / np.sqrt(v.size)
@@ -345,118 +348,39 @@ class Check:
         of = "" if len(some) == size else f" of the {len(some)} looked at"
         text = (
             f"disagrees with central differences{where}. Worst entry{of}: "
-            f"{self._entry(k, index)}, pullback {mine:.12g}, differences {wanted:.12g}. "
+            f"{self.entry(k, index)}, pullback {mine:.12g}, differences {wanted:.12g}. "
             f"Along a random direction: pullback {got:.12g}, differences "
             f"{along.value:.12g}."
         )
-        self._fail("differences", k, text, index=index, got=mine, wanted=wanted)
+        self.fail("differences", k, text, index=index, got=mine, wanted=wanted)
 
     def _leads(self) -> None:
-        what = self.what
-        value, pull = self._run(what.inputs)
-        dz = self._cotangent(value, 2)
-        loop = [pull(dz[j]) for j in range(2)]
-        name = "an axis on the cotangent"
-        self._against(name, self._led(name, pull, dz), (2,), loop)
-        there = [k for k, a in enumerate(what.inputs) if a is not None]
-        sets: list[tuple[int, ...]] = [(k,) for k in there]
-        sets += [tuple(there)] if len(there) > 1 else []
-        sets += [what.active] if 1 < len(what.active) < len(there) else []
-        for some in dict.fromkeys(sets):
-            many: list[Any] = [
-                members(a) if k in some else None for k, a in enumerate(what.inputs)
-            ]
-            names = ", ".join(what.names[k] for k in some)
-            self._loop(f"an axis of members on {names}", many)
-        if what.rows:
-            many = [
-                what.inputs[k][:, None] if k in what.rows else None
-                for k in range(len(what.inputs))
-            ]
-            if many[what.rows[0]].shape[0]:
-                self._loop("samples moved to an axis of their own", many)
-
-    def _loop(self, name: str, many: list[Any]) -> None:
-        """Run with leads at once, and in a loop over them."""
-        inputs = self.what.inputs
-        count = next(a.shape[0] for a in many if a is not None)
-        at_once = [a if m is None else m for m, a in zip(many, inputs, strict=True)]
-        value, pull = self._led(name, self._run, at_once)
-        shape = value.shape[1:]
-        if value.shape[:1] != (count,):
-            text = f"with {name} the value must have a leading axis of {count}; got {value.shape}."
-            self._fail("leads", None, text)
-        dz = self.rng.normal(size=(2, count, *shape))
-        loop: list[list[Any]] = [[], []]
-        for i in range(count):
-            one = [a if m is None else m[i] for m, a in zip(many, inputs, strict=True)]
-            alone, back = self._run(one)
-            if alone.shape != shape or not near(value[i], alone):
-                self._fail("leads", None, f"with {name} the value is not the loop's.")
-            for j in range(2):
-                loop[j].append(back(dz[j, i]))
-        flat = list(itertools.chain(*loop))
-        grads = self._led(name, pull, dz)
-        self._against(name, grads, (2, count), flat)
-
-    def _led(self, name: str, function: Any, argument: Any) -> Any:
-        """Call on arrays with leads: what breaks there is a matter of leads."""
-        try:
-            return function(argument)
-        except GradientError:
-            raise
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            text = (
-                f"fails with {name}: {error}. Leading axes broadcast and are never "
-                f"summed (skip='leads' for a rule that does not promise that)."
-            )
-            self._fail("leads", None, text)
-            raise  # not reached
-
-    def _against(self, name: str, grads: Any, lead: Any, loop: list[Any]) -> None:
-        for k in self.what.active:
-            wanted = np.stack([one[k] for one in loop])
-            wanted = wanted.reshape(*lead, *wanted.shape[1:])
-            g = grads[k]
-            if g is None or g.shape != wanted.shape:
-                shape = None if g is None else g.shape
-                text = (
-                    f"must have the shape {wanted.shape} with {name}; got {shape}. "
-                    f"Leading axes are never summed."
-                )
-                self._fail("leads", k, text)
-            if not near(g, wanted):
-                index = index_of(-np.abs(g - wanted), largest=False)
-                text = (
-                    f"is not what a loop over {name} gives: {g[index]:.12g} at "
-                    f"{self._entry(k, index)}, the loop {wanted[index]:.12g}."
-                )
-                got, want = float(g[index]), float(wanted[index])
-                self._fail("leads", k, text, index=index, got=got, wanted=want)
+        check_leads(self)
 
     def _compiled(self) -> str | None:
         backend, what = self.backend, self.what
         if not backend.pads:
             return "not compiled"
-        value, pull = self._run(what.inputs)
-        dz = self._cotangent(value)
+        value, pull = self.run(what.inputs)
+        dz = self.cotangent(value)
         eager = pull(dz)
         there = [k for k, a in enumerate(what.inputs) if a is not None]
         run = backend.compile(build, what, tuple(there), "float64")
-        arrays = [self._there(what.inputs[k]) for k in there]
-        z, grads = run(arrays, self._there(dz))
+        arrays = [self.put(what.inputs[k]) for k in there]
+        z, grads = run(arrays, self.put(dz))
         if not near(backend.to_numpy(z), value):
-            self._fail("compiled", None, "the compiled value is another one.")
+            self.fail("compiled", None, "the compiled value is another one.")
         for k in what.active:
             if not near(backend.to_numpy(grads[k]), eager[k]):
-                self._fail("compiled", k, "is another one when it is compiled.")
+                self.fail("compiled", k, "is another one when it is compiled.")
         return None
 
-    def _entry(self, k: int, index: tuple[int, ...]) -> str:
+    def entry(self, k: int, index: tuple[int, ...]) -> str:
+        """Return how an entry of argument k is written."""
         return f"{self.what.names[k]}[{', '.join(map(str, index))}]"
 
 
-def build(backend: Any, what: Subject, there: tuple[int, ...], dtype: str) -> Any:
+def build(backend: Backend, what: Subject, there: tuple[int, ...], dtype: str) -> Any:
     """Return ``f(arrays, dz) -> (value, gradients)``; `there` numbers the arrays."""
 
     def run(arrays: Any, dz: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Comparison", "Difference"]
+__all__ = ["Comparison", "Difference", "largest"]
 
 
 class Difference(NamedTuple):
@@ -145,5 +145,6 @@ def _order(number: float) -> float:
     return np.inf if np.isnan(number) else number
 
 
-def _top(a: Any) -> float:
+def largest(a: Any) -> float:
+    """Return the largest magnitude in an array, 0 where it is empty."""
     return float(np.max(np.abs(a), initial=0.0))

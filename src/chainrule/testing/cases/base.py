@@ -1,4 +1,4 @@
-"""What a case is."""
+"""What a case is, and the draws that its arrays are made of."""
 
 from __future__ import annotations
 
@@ -11,9 +11,36 @@ from chainrule.arrays.types import Shape
 from chainrule.layers import Layer
 from chainrule.losses import Loss
 
-__all__ = ["ROWS", "LayerCase", "LossCase", "RuleCase"]
+__all__ = [
+    "RNG",
+    "ROWS",
+    "LayerCase",
+    "LossCase",
+    "RuleCase",
+    "fixed",
+    "normal",
+    "uniform",
+]
 
 ROWS = 5  # of every example
+RNG = np.random.default_rng(0)
+
+
+def fixed(a: Any) -> Any:
+    """Return a host array that nobody may write into."""
+    a = np.array(a)
+    a.flags.writeable = False
+    return a
+
+
+def normal(*shape: int, scale: float = 1.0, mean: float = 0.0) -> Any:
+    """Draw a normal array."""
+    return fixed(RNG.normal(mean, scale, size=shape))
+
+
+def uniform(low: float, high: float, *shape: int) -> Any:
+    """Draw a uniform array."""
+    return fixed(RNG.uniform(low, high, size=shape))
 
 
 class RuleCase(NamedTuple):
