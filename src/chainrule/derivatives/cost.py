@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from chainrule.network import Network
 from chainrule.network.chunks import CHUNK
 
-__all__ = ["forward_is_cheaper"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+
+__all__ = ["LIMIT", "chunk", "forward_is_cheaper"]
 
 
 # Numbers of one intermediate array, at most: 64 MB in float64.
 LIMIT = 1 << 23
 
 
-def chunk(backend: Any, each: int, least: int) -> int:
+def chunk(backend: Backend, each: int, least: int) -> int:
     """Rows to work on at a time where each asks for so many numbers: a power of two.
 
     Enough for the backend's `block`, but `least` where memory allows it, since products

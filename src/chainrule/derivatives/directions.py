@@ -10,7 +10,7 @@ from chainrule.arrays.types import Shape
 from chainrule.network import Network
 from chainrule.network.forward import run
 
-__all__ = []
+__all__ = ["basis", "run_dual", "tangent"]
 
 
 def run_dual(
@@ -20,12 +20,12 @@ def run_dual(
     return run(network, xp.dual(theta), xp.dual(state), xp.dual(x, u), xp)
 
 
-def _identity(shape: Shape, dtype: Any, xp: Any) -> Any:
+def basis(shape: Shape, dtype: Any, xp: Any) -> Any:
     """Return the directions of a sample's entries: (size, 1, *shape)."""
     size = math.prod(shape)
     return xp.reshape(xp.eye(size, dtype=dtype), (size, 1, *shape))
 
 
-def _tangent(a: Any, lead: Shape, xp: DualNamespace) -> Any:
+def tangent(a: Any, lead: Shape, xp: DualNamespace) -> Any:
     """Return a's tangent behind `lead`, also where it is zero."""
     return xp.base.broadcast_to(xp.parts(a)[1], (*lead, *a.shape))

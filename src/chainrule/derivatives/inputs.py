@@ -8,41 +8,45 @@ in docs/derivatives.md.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualNamespace
 from chainrule.derivatives.cost import forward_is_cheaper
-from chainrule.derivatives.directions import _identity, _tangent, run_dual
+from chainrule.derivatives.directions import basis, run_dual, tangent
 from chainrule.network import Network
 from chainrule.network.forward import run
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["build_hessian", "build_hvp", "build_jacobian", "build_jvp", "build_vjp"]
 
 
-def build_jacobian(backend: Any, network: Network) -> Any:
+def build_jacobian(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x) -> ∂Z/∂X`` of shape (batch, *out, *in)."""
     xp = backend.xp
     inside, out = network.input_shape, network.output_shape
     dual = DualNamespace(xp)
 
     def forward(theta: Any, state: Any, x: Any) -> Any:
-        eye = _identity(inside, x.dtype, xp)
+        eye = basis(inside, x.dtype, xp)
         z, _ = run_dual(network, theta, state, x, eye, dual)
-        columns = _tangent(z, eye.shape[:1], dual)
+        columns = tangent(z, eye.shape[:1], dual)
         shape = (x.shape[0], *out, *inside)
         return xp.reshape(xp.moveaxis(columns, 0, -1), shape)
 
     def reverse(theta: Any, state: Any, x: Any) -> Any:
         z, pullback = run(network, theta, state, x, xp)
         # A leading axis on dz, fed with the identity: one cotangent per output.
-        eye = _identity(out, z.dtype, xp)
+        eye = basis(out, z.dtype, xp)
         rows, _ = pullback(xp.broadcast_to(eye, (*eye.shape[:1], *z.shape)), dp=False)
         return xp.reshape(xp.moveaxis(rows, 0, 1), (x.shape[0], *out, *inside))
 
     return forward if forward_is_cheaper(network) else reverse
 
 
-def build_vjp(backend: Any, network: Network) -> Any:
+def build_vjp(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, v) -> vᵀ ∂Z/∂X``, sample by sample, of x's shape."""
     xp = backend.xp
 
@@ -53,18 +57,18 @@ def build_vjp(backend: Any, network: Network) -> Any:
     return vjp
 
 
-def build_jvp(backend: Any, network: Network) -> Any:
+def build_jvp(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, u) -> ∂Z/∂X u``, sample by sample, of Z's shape."""
     dual = DualNamespace(backend.xp)
 
     def jvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
         z, _ = run_dual(network, theta, state, x, u, dual)
-        return _tangent(z, (), dual)
+        return tangent(z, (), dual)
 
     return jvp
 
 
-def build_hvp(backend: Any, network: Network) -> Any:
+def build_hvp(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, u) -> H u``, sample by sample, of x's shape.
 
     The derivative along u of the gradient of the sum of a sample's outputs.
@@ -75,19 +79,19 @@ def build_hvp(backend: Any, network: Network) -> Any:
     def hvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
         z, pullback = run_dual(network, theta, state, x, u, dual)
         dx, _ = pullback(dual.ones_like(z), dp=False)
-        return _tangent(dx, u.shape[: u.ndim - x.ndim], dual)
+        return tangent(dx, u.shape[: u.ndim - x.ndim], dual)
 
     return hvp
 
 
-def build_hessian(backend: Any, network: Network) -> Any:
+def build_hessian(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x) -> H`` of shape (batch, *in, *in)."""
     xp = backend.xp
     inside = network.input_shape
     hvp = build_hvp(backend, network)
 
     def hessian(theta: Any, state: Any, x: Any) -> Any:
-        columns = hvp(theta, state, x, _identity(inside, x.dtype, xp))
+        columns = hvp(theta, state, x, basis(inside, x.dtype, xp))
         columns = xp.moveaxis(columns, 0, -1)
         return xp.reshape(columns, (x.shape[0], *inside, *inside))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualNamespace
-from chainrule.derivatives.directions import _identity
+from chainrule.derivatives.directions import basis
 from chainrule.network import Network
 from chainrule.network.forward import run
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
 
 __all__ = [
     "build_parameter_curve",
@@ -16,7 +21,9 @@ __all__ = [
 ]
 
 
-def build_sample_gradients(backend: Any, network: Network, loss: Any) -> Any:
+def build_sample_gradients(
+    backend: Backend, network: Network, loss: Loss
+) -> Callable[..., Any]:
     """Return ``f(theta, state, x, t) -> G`` of shape (batch, P).
 
     Row i is the gradient of the loss of sample i, as a batch of its own.
@@ -34,7 +41,7 @@ def build_sample_gradients(backend: Any, network: Network, loss: Any) -> Any:
     return sample_gradients
 
 
-def build_parameter_jacobian(backend: Any, network: Network) -> Any:
+def build_parameter_jacobian(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x) -> ∂Z/∂θ`` of shape (batch, m, P).
 
     m counts the entries of an output, row-major; frozen parameters have zeros.
@@ -45,14 +52,14 @@ def build_parameter_jacobian(backend: Any, network: Network) -> Any:
     def parameter_jacobian(theta: Any, state: Any, x: Any) -> Any:
         # Every sample is a batch of one, behind an axis for the outputs.
         z, pullback = run(network, theta, state, x[:, None, None, ...], xp)
-        eye = _identity(out, z.dtype, xp)
+        eye = basis(out, z.dtype, xp)
         _, dparams = pullback(xp.broadcast_to(eye, (x.shape[0], *eye.shape)), dx=False)
         return network.flatten(dparams, xp)
 
     return parameter_jacobian
 
 
-def build_parameter_curve(backend: Any, network: Network) -> Any:
+def build_parameter_curve(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, direction) -> (ż, z̈)``, each of Z's shape.
 
     The first and second derivative of Z(θ + s·direction) by s at s = 0, direction (P,):

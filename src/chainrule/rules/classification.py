@@ -1,4 +1,11 @@
-"""Losses of classes: cross entropies, from logits."""
+"""Losses of classes: cross entropies, from logits.
+
+Arguments, weights and pullbacks are those of `chainrule.rules.regression`; a label may
+be a whole number. For finite logits E and its gradient are finite wherever the formula's
+numbers fit the dtype. Where nothing cancels in exact arithmetic, values and gradients of
+one row are right to 4 units in the last place in float32, to 1e-13 in float64: nothing
+is subtracted that a sure and right answer would lose.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +16,7 @@ from typing import Any
 from chainrule.arrays.types import Array, Pullback
 from chainrule.errors import ShapeError
 from chainrule.rules.call import call_rule
-from chainrule.rules.weighting import _average, _counted, _same_shape, _to_one
+from chainrule.rules.weighting import average, check_same_shape, counted, scaled_to_one
 
 __all__ = ["binary_cross_entropy", "cross_entropy"]
 
@@ -47,7 +54,7 @@ def binary_cross_entropy(
         options: dict[str, Any] = {"class_weight": class_weight}
         options["label_smoothing"] = label_smoothing
         return call_rule(binary_cross_entropy, z, t, weight, **options)
-    _same_shape(z, t, "binary_cross_entropy")
+    check_same_shape(z, t, "binary_cross_entropy")
     # What speaks for and against class 1, each from t itself: 1 - s would lose a small
     # rest of class 0.
     yes, no = t, 1.0 - t
@@ -77,9 +84,7 @@ def binary_cross_entropy(
         g = (wrong - xp.where(up, yes, no) * e) / (1.0 + e)
         return xp.where(up, g, -g) * share
 
-    return _average(
-        lambda share: _counted(l, share, xp), slope, z, weight, xp, mass=mass
-    )
+    return average(lambda share: counted(l, share, xp), slope, z, weight, xp, mass=mass)
 
 
 def cross_entropy(
@@ -133,7 +138,7 @@ def cross_entropy(
         if not label_smoothing:
             return _certain(z, hot, c, weight, xp)
         t = xp.astype(hot, z.dtype)
-    _same_shape(z, t, "cross_entropy")
+    check_same_shape(z, t, "cross_entropy")
     return _uncertain(z, t, c, label_smoothing, weight, xp)
 
 
@@ -188,12 +193,12 @@ def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullb
     l = half * xp.log1p(more) - own  # noqa: E741 - the math's name
     if c is not None:  # a row counts as often as its class
         counts = xp.sum(c * hot, axis=-1)
-        weight = counts if weight is None else counts * _to_one(weight, l, xp)
+        weight = counts if weight is None else counts * scaled_to_one(weight, l, xp)
 
     def slope(share: Any) -> Any:
         return (e - others * hot) * (half * share / (others + own_e))
 
-    return _average(lambda share: _counted(l, share, xp), slope, l, weight, xp, 2.0)
+    return average(lambda share: counted(l, share, xp), slope, l, weight, xp, 2.0)
 
 
 def _uncertain(
@@ -225,9 +230,7 @@ def _uncertain(
         others = (s_sum - s) * (1.0 - most) + most * rest
         return (e * others - s * without) * (0.5 * share / total)
 
-    return _average(
-        lambda share: _counted(l, share, xp), slope, l, weight, xp, 2.0, mass
-    )
+    return average(lambda share: counted(l, share, xp), slope, l, weight, xp, 2.0, mass)
 
 
 def _ratios(class_weight: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Losses: the E of the paper, and ∂E/∂Z for the last layer, where (4)-(8) begin.
+"""Losses of numbers: the E of the paper, and ∂E/∂Z for the last layer, where (4)-(8) begin.
 
 Every loss takes the output z and the target t, both of core shape (rows, m), and
 optional weights of core shape (rows,), not negative. Its value is one scalar per
@@ -26,7 +26,12 @@ from typing import Any
 
 from chainrule.arrays.types import Array, Pullback
 from chainrule.rules.call import call_rule
-from chainrule.rules.weighting import _average, _counted, _half_difference, _same_shape
+from chainrule.rules.weighting import (
+    average,
+    check_same_shape,
+    counted,
+    half_difference,
+)
 
 __all__ = ["absolute_error", "huber", "poisson", "quantile", "squared_error"]
 
@@ -40,8 +45,8 @@ def squared_error(
     """
     if xp is None:
         return call_rule(squared_error, z, t, weight)
-    h = _half_difference(z, t, "squared_error")  # l = 4 h², dl/dz = 4 h
-    return _average(
+    h = half_difference(z, t, "squared_error")  # l = 4 h², dl/dz = 4 h
+    return average(
         lambda share: h * share * h, lambda share: h * share, h, weight, xp, 4.0
     )
 
@@ -55,7 +60,7 @@ def absolute_error(
     """
     if xp is None:
         return call_rule(absolute_error, z, t, weight)
-    h = _half_difference(z, t, "absolute_error")
+    h = half_difference(z, t, "absolute_error")
     # Compared, not subtracted: half of a small difference may be lost. The value takes
     # it, too: a library that differentiates abs may have 1 at 0.
     sign = xp.astype(z > t, h.dtype) - xp.astype(z < t, h.dtype)
@@ -63,7 +68,7 @@ def absolute_error(
     def slope(share: Any) -> Any:
         return sign * (0.5 * share)
 
-    return _average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
+    return average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
 
 
 def huber(
@@ -83,7 +88,7 @@ def huber(
     """
     if xp is None:
         return call_rule(huber, z, t, weight, delta=delta)
-    h = _half_difference(z, t, "huber")
+    h = half_difference(z, t, "huber")
     bound = 0.5 * delta
     if bound > 1e38:  # a number that float32 does not have
         bound = min(bound, float(xp.finfo(h.dtype).max))
@@ -93,7 +98,7 @@ def huber(
     def value(share: Any) -> Any:
         return c * share * (h - 0.5 * c)
 
-    return _average(value, lambda share: c * (0.5 * share), h, weight, xp, 4.0)
+    return average(value, lambda share: c * (0.5 * share), h, weight, xp, 4.0)
 
 
 def quantile(
@@ -113,14 +118,14 @@ def quantile(
     """
     if xp is None:
         return call_rule(quantile, z, t, weight, q=q)
-    h = _half_difference(z, t, "quantile")
+    h = half_difference(z, t, "quantile")
     # The value takes it, too, so that a library that differentiates it has 0 at 0.
     sign = xp.where(t > z, -q, xp.where(t < z, 1.0 - q, 0.0 * h))
 
     def slope(share: Any) -> Any:
         return sign * (0.5 * share)
 
-    return _average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
+    return average(lambda share: h * sign * share, slope, h, weight, xp, 2.0)
 
 
 def poisson(
@@ -135,12 +140,12 @@ def poisson(
     """
     if xp is None:
         return call_rule(poisson, z, t, weight)
-    _same_shape(z, t, "poisson")
+    check_same_shape(z, t, "poisson")
     counts: Any = t
     e = xp.exp(z)
 
     def value(share: Any) -> Any:
         # Of no count no rate is too small, not even e^-inf.
-        return _counted(e, share, xp) - t * share * xp.where(counts == 0, 0.0, z)
+        return counted(e, share, xp) - t * share * xp.where(counts == 0, 0.0, z)
 
-    return _average(value, lambda share: _counted(e - t, share, xp), z, weight, xp)
+    return average(value, lambda share: counted(e - t, share, xp), z, weight, xp)

@@ -1,4 +1,12 @@
-"""Means by weight: a loss's value and slope, 0 where nothing weighs."""
+"""The mean by weight that every loss is: its value, and its slope.
+
+    E = Σᵢ wᵢ lᵢ / Σᵢ wᵢ,   lᵢ the mean of sample i's m entries,
+
+0 where nothing weighs. Each term is multiplied with its share wᵢ / m Σw before terms are
+added up, and a difference of two numbers is computed as half of it, which cannot
+overflow: so E is finite wherever the formula's numbers fit the dtype. What lies below
+about `rows` times the smallest normal number may be lost.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +16,23 @@ from typing import Any
 from chainrule.arrays.types import Pullback
 from chainrule.errors import ShapeError
 
-__all__ = []
+__all__ = [
+    "average",
+    "check_same_shape",
+    "counted",
+    "half_difference",
+    "scaled_to_one",
+]
 
 
-def _half_difference(z: Any, t: Any, name: str) -> Any:
+def half_difference(z: Any, t: Any, name: str) -> Any:
     """Return (z - t) / 2, which no finite z and t make infinite."""
-    _same_shape(z, t, name)
+    check_same_shape(z, t, name)
     return 0.5 * z - 0.5 * t
 
 
-def _same_shape(z: Any, t: Any, name: str) -> None:
+def check_same_shape(z: Any, t: Any, name: str) -> None:
+    """Raise an error unless t has the rows and entries of z."""
     # (rows, 1) against (rows,) would broadcast to (rows, rows): the oldest trap.
     if t.ndim < 2 or t.shape[-2:] != z.shape[-2:]:
         msg = (
@@ -27,7 +42,7 @@ def _same_shape(z: Any, t: Any, name: str) -> None:
         raise ShapeError(msg)
 
 
-def _to_one(weight: Any, like: Any, xp: Any) -> Any:
+def scaled_to_one(weight: Any, like: Any, xp: Any) -> Any:
     """Check weights of the rows of `like` and divide them by the greatest.
 
     Only their ratios matter, and the sum of great or tiny ones would be lost.
@@ -47,7 +62,7 @@ def _to_one(weight: Any, like: Any, xp: Any) -> Any:
     return weight * scale / xp.where(most > 0, most * scale, 1.0)
 
 
-def _average(
+def average(
     value: Callable[[Any], Any],
     slope: Callable[[Any], Any],
     like: Any,
@@ -89,17 +104,17 @@ def _average(
 def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
     """Return factor wᵢ / Σᵢ wᵢ massᵢ, of shape (..., rows or 1, 1)."""
     if mass is None:
-        each = _to_one(weight, like, xp)
+        each = scaled_to_one(weight, like, xp)
         # At least 1, or 0 where all weights are.
         total = xp.maximum(xp.sum(each, axis=-1, keepdims=True), 1.0)
         return (each * (factor / max(1, like.shape[-1]) / total))[..., None]
-    each = 1.0 if weight is None else _to_one(weight, like, xp)[..., None]
+    each = 1.0 if weight is None else scaled_to_one(weight, like, xp)[..., None]
     total = xp.sum(each * mass, axis=-2, keepdims=True)
     some = xp.astype(total > 0, total.dtype)
     return factor * each * some / (total + (1.0 - some))
 
 
-def _counted(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name
+def counted(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name
     """Return l times its share, 0 where that is 0 though l be infinite."""
     if isinstance(share, (int, float)):
         return l * share
