@@ -353,7 +353,9 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
         _, _, before, z = start(cr.Sequential(cr.Dense(4), cr.Tanh(), last), y)
         (mean, deviation), (wanted, spread) = moments(z), moments(y)
         np.testing.assert_allclose(mean, wanted, rtol=1e-9)
-        np.testing.assert_allclose(deviation, problem.BEGIN * spread, rtol=1e-9)
+        np.testing.assert_allclose(
+            deviation, problem.INITIAL_SPREAD * spread, rtol=1e-9
+        )
         # An output that fits stays as it is.
         _, _, _, z = start(
             cr.Sequential(cr.Dense(4), cr.Tanh(), last),
@@ -366,7 +368,7 @@ def test_scaling_of_targets_leaves_what_fits_or_is_frozen() -> None:
         np.testing.assert_array_equal(moved, theta)
     # Without a bias the deviation alone; constants have none.
     _, _, before, z = start(cr.Dense(3, bias=False), y)
-    wanted = problem.BEGIN * moments(y)[1]
+    wanted = problem.INITIAL_SPREAD * moments(y)[1]
     np.testing.assert_allclose(moments(z)[1], wanted, rtol=1e-9)
     _, _, before, z = start(cr.Dense(3), np.full((23, 3), 0.1))
     np.testing.assert_allclose(moments(z)[0], 0.1, rtol=1e-12)

@@ -9,18 +9,33 @@ from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.context import Context
 from chainrule.network.network import Network
 
-__all__ = ["build_function", "build_output", "build_probabilities"]
+__all__ = [
+    "begin_pass",
+    "build_direct",
+    "build_function",
+    "build_loss",
+    "build_output",
+    "build_probabilities",
+    "run",
+]
+
+
+def begin_pass(
+    network: Network, state: Any, xp: Any, *, train: bool = False, key: Any = None
+) -> Context:
+    """Return what a pass carries: the pieces of the state (S,), and its random keys."""
+    pieces = network.unflatten_state(state, xp) if network.state_size else ()
+    return Context(xp, train=train, state=pieces, key=key)
 
 
 def run(network: Network, theta: Any, state: Any, x: Any, xp: Any) -> Any:
     """Return ``(z, pullback)`` of the network in inference, in any namespace."""
-    pieces = network.unflatten_state(state, xp) if network.state_size else ()
-    context = Context(xp, state=pieces)
-    return network.forward(network.unflatten(theta, xp), x, context)
+    params = network.unflatten(theta, xp)
+    return network.forward(params, x, begin_pass(network, state, xp))
 
 
 # Rows that are predicted directly.
-FEW = 64
+_FEW = 64
 
 
 def build_output(backend: Any, network: Network) -> Any:
@@ -28,9 +43,7 @@ def build_output(backend: Any, network: Network) -> Any:
     xp = backend.xp
 
     def output(theta: Any, state: Any, x: Any) -> Any:
-        pieces = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, state=pieces)
-        return network.forward(network.unflatten(theta, xp), x, context)[0]
+        return run(network, theta, state, x, xp)[0]
 
     return output
 
@@ -107,7 +120,7 @@ def build_direct(backend: Any, network: Network) -> Any:
             and x.dtype == theta.dtype
             and len(x.shape) == rank
             and x.shape[1:] == shape
-            and 0 < x.shape[0] <= FEW
+            and 0 < x.shape[0] <= _FEW
         ):
             return None
         return run(theta, state, x) if backend.is_finite(x) else None

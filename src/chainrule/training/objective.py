@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainrule.arrays.types import Params
 from chainrule.config.record import Config
 from chainrule.data.samples import Data
-from chainrule.layers.context import Context
 from chainrule.network import Network
+from chainrule.network.forward import begin_pass
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
@@ -92,7 +92,7 @@ class LossObjective(Objective):
         self, backend: Backend, network: Network, *, train: bool
     ) -> Callable[..., ValueAndGradient]:
         """As `Objective.build`; a batch is (x, t, weight)."""
-        xp, loss = backend.xp, self.loss
+        xp, loss, forward = backend.xp, self.loss, network.layer.forward
         penalise = build_penalty(backend, network)
 
         def value_and_gradient(
@@ -106,9 +106,8 @@ class LossObjective(Objective):
             x, t, weight = batch
             if weight is not None and weight.ndim > 1:
                 weight = weight.mT  # one for each member: a leading axis, like theta's
-            kept = network.unflatten_state(state, xp) if network.state_size else ()
-            context = Context(xp, train=train, state=kept, key=key)
-            z, pullback = network.forward(params, x, context)
+            context = begin_pass(network, state, xp, train=train, key=key)
+            z, pullback = forward(params, x, context)
             value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
             (dz,) = loss_pullback(1.0 if share is None else share)
             _, dparams = pullback(dz, dx=False)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chainrule.losses import Loss
 
 __all__ = [
+    "INITIAL_SPREAD",
     "Problem",
     "build_acceleration",
     "build_linearisation",
@@ -36,13 +37,13 @@ __all__ = [
 ]
 
 
-# Deviation of outputs at the start of a fit, as a share of their targets': outputs of the
-# targets' own size end higher on some seeds, as they are mostly wrong.
-BEGIN = 0.5
+# Deviation of outputs at the start of a fit, as a share of their targets': outputs of
+# the targets' own size end higher on some seeds, as they are mostly wrong.
+INITIAL_SPREAD = 0.5
 
 
 # Numbers of an intermediate array up to which rows are worked on together.
-SMALL = 1 << 18
+_SMALL = 1 << 18
 
 
 class Problem:
@@ -87,14 +88,14 @@ class Problem:
             return float(a)
         return float(self.backend.to_numpy(a))
 
-    def rows(self, each: int, least: int = SMALL) -> int:
+    def rows(self, each: int, least: int = _SMALL) -> int:
         """Rows to work on at a time where each asks for so many numbers."""
         return max(self.batch_size, min(least, LIMIT) // max(1, each))
 
     def _jacobian_rows(self) -> int:
         # QR of fewer rows than columns would work mostly on what it has done before.
         each, size = self.network.size * self.network.output_size, self.network.size
-        return self.rows(each, max(SMALL, 2 * size * size))
+        return self.rows(each, max(_SMALL, 2 * size * size))
 
     def _chunks(self, rows: int, dtype: Any) -> Iterator[Data]:
         """Yield the samples in parts of so many rows, floating arrays in this dtype."""
@@ -150,7 +151,7 @@ class Problem:
         one = xp.ones_like(z_deviation)
         gain = xp.where(
             wrong & varies,
-            BEGIN * t_deviation / xp.where(varies, z_deviation, one),
+            INITIAL_SPREAD * t_deviation / xp.where(varies, z_deviation, one),
             one,
         )
         shift = xp.where(wrong, t_mean - gain * z_mean, xp.zeros_like(one))

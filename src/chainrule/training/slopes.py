@@ -19,8 +19,8 @@ from chainrule.data import intake
 from chainrule.data.samples import Data, SlopeData
 from chainrule.derivatives.inputs import build_jacobian
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.layers.context import Context
 from chainrule.network import Network, chunks
+from chainrule.network.forward import begin_pass
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.training.objective import Objective, ValueAndGradient, build_penalty
 
@@ -177,7 +177,9 @@ def _build(
         u = xp.reshape(xp.eye(n, dtype=x.dtype), (n, 1, *inside))
         x, u = (rows(xp.broadcast_to(a, full), size, inside) for a in (x, u))
         z, pullback = network.forward(
-            _constants(params, dual), dual.dual(x, u), Context(dual)
+            _constants(params, dual),
+            dual.dual(x, u),
+            begin_pass(network, state, dual),
         )
         lead = z.shape[: z.ndim - len(out) - 1]
         values, j = (xp.reshape(a, (*lead, n, size, m)) for a in dual.parts(z))
