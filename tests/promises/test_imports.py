@@ -179,7 +179,6 @@ PUBLIC_DEBTS: set[str] = {
     "model/derivatives.py",
     "namespace.py",
     "network/chunks.py",
-    "optimizers/base.py",
     "optimizers/levenberg_marquardt.py",
     "second_order.py",
     "serialization.py",
