@@ -135,10 +135,8 @@ UNDERSCORE_DEBTS: set[str] = {
     "network/network.py: network.tree._paths",
     "serialization.py: files.models._entry",
     "sklearn/stochastic.py: sklearn.stopping._judge",
-    "training/fit.py: data.bootstrap._bootstrapped",
 }
 MODEL_DEBTS: set[str] = {
-    "data/bootstrap.py",
     "files/checkpoints.py",
     "files/models.py",
     "network/ensemble.py",

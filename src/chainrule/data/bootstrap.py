@@ -1,15 +1,18 @@
-"""How often each sample is in a member's bootstrap sample."""
+"""Bootstrap samples: weights that count how often each sample is drawn."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays import random
 from chainrule.data.samples import Data
 
-__all__ = ["counts"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+
+__all__ = ["counts", "resample"]
 
 
 def counts(seed: int, member: int, samples: int) -> Any:
@@ -24,15 +27,21 @@ def counts(seed: int, member: int, samples: int) -> Any:
     return np.bincount(drawn.astype(np.intp), minlength=samples).astype(np.float64)
 
 
-def _bootstrapped(model: Any, data: Data) -> Data:
-    """Return data whose weights are multiplied with each member's bootstrap counts."""
+def resample(
+    data: Data, seed: int, members: int | range, backend: Backend, dtype: str
+) -> Data:
+    """Return data whose weights are multiplied with members' bootstrap counts.
+
+    members is the number of one member, or the range of several: the weights are then
+    (n, members).
+    """
     samples = data.x.shape[0]
-    members = [model._member] if model.members is None else range(model.members)
-    weight = np.stack([counts(model.seed, k, samples) for k in members], 1)
-    if model.members is None:
-        weight = weight[:, 0]
-    placed = model.backend.asarray(weight, model.dtype)
+    if isinstance(members, int):
+        weight = counts(seed, members, samples)
+    else:
+        weight = np.stack([counts(seed, k, samples) for k in members], axis=1)
+    weight = backend.asarray(weight, dtype)
     if data.weight is not None:
-        each = data.weight if placed.ndim == 1 else data.weight[:, None]
-        placed = placed * each
-    return data._replace(weight=placed)
+        own = data.weight if weight.ndim == 1 else data.weight[:, None]
+        weight = weight * own
+    return data._replace(weight=weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from chainrule.errors import (
     ShapeError,
 )
 
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+
 __all__ = [
     "check_columns",
     "check_filled",
@@ -24,17 +27,19 @@ __all__ = [
     "check_same_place",
     "check_single",
     "columns",
+    "move",
     "place",
     "receive",
     "receive_weight",
     "scaled",
+    "to_host",
 ]
 
 _WANTED = "numbers (floating, integer or boolean)"
 _NO_ARRAYS = (str, bytes, bytearray, dict, set, frozenset)
 
 
-def receive(name: str, a: Any) -> tuple[Any, Any]:
+def receive(name: str, a: Any) -> tuple[Any, Backend]:
     """Return an array of real numbers and the backend to which it belongs.
 
     Lists, data frames and NumPy scalars become NumPy arrays; arrays stay as they are.
@@ -47,7 +52,7 @@ def receive(name: str, a: Any) -> tuple[Any, Any]:
     """
     origin = backends.of(a)
     if origin.name == "numpy":
-        a = _host(name, a)
+        a = _array(name, a)
     else:
         if not _numeric(a, origin.xp):
             msg = f"{name} must hold {_WANTED}; got dtype {a.dtype}."
@@ -66,7 +71,26 @@ def check_filled(name: str, a: Any) -> None:
         raise ArgumentError(msg)
 
 
-def _host(name: str, a: Any) -> Any:
+def to_host(a: Any, origin: Backend | None = None) -> Any:
+    """Return an array of any library, of the backend `origin` if known, as NumPy's."""
+    if isinstance(a, np.ndarray):
+        return a
+    return (origin or backends.of(a)).to_numpy(a)
+
+
+def move(
+    a: Any, backend: Backend, dtype: str | None = None, origin: Backend | None = None
+) -> Any:
+    """Return an array of any library on the backend, through the host from another.
+
+    Nothing is checked; see `place`.
+    """
+    origin = origin or backends.of(a)
+    return backend.asarray(a if origin == backend else to_host(a, origin), dtype)
+
+
+def _array(name: str, a: Any) -> Any:
+    """Return lists, frames, scalars and what converts itself as a NumPy array."""
     check_filled(name, a)
     if isinstance(a, np.ma.MaskedArray):
         a = a.data
@@ -101,11 +125,11 @@ def _host(name: str, a: Any) -> Any:
 
 
 def _no_array(name: str, a: Any) -> str:
-
+    """Return the message for an object that is no array."""
     from chainrule.config import hints
 
-    told = hints.explain_data(a)
-    return f"{name} must be an array of {_WANTED}; got {type(a).__name__}.{told}"
+    hint = hints.explain_data(a)
+    return f"{name} must be an array of {_WANTED}; got {type(a).__name__}.{hint}"
 
 
 def _is_stream(a: Any) -> bool:
@@ -119,8 +143,8 @@ def _is_stream(a: Any) -> bool:
 
 def _convert(name: str, a: Any) -> str:
     """Return what to do with entries that are no numbers."""
-    some = a.ravel()[:1000].tolist() if a.dtype.kind in "OTUS" else []
-    if not any(isinstance(entry, (str, bytes)) for entry in some):
+    entries = a.ravel()[:1000].tolist() if a.dtype.kind in "OTUS" else []
+    if not any(isinstance(entry, (str, bytes)) for entry in entries):
         return f"Convert it first, for example with {name}.astype(float)."
     if name.endswith("y"):
         return (
@@ -137,20 +161,22 @@ def _convert(name: str, a: Any) -> str:
 def _where(frame: Any) -> str:
     """Return which columns of a data frame hold no numbers, as ", in ...", or ""."""
     columns = getattr(frame, "columns", None)
-    kinds = getattr(frame, "dtypes", None)
-    if columns is None or kinds is None:
+    dtypes = getattr(frame, "dtypes", None)
+    if columns is None or dtypes is None:
         return ""
-    pairs = zip(columns, kinds, strict=False)
-    return _in([name for name, kind in pairs if not _is_number(kind)])
+    pairs = zip(columns, dtypes, strict=False)
+    return _in([name for name, dtype in pairs if not _is_number(dtype)])
 
 
-def _is_number(kind: Any) -> bool:
-    if hasattr(kind, "is_numeric"):  # polars
-        return bool(kind.is_numeric()) or str(kind) == "Boolean"
-    return getattr(kind, "kind", "O") in "fiub"
+def _is_number(dtype: Any) -> bool:
+    """Whether a column of this dtype, of pandas or polars, holds numbers."""
+    if hasattr(dtype, "is_numeric"):  # polars
+        return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
+    return getattr(dtype, "kind", "O") in "fiub"
 
 
 def _in(columns: list[Any]) -> str:
+    """Return names of columns, three at most, as ", in column 'a'", or ""."""
     if not columns:
         return ""
     shown = ", ".join(repr(column) for column in columns[:3])
@@ -159,6 +185,7 @@ def _in(columns: list[Any]) -> str:
 
 
 def _numeric(a: Any, xp: Any) -> bool:
+    """Whether an array of another library than NumPy holds real numbers."""
     try:
         return bool(xp.isdtype(a.dtype, ("real floating", "integral", "bool")))
     except TypeError:  # a dtype that the standard does not know: JAX's random keys
@@ -171,19 +198,19 @@ def _frame(name: str, frame: Any) -> Any:
     Columns of several numeric types would be one array of objects in pandas, and dates
     would be numbers in polars.
     """
-    kinds = getattr(frame, "dtypes", getattr(frame, "dtype", None))
-    kinds = list(kinds) if isinstance(kinds, Iterable) else [kinds]
-    for kind in kinds:
-        if hasattr(kind, "is_numeric") and not _is_number(kind):
-            text = str(kind) in ("String", "Categorical", "Enum")
+    dtypes = getattr(frame, "dtypes", getattr(frame, "dtype", None))
+    dtypes = list(dtypes) if isinstance(dtypes, Iterable) else [dtypes]
+    for dtype in dtypes:
+        if hasattr(dtype, "is_numeric") and not _is_number(dtype):
+            text = str(dtype) in ("String", "Categorical", "Enum")
             entry = np.asarray("text" if text else None)
             msg = (
-                f"{name} must hold {_WANTED}; got a column of dtype {kind}"
+                f"{name} must hold {_WANTED}; got a column of dtype {dtype}"
                 f"{_where(frame)}. {_convert(name, entry)}"
             )
             raise ArgumentTypeError(msg)
     a = frame.to_numpy()
-    if a.dtype == object and all(map(_is_number, kinds)):
+    if a.dtype == object and all(map(_is_number, dtypes)):
         a = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     columns = list(getattr(frame, "columns", ()))
     if a.ndim == 2 and a.dtype.kind == "f" and not np.isfinite(a).all():
@@ -206,19 +233,19 @@ def check_columns(name: str, x: Any, wanted: tuple[str, ...] | None) -> None:
     """Refuse a data frame whose columns are not those of the first fit, in their order."""
     if wanted is None:
         return
-    found = columns(x)
-    if found is None or found == wanted:
+    given = columns(x)
+    if given is None or given == wanted:
         return
-    lacking = _in([c for c in wanted if c not in found]).removeprefix(", in ")
-    strange = _in([c for c in found if c not in wanted]).removeprefix(", in ")
-    if lacking or strange:
-        told = f"it lacks {lacking}" if lacking else ""
-        told += " and " if lacking and strange else ""
-        told += f"the fit had no {strange}" if strange else ""
-        told += ". Hand in the same columns, or arrays, which have no names."
+    lacking = _in([c for c in wanted if c not in given]).removeprefix(", in ")
+    unknown = _in([c for c in given if c not in wanted]).removeprefix(", in ")
+    if lacking or unknown:
+        found = [f"it lacks {lacking}"] if lacking else []
+        found += [f"the fit had no {unknown}"] if unknown else []
+        difference = " and ".join(found)
+        difference += ". Hand in the same columns, or arrays, which have no names."
     else:
-        told = f"they are in another order: x = x[{list(wanted)!r}]."
-    msg = f"{name} must have the columns of the first fit; {told}"
+        difference = f"they are in another order: x = x[{list(wanted)!r}]."
+    msg = f"{name} must have the columns of the first fit; {difference}"
     raise ArgumentError(msg)
 
 
@@ -243,7 +270,7 @@ def check_single(name: str, x: Any, y: Any = None) -> None:
     raise ShapeError(msg)
 
 
-def check_same_place(**origins: Any) -> None:
+def check_same_place(**origins: Backend | None) -> None:
     """Refuse arrays of one call that lie in two places; NumPy goes with any."""
     placed = {n: o for n, o in origins.items() if o is not None and o.name != "numpy"}
     if len(set(placed.values())) > 1:
@@ -252,21 +279,27 @@ def check_same_place(**origins: Any) -> None:
         raise DeviceError(msg)
 
 
-def scaled(weight: Any, origin: Any, dtype: str) -> Any:
+def scaled(weight: Any, origin: Backend | None, dtype: str) -> Any:
     """Return received weights on the host, the largest of them at least 1 and below 2.
 
     Only ratios of weights matter: their sum then neither overflows nor vanishes in any
     dtype. Divided by a power of two they keep their bits.
     """
-    host = weight if isinstance(weight, np.ndarray) else origin.to_numpy(weight)
-    top = float(host.max(initial=0.0))
+    weight = to_host(weight, origin)
+    top = float(weight.max(initial=0.0))
     if not 0.0 < top <= np.finfo(dtype).max:  # none weighs, or `place` refuses them
-        return host
-    return np.ldexp(host.astype(np.float64), 1 - math.frexp(top)[1])
+        return weight
+    return np.ldexp(weight.astype(np.float64), 1 - math.frexp(top)[1])
 
 
 def place(
-    name: str, a: Any, origin: Any, backend: Any, dtype: str, *, host: bool = False
+    name: str,
+    a: Any,
+    origin: Backend,
+    backend: Backend,
+    dtype: str,
+    *,
+    host: bool = False,
 ) -> Any:
     """Move a received array to the backend, in the model's dtype, and check it.
 
@@ -277,8 +310,8 @@ def place(
     ArgumentError
         If a value is not finite, or is not in `dtype`.
     """
-    if origin != backend and origin.name != "numpy":
-        a = origin.to_numpy(a)
+    if origin != backend:
+        a = to_host(a, origin)
     floating = dtype.startswith("float")
     if isinstance(a, np.ndarray):
         with np.errstate(over="ignore"):
@@ -288,22 +321,22 @@ def place(
         return cast if host else backend.asarray(cast, dtype)
     placed = backend.asarray(a, dtype)
     if floating and not backend.is_finite(placed):
-        _refuse(name, origin.to_numpy(a), dtype)
+        _refuse(name, to_host(a, origin), dtype)
     return placed
 
 
-def _refuse(name: str, a: Any, dtype: str) -> None:
+def _refuse(name: str, a: Any, dtype: str) -> NoReturn:
+    """Raise the error for values that are not finite in dtype."""
     check_finite(name, a, backends.of(a))
     msg = f"{name} has values too large for {dtype}; scale it, or use float64."
     raise ArgumentError(msg)
 
 
-def check_finite(name: str, a: Any, backend: Any) -> None:
+def check_finite(name: str, a: Any, backend: Backend) -> None:
     """Raise an `ArgumentError` if a floating array has NaN or infinite entries."""
-    kind = backend.xp.isdtype(a.dtype, "real floating")
-    if kind and not backend.is_finite(a):
-        host = backend.to_numpy(a)
-        _refuse_values(name, host[~np.isfinite(host)])
+    if backend.xp.isdtype(a.dtype, "real floating") and not backend.is_finite(a):
+        values = to_host(a, backend)
+        _refuse_values(name, values[~np.isfinite(values)])
 
 
 def _refuse_values(name: str, bad: Any, where: str = "") -> NoReturn:
@@ -314,7 +347,7 @@ def _refuse_values(name: str, bad: Any, where: str = "") -> NoReturn:
     raise ArgumentError(msg)
 
 
-def receive_weight(name: str, weight: Any, samples: int) -> tuple[Any, Any]:
+def receive_weight(name: str, weight: Any, samples: int) -> tuple[Any, Backend | None]:
     """Return sample weights of shape (samples,) and their backend, or (None, None)."""
     if weight is None:
         return None, None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Shape
 from chainrule.errors import ArgumentError
 
-__all__ = ["Data", "SlopeData", "sample_shape", "split"]
+__all__ = ["Data", "SlopeData", "map_arrays", "sample_shape", "split", "take_rows"]
 
 
 class Data(NamedTuple):
@@ -17,21 +18,24 @@ class Data(NamedTuple):
     In training, weights may also be (n, members).
     """
 
-    x: Any
-    t: Any
-    weight: Any
+    x: Array
+    t: Array
+    weight: Array | None
 
 
 class SlopeData(NamedTuple):
     """Samples on the backend, with slopes (n, *out, *in)."""
 
-    x: Any
-    t: Any
-    weight: Any
-    slopes: Any
+    x: Array
+    t: Array
+    weight: Array | None
+    slopes: Array
 
 
-def split(data: Any, share: float) -> tuple[Any, Any]:
+_Samples = TypeVar("_Samples", Data, SlopeData)
+
+
+def split(data: _Samples, share: float) -> tuple[_Samples, _Samples]:
     """Cut the last `share` of the samples off, for validation."""
     samples = data.x.shape[0]
     cut = samples - math.ceil(samples * share)
@@ -41,11 +45,18 @@ def split(data: Any, share: float) -> tuple[Any, Any]:
             f"or none for validation."
         )
         raise ArgumentError(msg)
-    first, last = (
-        type(data)(*[None if a is None else a[some, ...] for a in data])
-        for some in (slice(None, cut), slice(cut, None))
-    )
-    return first, last
+    return take_rows(data, slice(None, cut)), take_rows(data, slice(cut, None))
+
+
+def take_rows(data: _Samples, part: slice) -> _Samples:
+    """Return a part of the samples."""
+    return map_arrays(lambda a: a[part, ...], data)
+
+
+def map_arrays(f: Callable[[Any], Any], data: _Samples) -> _Samples:
+    """Return samples whose arrays are those of a function; there may be no weights."""
+    arrays: list[Any] = [None if a is None else f(a) for a in data]
+    return type(data)(*arrays)
 
 
 def sample_shape(x: Any) -> Shape:

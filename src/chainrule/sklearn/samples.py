@@ -95,7 +95,9 @@ def assemble(
             if weight is None
             else intake.scaled(weight, backends.of(weight), "float64"),
         )
-        return Data(*[None if a is None else place(a, backend, dtype) for a in arrays])
+        return Data._make(
+            None if a is None else place(a, backend, dtype) for a in arrays
+        )
 
     if X_ is not None:
         host = validated.host

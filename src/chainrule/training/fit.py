@@ -17,7 +17,7 @@ from chainrule.callbacks import Checkpoint
 from chainrule.config import checks
 from chainrule.config.memory import exhausted, room
 from chainrule.data import order
-from chainrule.data.bootstrap import _bootstrapped
+from chainrule.data.bootstrap import resample
 from chainrule.errors import DivergenceError, OutOfMemoryError
 from chainrule.state import epochs as epochs_
 from chainrule.state import training
@@ -170,7 +170,11 @@ class _Fit:
             model._rate,
             model._begun,
         )
-        seen = _bootstrapped(model, data) if bootstrap else data
+        seen = data
+        if bootstrap:
+            count = model.members
+            members = model._member if count is None else range(count)
+            seen = resample(data, model.seed, members, backend, model.dtype)
         self.whole = part is None
         if not self.elementwise:
             from chainrule.training import iterations, problem

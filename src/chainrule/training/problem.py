@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.means import add, divisor
-from chainrule.data.samples import Data
+from chainrule.data.samples import Data, map_arrays, take_rows
 from chainrule.derivatives.cost import LIMIT
 from chainrule.derivatives.parameters import (
     build_parameter_curve,
@@ -107,10 +107,8 @@ class Problem:
             return xp.astype(a, dtype)
 
         for low in range(0, samples, rows):
-            part = slice(low, min(low + rows, samples))
-            yield type(self.data)(
-                *[None if a is None else cast(a[part, ...]) for a in self.data]
-            )
+            part = take_rows(self.data, slice(low, min(low + rows, samples)))
+            yield map_arrays(cast, part)
 
     def _mass(self, part: Data, dtype: Any) -> Any:
         loss = self.objective.loss
