@@ -102,10 +102,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
-    """Check types."""
+    """Check types: the project's, and those that a user's own code meets."""
     session.install(*group("typecheck"))
     session.install("-e", ".")
     session.run("mypy")
+    session.run("basedpyright")
 
 
 @nox.session

@@ -67,9 +67,8 @@ def test_a_scorer_for_early_stopping() -> None:
     wanted = -mean_absolute_error(Y, e.predict(frame))
     assert e.best_validation_score_ == pytest.approx(wanted)
     by_loss = regressor(early_stopping=True, scoring="loss").fit(X, Y)
-    np.testing.assert_allclose(
-        by_loss.validation_scores_, -np.array(by_loss.validation_loss_curve_)
-    )
+    scores = np.array(by_loss.validation_scores_)
+    np.testing.assert_allclose(scores, -np.array(by_loss.validation_loss_curve_))
 
 
 @everywhere

@@ -93,7 +93,7 @@ class Backend:
     def __init__(
         self, module: Any, device: Any = None, name: str | None = None
     ) -> None:
-        self.name = name or module.__name__
+        self.name: str = name or module.__name__
         self.device = device
         self.xp = Namespace(module, device)
 

@@ -46,13 +46,15 @@ _NAMES = {
 } | {stem: name for name, stem in _LATER.items()}
 
 
-def get(optimizer: Any) -> Any:
+def get(optimizer: Any) -> Optimizer | ProblemOptimizer:
     """Return an optimizer from its name (lower case), or as it is."""
     if isinstance(optimizer, (Optimizer, ProblemOptimizer)):
         return optimizer
     wanted = "an optimizer such as chainrule.Adam(1e-3), or a name"
     name = lookup("optimizer", optimizer, _NAMES, "optimizer", wanted)
-    return getattr(importlib.import_module(__name__), name)()
+    found: Optimizer | ProblemOptimizer
+    found = getattr(importlib.import_module(__name__), name)()
+    return found
 
 
 def __dir__() -> list[str]:

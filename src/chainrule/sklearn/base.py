@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import _clone_parametrized, _fit_context
+from sklearn.base import _clone_parametrized
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
@@ -22,6 +22,7 @@ from chainrule.losses import links
 from chainrule.network import ensemble
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.sklearn import lbfgs, samples, validated, weights
+from chainrule.sklearn.decorators import fits
 from chainrule.sklearn.fitted import FittedPerceptron
 from chainrule.sklearn.network import ACTIVATIONS, bind, mlp
 from chainrule.sklearn.samples import Validation
@@ -357,7 +358,7 @@ class MultilayerPerceptron(FittedPerceptron):
     def _default_score(self, z: Any, check: Validation) -> float:
         raise NotImplementedError
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fits
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
         """Fit the network to X and y.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     type_of_target,
@@ -26,6 +25,7 @@ from chainrule.config.explain import explain_call
 from chainrule.data import intake
 from chainrule.sklearn import network, validated
 from chainrule.sklearn.base import MultilayerPerceptron, assign
+from chainrule.sklearn.decorators import goes_on
 from chainrule.sklearn.listener import accuracy
 from chainrule.sklearn.losses import LogLoss
 from chainrule.sklearn.network import LOSSES, custom_loss
@@ -225,8 +225,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
     def _default_score(self, z: Any, check: Validation) -> float:
         return accuracy(self, z, check)
 
-    @available_if(lambda est: est._check_solver())  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @goes_on
     def partial_fit(
         self,
         X: Any,  # noqa: N803

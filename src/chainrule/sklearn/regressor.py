@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_y,
     check_consistent_length,
@@ -23,6 +22,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.network import ensemble
 from chainrule.sklearn import network, validated
 from chainrule.sklearn.base import MultilayerPerceptron, assign
+from chainrule.sklearn.decorators import goes_on
 from chainrule.sklearn.listener import r2
 from chainrule.sklearn.losses import (
     HalfPoissonDeviance,
@@ -227,8 +227,7 @@ n_features_in_, feature_names_in_
     def _default_score(self, z: Any, check: Validation) -> float:
         return r2(self._central(z), check)
 
-    @available_if(lambda est: est._check_solver())  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @goes_on
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
         """Go through the data once more.
 

@@ -1,0 +1,33 @@
+"""A user's own code, for mypy and pyright in strict mode: what estimators give."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import chainrule as cr
+from chainrule.sklearn import MLPClassifier, MLPRegressor
+
+x: npt.NDArray[np.float64] = np.zeros((20, 3))
+labels = np.zeros(20, dtype=int)
+
+classifier = MLPClassifier(
+    hidden_layer_sizes=(8,),
+    backend="numpy",
+    dropout=0.1,
+    optimizer=cr.AdamW(1e-3),
+    callbacks=[cr.EarlyStopping()],
+    random_state=0,
+)
+assert_type(classifier.fit(x, labels), MLPClassifier)
+assert_type(classifier.partial_fit(x, labels, classes=[0, 1]), MLPClassifier)
+chances: npt.NDArray[Any] = classifier.predict_proba(x)
+score: float = classifier.score(x, labels)
+weights: list[npt.NDArray[Any]] = classifier.coefs_
+
+regressor = MLPRegressor(members=3).fit(x, x[:, 0])
+assert_type(regressor, MLPRegressor)
+mean, deviation = regressor.predict(x, return_std=True)
+slopes: npt.NDArray[Any] = regressor.jacobian(x)
