@@ -192,8 +192,8 @@ def r2(
 ) -> float:
     """Coefficient of determination, 1 - residual / variance, the mean over outputs.
 
-    An output whose target is constant counts 1 if it is met exactly, else 0. The outputs
-    are taken as `mean_absolute_error` takes them.
+    An output whose target is constant counts 1 if it is met exactly, else 0. The
+    outputs are taken as `mean_absolute_error` takes them.
     """
     t = np.asarray(y_true).astype(np.float64).reshape(len(y_true), -1)
     z = _mean("r2", y_pred, loss).reshape(len(y_pred), -1)

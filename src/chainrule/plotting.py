@@ -40,8 +40,8 @@ def _pyplot() -> Any:
 def history(record: Any, ax: Any = None) -> Any:
     """Draw a history over its epochs, counted from 0; return the axes of the losses.
 
-    The losses are on a logarithmic axis where all are positive. With no `ax` given, each
-    metric has a panel of its own below, and so has the learning rate.
+    The losses are on a logarithmic axis where all are positive. With no `ax` given,
+    each metric has a panel of its own below, and so has the learning rate.
     """
     style, plt = _pyplot()
     losses = [n for n in ("loss", "val_loss", *_SLOPES) if n in record]

@@ -2,7 +2,8 @@
 
 Rules receive a `Namespace` as ``xp``. Its attributes are the functions of the array
 library; those that create arrays put them on the namespace's device; and those of
-`chainrule.arrays.special` (`erf`, `erfcx`, ...), which the array API standard does not have, are there in a portable version unless an engine registered the library's own.
+`chainrule.arrays.special` (`erf`, `erfcx`, ...), which the array API standard does not
+have, are there in a portable version unless an engine registered the library's own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NATIVE: dict[str, dict[str, Callable[..., Any]]] = {}
 
 
 def register(module_name: str, **functions: Callable[..., Any]) -> None:
-    """Give namespaces of the array module `module_name` these functions as their own."""
+    """Give namespaces of the array module `module_name` functions of their own."""
     _NATIVE.setdefault(module_name, {}).update(functions)
 
 
@@ -109,9 +110,9 @@ def namespace(x: Array, *others: Array | None) -> Namespace:
     except TypeError as error:
         kinds = ", ".join(type(a).__name__ for a in arrays)
         msg = (
-            f"rules take arrays of one library (NumPy, JAX, CuPy, PyTorch or another of "
-            f"the array API); got {kinds} ({error}). Convert them first, for example "
-            f"with numpy.asarray."
+            f"rules take arrays of one library (NumPy, JAX, CuPy, PyTorch or another "
+            f"of the array API); got {kinds} ({error}). Convert them first, for "
+            f"example with numpy.asarray."
         )
         raise ArgumentTypeError(msg) from None
     _load(module)

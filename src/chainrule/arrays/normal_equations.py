@@ -17,7 +17,7 @@ QR_SIZE = 512
 
 
 class Factor(NamedTuple):
-    """A damped system: R upper triangular with RᵀR = D⁻¹JᵀJD⁻¹ + mu I, y = R⁻ᵀD⁻¹Jᵀr."""
+    """A damped system: RᵀR = D⁻¹JᵀJD⁻¹ + mu I, R upper triangular, y = R⁻ᵀD⁻¹Jᵀr."""
 
     r: Any
     y: Any

@@ -1,7 +1,8 @@
 """Functions that rules need and the array API standard does not have, made from it.
 
 A namespace has them by name, bound to itself (``xp.erfcx(x)``), unless an engine
-registered the library's own; `chainrule.arrays.dual.namespace` has the derivative of each.
+registered the library's own; `chainrule.arrays.dual.namespace` has the derivative of
+each.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ __all__ = [
 def minus_abs(x: Any, *, xp: Any) -> Any:
     """-|x|, elementwise, whose derivative at 0 is 1: that of the branch x <= 0.
 
-    ``where(x > 0, f(x), g(x))`` of two branches in terms of -|x| has at 0 the derivative
-    of the second one, so this one must go along with it: minimum(x, -x) and -abs(x)
-    would have 0 there when a library differentiates them.
+    ``where(x > 0, f(x), g(x))`` of two branches in terms of -|x| has at 0 the
+    derivative of the second one, so this one must go along with it: minimum(x, -x) and
+    -abs(x) would have 0 there when a library differentiates them.
     """
     return xp.where(x > 0, -x, x)
 
@@ -136,8 +137,8 @@ def erf(x: Any, *, xp: Any) -> Any:
 
 
 # (1 + 2x) exp(x^2) erfc(x) = 1 + s p(s - 1) with s = 2x / (x + 3) in [0, 2), and p in
-# powers of s - 1, highest first: its Chebyshev series, cut off where float32 and float64
-# end. The 1 stands apart because near 0 it is nearly all.
+# powers of s - 1, highest first: its Chebyshev series, cut off where float32 and
+# float64 end. The 1 stands apart because near 0 it is nearly all.
 _SCALED_SINGLE = (
     6.57091736439774832e-05,
     -1.61765026662776012e-04,
@@ -180,7 +181,7 @@ _SCALED_DOUBLE = (
 def erfcx(x: Any, *, xp: Any) -> Any:
     """Scaled complementary error function, elementwise, for x >= 0.
 
-    Forward  erfcx(x) = exp(x^2) erfc(x) = exp(x^2) (1 - erf(x)),  about 1 / (x sqrt(pi))
+    Forward  erfcx(x) = exp(x^2) erfc(x) = exp(x^2) (1 - erf(x)), about 1 / (x sqrt(pi))
     Source   Shepherd, Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x^2)
              erfc(x) in 0 <= x < infinity", Math. Comp. 36; after their form, with
              coefficients computed by mpmath. Off by 2.5 ulp in float32, 4 in float64.

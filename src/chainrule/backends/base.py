@@ -241,11 +241,11 @@ class Backend:
         raise NotImplementedError
 
     def decay_mask(self, span: Span, dtype: Any) -> Any:
-        """1 where weights decay, else 0; remembered, since it is the same every step."""
+        """1 where weights decay, else 0; kept, since it is the same every step."""
         return updates.decay_mask(self, span, dtype)
 
     def flush(self, slots: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Zero subnormal numbers in an optimizer's slots, where they slow arithmetic."""
+        """Zero subnormal numbers in the slots, where they slow arithmetic."""
         return slots
 
     # Surroundings: what bits may depend on beside the computation itself.

@@ -1,6 +1,7 @@
 """The loop over the steps of an epoch: batches of an order, and the scan over them.
 
-`Backend` has these functions as its methods; an engine with a faster way overrides them.
+`Backend` has these functions as its methods; an engine with a faster way overrides
+them.
 """
 
 from __future__ import annotations

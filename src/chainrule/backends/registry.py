@@ -87,7 +87,8 @@ def get(backend: Any, device: Any = None) -> Backend:
     """
     if isinstance(backend, Backend):
         if device is not None and get(backend.xp.module, device) != backend:
-            msg = f"device {checks.show(device)} contradicts {backend!r}; give one or the other."
+            shown = checks.show(device)
+            msg = f"device {shown} contradicts {backend!r}; give one or the other."
             raise DeviceError(msg)
         return backend
     if isinstance(backend, types.ModuleType):
@@ -95,7 +96,8 @@ def get(backend: Any, device: Any = None) -> Backend:
     if not isinstance(backend, str):
         msg = (
             f"backend must be one of {', '.join(_ENGINES)}, a Backend, an array "
-            f"namespace module or None; got {checks.show(backend)} ({type(backend).__name__})."
+            f"namespace module or None; got {checks.show(backend)} "
+            f"({type(backend).__name__})."
         )
         raise ArgumentTypeError(msg)
     if backend == "array_api_strict" and _importable(backend):
@@ -173,12 +175,14 @@ def _from_module(module: types.ModuleType, device: Any) -> Backend:
         try:
             device = module.Device(name)
         except ValueError as error:
-            msg = f"device {checks.show(device)} is not to be had in {module.__name__}: {error}"
+            shown = checks.show(device)
+            msg = f"device {shown} is not to be had in {module.__name__}: {error}"
             raise DeviceError(msg) from error
     try:
         module.zeros((1,), device=device)
     except (TypeError, ValueError) as error:
-        msg = f"device {checks.show(device)} is not to be had in {module.__name__}: {error}"
+        shown = checks.show(device)
+        msg = f"device {shown} is not to be had in {module.__name__}: {error}"
         raise DeviceError(msg) from error
     return Backend(module, device)
 
@@ -186,10 +190,11 @@ def _from_module(module: types.ModuleType, device: Any) -> Backend:
 def clear_caches() -> None:
     """Forget what was compiled for models, and give the memory back.
 
-    JAX needs some 7 MB for each structure of a network and each number of samples that it
-    is compiled for, compiled steps of PyTorch likewise. They are kept for later models,
-    128 structures at most, in 32 shapes each. What is needed again is compiled anew, a
-    program's own functions of ``jax.jit`` as well: ``jax.clear_caches`` is called, too.
+    JAX needs some 7 MB for each structure of a network and each number of samples that
+    it is compiled for, compiled steps of PyTorch likewise. They are kept for later
+    models, 128 structures at most, in 32 shapes each. What is needed again is compiled
+    anew, a program's own functions of ``jax.jit`` as well: ``jax.clear_caches`` is
+    called, too.
     """
     for name in ("updates", "jax.engine", "cupy.engine", "torch.compiled"):
         module = sys.modules.get(f"chainrule.backends.{name}")

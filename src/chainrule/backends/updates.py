@@ -1,8 +1,8 @@
 """An optimizer's update on the flat vectors: joined, span by span, or block by block.
 
-Each applies ``update(g, decay, *arrays) -> arrays``, elementwise, to the vectors (theta,
-*slots), each (..., P), which the caller donates: the update may write into them. The
-gradient comes in pieces, one for each entry of the layout, None where frozen.
+Each applies ``update(g, decay, *arrays) -> arrays``, elementwise, to the vectors
+(theta, *slots), each (..., P), which the caller donates: the update may write into
+them. The gradient comes in pieces, one for each entry of the layout, None where frozen.
 """
 
 from __future__ import annotations

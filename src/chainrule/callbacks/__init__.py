@@ -31,7 +31,8 @@ else:
     def __getattr__(name: str) -> Any:
         if name != "CSVLogger":
             return _absent(name)
-        # Loaded when asked for: with files, paths and digests it is a tenth of an import.
+        # Loaded when asked for: with files, paths and digests it is a tenth of an
+        # import.
         value = importlib.import_module("chainrule.callbacks.csv_logger").CSVLogger
         value.__module__ = __name__
         globals()[name] = value

@@ -52,8 +52,8 @@ class CSVLogger(Callback):
     -----
     A fit that is resumed goes on with the log of the fit before: lines of epochs that
     come again are cut off. That a file is that log is known by its name and by the
-    SHA-256 of what was written when the checkpoint was; no other file is ever cut. Lines
-    are on the disk before the checkpoint that counts with them is.
+    SHA-256 of what was written when the checkpoint was; no other file is ever cut.
+    Lines are on the disk before the checkpoint that counts with them is.
     """
 
     steers = False
@@ -131,7 +131,7 @@ class CSVLogger(Callback):
                 _read(file, self._digest, None)
 
     def _go_on(self, before: dict[str, Any]) -> bool:
-        """Take the log of the fit before up, if this is it; return whether to append."""
+        """Take the log of the fit before up; return whether to append to it."""
         size = before["size"]
         there = self.filename.stat().st_size if self.filename.is_file() else 0
         if self._is_of(before):

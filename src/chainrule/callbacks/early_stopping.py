@@ -23,9 +23,9 @@ class EarlyStopping(Monitor):
     min_delta : float
         Improvements of at most this count as none.
     mode : {"auto", "min", "max"}
-        Whether the value is to fall or to rise. auto: losses are to fall, an estimator's
-        val_score is to rise, and metrics say it themselves (see `chainrule.metrics`); if
-        one does not, the fit is refused.
+        Whether the value is to fall or to rise. auto: losses are to fall, an
+        estimator's val_score is to rise, and metrics say it themselves (see
+        `chainrule.metrics`); if one does not, the fit is refused.
     restore_best_weights : bool
         Give the model the parameters and state of its best epoch at the end, also where
         a later epoch diverged.
@@ -43,10 +43,10 @@ class EarlyStopping(Monitor):
 
     Notes
     -----
-    Each member of an ensemble has its own loss and val_loss, patience and best epoch, and
-    the attributes are lists. A member whose patience is over stands still; the fit ends
-    with the last one. In the end each member is what it would be if it had been trained
-    alone. Metrics are those of the mean prediction: all members stop with them.
+    Each member of an ensemble has its own loss and val_loss, patience and best epoch,
+    and the attributes are lists. A member whose patience is over stands still; the fit
+    ends with the last one. In the end each member is what it would be if it had been
+    trained alone. Metrics are those of the mean prediction: all members stop with them.
     """
 
     def __init__(

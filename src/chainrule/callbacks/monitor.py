@@ -50,7 +50,8 @@ class Monitor(Callback):
     ) -> None:
         name = type(self).__name__
         if monitor is not None and not isinstance(monitor, str):
-            msg = f"{name}: monitor must be a name in the logs; got {checks.show(monitor)}."
+            shown = checks.show(monitor)
+            msg = f"{name}: monitor must be a name in the logs; got {shown}."
             raise ArgumentTypeError(msg)
         self.monitor = monitor
         self.patience = checks.integer(f"{name}: patience", patience, 0)
@@ -73,14 +74,14 @@ class Monitor(Callback):
         self._restored = False
 
     def check_logs(self, names: Mapping[str, bool | None]) -> None:
-        """Raise an error if what is monitored is not in the logs, or has no direction."""
+        """Raise an error if the monitor is not in the logs, or has no direction."""
         if self.monitor is None:
             return
         if self.monitor not in names:
             msg = (
                 f"{type(self).__name__}: monitor {self.monitor!r} is not in the logs; "
-                f"they have {', '.join(sorted(names))}. Hand in validation data, or add "
-                f"the metric."
+                f"they have {', '.join(sorted(names))}. Hand in validation data, or "
+                f"add the metric."
             )
             raise ArgumentError(msg)
         said = names[self.monitor] if isinstance(names, Mapping) else None
@@ -101,9 +102,9 @@ class Monitor(Callback):
         found = metrics.direction(name) if said is None else said
         if found is None:
             msg = (
-                f"{type(self).__name__}: whether {name!r} is to rise or to fall, nobody "
-                f"says: give mode='max' or mode='min', or let the metric say it: "
-                f"metrics.Metric(function, greater_is_better=True)."
+                f"{type(self).__name__}: whether {name!r} is to rise or to fall, "
+                f"nobody says: give mode='max' or mode='min', or let the metric say "
+                f"it: metrics.Metric(function, greater_is_better=True)."
             )
             raise ArgumentError(msg)
         return found

@@ -17,8 +17,8 @@ __all__ = ["ReduceLROnPlateau"]
 class ReduceLROnPlateau(Monitor):
     """Multiply the learning rate when a value has not improved for `patience` epochs.
 
-    The logs, and so the history and a `CSVLogger`, then have "learning_rate": that of the
-    epoch's last step.
+    The logs, and so the history and a `CSVLogger`, then have "learning_rate": that of
+    the epoch's last step.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class ReduceLROnPlateau(Monitor):
     factor : float in (0, 1)
     patience : int
     min_delta : float, optional
-        Improvements of at most this count as none. By default 1e-4 of the best value (as
-        in PyTorch, so that a loss of 1e-6 that halves improves); a number that is given
-        is a difference (as in Keras), unless threshold_mode says otherwise.
+        Improvements of at most this count as none. By default 1e-4 of the best value
+        (as in PyTorch, so that a loss of 1e-6 that halves improves); a number that is
+        given is a difference (as in Keras), unless threshold_mode says otherwise.
     mode : {"auto", "min", "max"}
         As for `EarlyStopping`.
     cooldown : int
@@ -78,8 +78,8 @@ class ReduceLROnPlateau(Monitor):
         if not isinstance(model.optimizer, Optimizer):
             msg = (
                 f"ReduceLROnPlateau needs an optimizer with a learning rate, and "
-                f"{type(model.optimizer).__name__} has none: leave the callback out, or "
-                f"train with Adam, say."
+                f"{type(model.optimizer).__name__} has none: leave the callback out, "
+                f"or train with Adam, say."
             )
             raise ArgumentError(msg)
 

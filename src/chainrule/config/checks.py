@@ -88,7 +88,7 @@ def real(
 
 
 def boolean(name: str, value: Any, *, none: bool = False) -> Any:
-    """Return `value` as a bool, NumPy's too, or raise an error; None if that is allowed.
+    """Return `value` as a bool, or None where allowed; anything else is an error.
 
     Nothing else is taken for its truth: "no" is true.
     """
@@ -102,8 +102,8 @@ def boolean(name: str, value: Any, *, none: bool = False) -> Any:
 def choice(name: str, value: Any, allowed: Iterable[str], kind: str = "") -> str:
     """Return `value` if it is one of the `allowed` names, or raise an error.
 
-    With a `kind` of `chainrule.config.hints`, another spelling of a name ("LeakyReLU") and
-    what other libraries call the same thing ("swish") are taken for the name.
+    With a `kind` of `chainrule.config.hints`, another spelling of a name ("LeakyReLU")
+    and what other libraries call the same thing ("swish") are taken for the name.
     """
     from chainrule.config import hints
 

@@ -2,7 +2,8 @@
 
 A name stands for one of chainrule's where it means exactly the same. Where it does not,
 as Keras's "binary_crossentropy", which takes probabilities, the error says what to
-write. Read by `chainrule.config.checks` and `explain`, and only where something is not understood.
+write. Read by `chainrule.config.checks` and `explain`, and only where something is not
+understood.
 """
 
 from __future__ import annotations

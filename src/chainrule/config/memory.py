@@ -15,7 +15,7 @@ FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
 def exhausted(backend: Any, what: str, advice: str, error: Exception) -> Exception:
-    """Return the error to raise for a library's own: `error` itself if it is another."""
+    """Return the error to raise for a library's own; `error` itself if not that."""
     if isinstance(error, OutOfMemoryError) or not backend.is_out_of_memory(error):
         return error
     said = str(error).partition("\n")[0].rstrip(". ")

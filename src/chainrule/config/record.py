@@ -13,7 +13,8 @@ from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Config"]
 
-# What a record keeps about itself: whether its constructor runs, and what it compares by.
+# What a record keeps about itself: whether its constructor runs, and what it compares
+# by.
 _MAKING, _TOKEN = "_Record__making", "_Record__token"
 _OWN = {_MAKING, _TOKEN}
 
@@ -159,9 +160,9 @@ def _check(record: Config, name: str, value: Any) -> None:
     except _UnknownError as unknown:
         (kind,) = unknown.args
         msg = (
-            f"{type(record).__name__}: the attribute {name!r} has a {kind} in it, which "
-            f"can change and is not compared by what it holds. Keep numbers, text, "
-            f"tuples, lists, dicts, NumPy arrays or functions."
+            f"{type(record).__name__}: the attribute {name!r} has a {kind} in it, "
+            f"which can change and is not compared by what it holds. Keep numbers, "
+            f"text, tuples, lists, dicts, NumPy arrays or functions."
         )
         raise ArgumentTypeError(msg) from None
 

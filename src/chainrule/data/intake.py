@@ -133,7 +133,7 @@ def _no_array(name: str, a: Any) -> str:
 
 
 def _is_stream(a: Any) -> bool:
-    """Whether it hands out batches or samples, as torch's data sets do, and is no array."""
+    """Whether it hands out batches or samples, as torch's data sets do."""
     if isinstance(a, (list, tuple)) or hasattr(a, "dtype") or hasattr(a, "__array__"):
         return False
     from chainrule.config import hints
@@ -230,7 +230,7 @@ def columns(x: Any) -> tuple[str, ...] | None:
 
 
 def check_columns(name: str, x: Any, wanted: tuple[str, ...] | None) -> None:
-    """Refuse a data frame whose columns are not those of the first fit, in their order."""
+    """Refuse a data frame whose columns are not those of the first fit, in order."""
     if wanted is None:
         return
     given = columns(x)

@@ -15,10 +15,10 @@ __all__ = ["gap", "parabola", "sphere"]
 def parabola(
     x: Any, values: Any, slopes: Any, samples: Any, path: Path, title: str
 ) -> None:
-    """Write the picture of f(x) = x²: fit and slope, each with its error and band below.
+    """Draw f(x) = x²: fit and slope, each with its error and band below.
 
-    x (n,); values and slopes (members, n), those of an ensemble; samples (k, 2) are some
-    of the points that were fitted.
+    x (n,); values and slopes (members, n), those of an ensemble; samples (k, 2) are
+    some of the points that were fitted.
     """
     style, plt = _pyplot()
     with style:
@@ -107,7 +107,7 @@ def gap(
     path: Path,
     title: str,
 ) -> None:
-    """Write the picture of an ensemble: its members, mean and band, and its spread below.
+    """Draw an ensemble: its members, mean and band, and its spread below.
 
     x, truth (n,); members (k, n); samples (j, 2); hole is where there are no samples.
     """

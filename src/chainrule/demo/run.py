@@ -77,7 +77,7 @@ def slopes(model: Any, x: Any) -> Any:
 
 
 def spread(model: Any) -> tuple[float, float]:
-    """Return an ensemble's standard deviation: median at the data, largest in the gap."""
+    """Return an ensemble's deviation: median at the data, largest in the gap."""
     x = np.linspace(-1.0, 1.0, 401)
     _, std = model.predict(x[:, None], return_std=True)
     inside = (x > GAP[0]) & (x < GAP[1])
@@ -135,8 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, print and draw; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m chainrule",
-        description="Train three figures, f(x) = x**2, points on a sphere, and an ensemble "
-        "on a noisy curve with a gap, and write parabola.png, sphere.png and gap.png.",
+        description="Train three figures, f(x) = x**2, points on a sphere, and an "
+        "ensemble on a noisy curve with a gap, and write parabola.png, sphere.png and "
+        "gap.png.",
     )
     parser.add_argument(
         "--backend",

@@ -230,6 +230,7 @@ class _Decoder:
         try:
             return cls(*positional, **given)
         except Exception as error:
-            # Whatever a constructor, perhaps a user's, says to values it never expected.
+            # Whatever a constructor, perhaps a user's, says to values it never
+            # expected.
             msg = f"{where}: {name} refuses its arguments: {error}"
             raise SerializationError(msg) from error

@@ -5,7 +5,8 @@ SHA-256 of the file, the number of the format, the library's version, and what t
 is about. The digest is that of all bytes of the file, with its own 64 digits as zeros.
 
 Reading executes nothing, and its memory is bounded by the size of the file, whatever
-sizes the file claims. That a file is whole or not there is `chainrule.files.durable`' part.
+sizes the file claims. That a file is whole or not there is `chainrule.files.durable`'
+part.
 """
 
 from __future__ import annotations

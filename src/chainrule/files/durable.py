@@ -1,10 +1,10 @@
 """Files that are whole or not there: written beside their place, then moved into it.
 
-A write goes to a temporary file ``.<name>.<12 hex digits>.tmp`` in the same folder, which
-is flushed to the disk and then takes the name in one step; a kill, a full disk or an
-error leaves what was there before. Whoever writes holds a lock on the temporary file,
-and the lock dies with the process: a temporary file without one is stale, however young
-it is. The digits follow from the name, so that the next write finds what is stale
+A write goes to a temporary file ``.<name>.<12 hex digits>.tmp`` in the same folder,
+which is flushed to the disk and then takes the name in one step; a kill, a full disk or
+an error leaves what was there before. Whoever writes holds a lock on the temporary
+file, and the lock dies with the process: a temporary file without one is stale, however
+young it is. The digits follow from the name, so that the next write finds what is stale
 without listing the folder. Reading removes nothing.
 """
 

@@ -99,9 +99,9 @@ def register(thing: Any = None, *, name: str | None = None) -> Any:
         return functools.partial(register, name=name)
     if isinstance(thing, type) and not issubclass(thing, Config):
         msg = (
-            f"register: a class must be a subclass of chainrule's Layer, Loss, Optimizer "
-            f"or ProblemOptimizer; got {thing!r}. An object of it can be registered as "
-            f"a function."
+            f"register: a class must be a subclass of chainrule's Layer, Loss, "
+            f"Optimizer or ProblemOptimizer; got {thing!r}. An object of it can be "
+            f"registered as a function."
         )
         raise ArgumentTypeError(msg)
     if not callable(thing):

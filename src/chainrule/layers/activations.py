@@ -38,7 +38,7 @@ __all__ = [
 
 
 class Activation(Layer):
-    """z = F(y), equation (1). Subclasses name the rule; values in `options` go to it."""
+    """z = F(y), equation (1). Subclasses name the rule; `options` go to it."""
 
     rule: Callable[..., Any]
     options: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ def lead(a: Any, sample_shape: Shape) -> Shape:
 
 
 def fold(a: Any, sample_shape: Shape, xp: Any) -> Any:
-    """Fold the middle axes of samples (..., batch, time, n) into rows (..., rows, n)."""
+    """Fold middle axes of samples (..., batch, time, n) into rows (..., rows, n)."""
     if len(sample_shape) == 1:
         return a
     # Written out, not -1: with zero rows, -1 could not be inferred.

@@ -97,8 +97,8 @@ class Loss(Config):
         """
         if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
             msg = (
-                f"loss: {self._own_name} must return (value, pullback), as the functions of "
-                f"chainrule.rules do; got {type(answer).__name__}."
+                f"loss: {self._own_name} must return (value, pullback), as the "
+                f"functions of chainrule.rules do; got {type(answer).__name__}."
             )
             raise ArgumentError(msg)
         lead = z.shape[: z.ndim - core]
@@ -112,8 +112,8 @@ class Loss(Config):
         if found != tuple(lead):
             what = "one value for each member of the ensemble" if lead else "a scalar"
             msg = (
-                f"loss: {self._own_name} must return {what}, of shape {tuple(lead)}; got "
-                f"{found}. Sum over axis=(-2, -1), samples and outputs, alone."
+                f"loss: {self._own_name} must return {what}, of shape {tuple(lead)}; "
+                f"got {found}. Sum over axis=(-2, -1), samples and outputs, alone."
             )
             raise ShapeError(msg)
 
@@ -139,9 +139,8 @@ class Loss(Config):
     def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
         """Return what the loss's sum is divided by, up to a constant factor.
 
-        None stands for the number of samples. Losses of parts are joined with it. It has
-        the leading axes of weight (..., samples).
-        `dtype` is the model's.
+        None stands for the number of samples. Losses of parts are joined with it. It
+        has the leading axes of weight (..., samples). `dtype` is the model's.
         """
         return None if weight is None else xp.sum(weight, axis=-1)
 

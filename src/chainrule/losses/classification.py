@@ -122,8 +122,8 @@ class CrossEntropy(Loss):
         m = shape[-1] if shape else 1
         if m < 2:
             msg = (
-                f"cross_entropy needs an output of at least 2 units, one per class; the "
-                f"network's is {shape}. Two classes in one unit need "
+                f"cross_entropy needs an output of at least 2 units, one per class; "
+                f"the network's is {shape}. Two classes in one unit need "
                 f"binary_cross_entropy."
             )
             raise ShapeError(msg)

@@ -59,9 +59,9 @@ def twice(loss: Loss, network: Layer) -> str:
     if gives not in wrong:
         return ""
     return (
-        f"loss: {loss.name} takes {takes} and applies {applies} itself, but the network "
-        f"ends in {end!r}, which gives {gives}. Leave that layer out: {after}. Or keep "
-        f"it, with a loss of such values: 'squared_error'."
+        f"loss: {loss.name} takes {takes} and applies {applies} itself, but the "
+        f"network ends in {end!r}, which gives {gives}. Leave that layer out: {after}. "
+        f"Or keep it, with a loss of such values: 'squared_error'."
     )
 
 

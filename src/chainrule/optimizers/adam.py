@@ -18,7 +18,8 @@ __all__ = ["Adam", "AdamW", "NAdam"]
 class Adam(Optimizer):
     """Adam: steps scaled by running moments of the gradient.
 
-    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g²;  theta <- theta - a m / (sqrt(v) + e)
+    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g²
+    theta <- theta - a m / (sqrt(v) + e)
     with a = lr sqrt(1 - b2^t) / (1 - b1^t) and t = 1, 2, ... the step
 
     Parameters

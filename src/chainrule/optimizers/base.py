@@ -23,8 +23,9 @@ from chainrule.errors import ArgumentError, ArgumentTypeError
 __all__ = ["TINY", "Optimizer", "Placeholder", "Rate"]
 
 
-# Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 / TINY
-# and not 0 / 0: the smallest normal float32, which is nothing beside any root of v.
+# Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 /
+# TINY and not 0 / 0: the smallest normal float32, which is nothing beside any root of
+# v.
 TINY = 2.0**-126
 
 # A learning rate, or a schedule: the rate as a function of the step's number.
@@ -32,7 +33,7 @@ Rate = float | Callable[[int], float]
 
 
 class Placeholder(Config):
-    """Stands for a number in a structure: true where it is not 0, and no number itself."""
+    """Stands for a number in a structure: true where it is not 0, but no number."""
 
     nonzero: bool
     __array_ufunc__ = None  # so that NumPy's arrays leave arithmetic with it to it
@@ -142,11 +143,11 @@ class Optimizer(Config):
         )
 
     def structure(self) -> Self:
-        """Return what a compiled step depends on: equal for optimizers of the same code.
+        """Return what a compiled step depends on: equal where the code is the same.
 
         Numbers that reach the step as scalars become a `Placeholder`, which says only
-        whether they are 0. Of a class that declares no `numbers` for its own code, it is
-        the optimizer itself.
+        whether they are 0. Of a class that declares no `numbers` for its own code, it
+        is the optimizer itself.
         """
         for cls in type(self).__mro__:
             if "numbers" in vars(cls):
@@ -162,7 +163,7 @@ class Optimizer(Config):
 
     @property
     def members(self) -> int | None:
-        """How many learning rates there are, one for each member; None for a single one."""
+        """How many learning rates there are, one for each member; None for one."""
         rate = self.learning_rate
         return len(rate) if isinstance(rate, tuple) else None
 
@@ -201,8 +202,8 @@ class Optimizer(Config):
         """Return the scalars of steps first, first + 1, ...: name -> float or (steps,).
 
         `rates` is what `rates` returned, and `previous` the learning rate of the step
-        before `first`. Where the rates have an axis of members before that of the steps,
-        so have the scalars that depend on them.
+        before `first`. Where the rates have an axis of members before that of the
+        steps, so have the scalars that depend on them.
         """
         common: dict[str, Any] = {}
         if self.weight_decay:
@@ -213,7 +214,7 @@ class Optimizer(Config):
         return {**self.own_scalars(first, rates, previous), **common}
 
     def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
-        """Return those of `scalars` that `step` reads; by default the rates, as "rate"."""
+        """Return those of `scalars` that `step` reads; by default "rate"."""
         return {"rate": rates}
 
     # The update, on a backend's arrays.
@@ -249,7 +250,7 @@ class Optimizer(Config):
 
     # With these arguments a subclass may name its slots.
     def step(self, *_: Any, **__: Any) -> tuple[Array, ...]:
-        """Return ``(theta, *slots)`` from a gradient: ``step(xp, s, g, theta, *slots)``.
+        """Return ``(theta, *slots)``: ``step(xp, s, g, theta, *slots)``.
 
         All are (..., size), and computed elementwise; what comes in may be overwritten.
         """
@@ -303,8 +304,8 @@ class Optimizer(Config):
         msg = (
             f"{type(self).__name__}.{own} must return the tuple "
             f"({', '.join(names)}{',' * (len(names) == 1)}), the parameters and each "
-            f"slot in the shape that it came in; got {got}. Return every slot, also one "
-            f"that has not changed."
+            f"slot in the shape that it came in; got {got}. Return every slot, also "
+            f"one that has not changed."
         )
         raise ArgumentError(msg)
 

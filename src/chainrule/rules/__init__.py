@@ -2,14 +2,14 @@
 
 A rule is called on arrays and returns ``(value, pullback)``; ``pullback`` takes the
 gradient of a scalar E with respect to the value and returns a tuple, the gradients of E
-with respect to the rule's array arguments. The cotangent has at least the value's axes. Rules hold no state, write nothing, and use
-only functions of the array API standard (2024.12), so that they run on whatever array
-they are given.
+with respect to the rule's array arguments. The cotangent has at least the value's axes.
+Rules hold no state, write nothing, and use only functions of the array API standard
+(2024.12), so that they run on whatever array they are given.
 
 Each argument has a *core rank*. Axes before the core broadcast, as in NumPy, and are
 never summed in a pullback: a gradient has the broadcast leading shape followed by the
-argument's own core shape. So one rule serves a batch, an ensemble (a leading axis on the
-parameters), a Jacobian (a leading axis on the cotangent) and per-sample gradients.
+argument's own core shape. So one rule serves a batch, an ensemble (a leading axis on
+the parameters), a Jacobian (a leading axis on the cotangent) and per-sample gradients.
 """
 
 from __future__ import annotations

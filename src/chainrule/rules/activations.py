@@ -7,8 +7,8 @@ Value and slope are within 4 units in the last place (ulp) of the exact ones in 
 and within 1e-13 of them in float64, over the whole range, but for
 
 - the slope of `tanh`, 1 - z²: its error is below 4 ulp of 1, which is much of it where
-  it is small itself (float32: from |x| = 1.5 on; float64: from 5 on), and it is 0 where z
-  rounds to ±1. A slope from x would cost a second exponential;
+  it is small itself (float32: from |x| = 1.5 on; float64: from 5 on), and it is 0 where
+  z rounds to ±1. A slope from x would cost a second exponential;
 - the roots of the slopes of `silu`, `mish`, `gelu` and `gelu_tanh`, around which the
   error is below half an ulp of 1 (float64: 2 ulp of 1);
 - float32 on NumPy, whose exp is off by 2.5 ulp: 6 ulp for `silu`, `mish` and
@@ -69,7 +69,8 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     if xp is None:
         return call_rule(relu, x)
     z = xp.positive_part(x)
-    # A product, not `where`: on NumPy that is ten times slower where the signs are mixed.
+    # A product, not `where`: on NumPy that is ten times slower where the signs are
+    # mixed.
     return z, lambda dz: (dz * xp.astype(z > 0, z.dtype),)
 
 
@@ -186,7 +187,7 @@ def softsign(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = x sigmoid(x);  dx = dz (s + x s (1 - s)). Also called swish.
 
-    With e = exp(-|x|), d = 1 + e and p = min(eˣ, 1), 1 or e:  z = x p / d, and the slope
+    With e = exp(-|x|), d = 1 + e, p = min(eˣ, 1), 1 or e:  z = x p / d, and the slope
     is (p d + e x) / d². It has its root at -1.278; around it, an absolute error.
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415); Elfwing et al. 2017.
     """
@@ -261,8 +262,8 @@ def _bell(n: Any, xp: Any) -> Any:
 def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     """z = x (1 + tanh(u)) / 2 with u = c (x + 0.044715 x³), c = √(2/π).
 
-    By the logistic function, (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): silu's formulas with
-    e = exp(-|2u|) and p, 1 or e; the slope is (p d + 2 x u' e) / d², d = 1 + e.
+    By the logistic function, (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): silu's formulas
+    with e = exp(-|2u|) and p, 1 or e; the slope is (p d + 2 x u' e) / d², d = 1 + e.
     Source: Hendrycks, Gimpel 2016 (arXiv:1606.08415), the approximation.
     """
     if xp is None:
@@ -282,8 +283,9 @@ _C1_HIGH, _C3_HIGH = round(_C1 * 4096) / 4096, round(_C3 * 4096) / 4096
 def _exp_twice_u(n: Any, xp: Any) -> Any:
     """exp(2u(n)) to the last digits: 2u rounded would be off by |2u|/2 ulp, after exp.
 
-    With h, n rounded to 2⁻⁴, and k, 2u(h)/h rounded to 2⁻¹², the product h k is exact in
-    float32, and so are h² and c₃'s first digits times h²; the rest of 2u(n) is small.
+    With h, n rounded to 2⁻⁴, and k, 2u(h)/h rounded to 2⁻¹², the product h k is exact
+    in float32, and so are h² and c₃'s first digits times h²; the rest of 2u(n) is
+    small.
     """
     h = xp.round(n * 16.0) * (1.0 / 16.0)
     q = h * h
@@ -338,8 +340,8 @@ def softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     Forward   z = eᵈ / sum(eᵈ),  d = x - max(x)
     Pullback  dx = z (g - sum(g z)),  g = dz - dz at the greatest entry
 
-    Any constant may be taken from dz; this one keeps the digits of a row that is sure of
-    its entry. An entry has the rounding of its d: |d| / 2 ulp.
+    Any constant may be taken from dz; this one keeps the digits of a row that is sure
+    of its entry. An entry has the rounding of its d: |d| / 2 ulp.
     """
     if xp is None:
         return call_rule(softmax, x)

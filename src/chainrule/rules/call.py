@@ -109,7 +109,7 @@ def _called(
 
 
 def _plain(a: Any, rule: Any = None, k: int = 0) -> Any:
-    """Return NumPy's subclasses and scalars as arrays: a matrix's * is no product here."""
+    """Return NumPy's subclasses and scalars as arrays: a matrix has another *."""
     if type(a) is np.ndarray or not isinstance(a, (np.ndarray, np.generic)):
         return a
     if np.ma.is_masked(a):
@@ -123,7 +123,7 @@ def _plain(a: Any, rule: Any = None, k: int = 0) -> Any:
 
 
 def _is_floating(xp: Any, dtype: Any, rule: Any, k: int) -> bool:
-    """Whether a dtype is floating; integers and booleans are not, others are refused."""
+    """Whether a dtype is floating; not integer or boolean. Others are refused."""
     try:
         if xp.isdtype(dtype, "real floating"):
             return True

@@ -1,10 +1,10 @@
 """Losses of classes: cross entropies, from logits.
 
 Arguments, weights and pullbacks are those of `chainrule.rules.regression`; a label may
-be a whole number. For finite logits E and its gradient are finite wherever the formula's
-numbers fit the dtype. Where nothing cancels in exact arithmetic, values and gradients of
-one row are right to 4 units in the last place in float32, to 1e-13 in float64: nothing
-is subtracted that a sure and right answer would lose.
+be a whole number. For finite logits E and its gradient are finite wherever the
+formula's numbers fit the dtype. Where nothing cancels in exact arithmetic, values and
+gradients of one row are right to 4 units in the last place in float32, to 1e-13 in
+float64: nothing is subtracted that a sure and right answer would lose.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def binary_cross_entropy(
     Forward   l = c₁ s log(1 + e⁻ᶻ) + c₀ (1 - s) log(1 + eᶻ)
     Pullback  dl/dz = c₀ (1 - s) sigmoid(z) - c₁ s sigmoid(-z)
     The losses of z with target 1 and of -z with target 0 are the same number, their
-    gradients each other's negative, bit for bit. An infinite z is certain: its loss is 0
-    where it is right, infinite where it is wrong.
+    gradients each other's negative, bit for bit. An infinite z is certain: its loss is
+    0 where it is right, infinite where it is wrong.
     """
     if xp is None:
         options: dict[str, Any] = {"class_weight": class_weight}
@@ -176,8 +176,8 @@ def _exponentials(z: Any, xp: Any) -> tuple[Any, Any]:
 def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullback]:
     """Cross entropy of labels: l = log(1 + Σₖ e^(zₖ - z_y)), k all but the label y.
 
-    p_y - 1 is -Σₖ pₖ, and the sum leaves y out: of a sure and right answer, whose p_y is
-    1 in the dtype, nothing is lost.
+    p_y - 1 is -Σₖ pₖ, and the sum leaves y out: of a sure and right answer, whose p_y
+    is 1 in the dtype, nothing is lost.
     """
     h, e = _exponentials(z, xp)
     own = xp.sum(xp.where(hot, h, 0.0), axis=-1, keepdims=True)  # a masked h is -inf

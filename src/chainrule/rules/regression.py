@@ -1,4 +1,4 @@
-"""Losses of numbers: the E of the paper, and ∂E/∂Z for the last layer, where (4)-(8) begin.
+"""Losses of numbers: the paper's E, and ∂E/∂Z of the last layer, where (4)-(8) begin.
 
 Every loss takes the output z and the target t, both of core shape (rows, m), and
 optional weights of core shape (rows,), not negative. Its value is one scalar per

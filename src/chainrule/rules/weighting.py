@@ -2,8 +2,8 @@
 
     E = Σᵢ wᵢ lᵢ / Σᵢ wᵢ,   lᵢ the mean of sample i's m entries,
 
-0 where nothing weighs. Each term is multiplied with its share wᵢ / m Σw before terms are
-added up, and a difference of two numbers is computed as half of it, which cannot
+0 where nothing weighs. Each term is multiplied with its share wᵢ / m Σw before terms
+are added up, and a difference of two numbers is computed as half of it, which cannot
 overflow: so E is finite wherever the formula's numbers fit the dtype. What lies below
 about `rows` times the smallest normal number may be lost.
 """

@@ -7,8 +7,8 @@
 array(['a'], dtype='<U1')
 
 Change the import and keep the rest: the same parameters, the same draws for the same
-``random_state``, the same fitted attributes. What is new comes after the old parameters;
-docs/sklearn.md has it in a table.
+``random_state``, the same fitted attributes. What is new comes after the old
+parameters; docs/sklearn.md has it in a table.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ except ImportError as error:
     from chainrule.errors import BackendError
 
     _msg = (
-        f"chainrule.sklearn needs scikit-learn, which cannot be imported here ({error}). "
-        f"Install it with: pip install 'chainrule[sklearn]'."
+        f"chainrule.sklearn needs scikit-learn, which cannot be imported here "
+        f"({error}). Install it with: pip install 'chainrule[sklearn]'."
     )
     raise BackendError(_msg) from error
 

@@ -44,10 +44,10 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     Parameters
     ----------
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
-learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
-momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, \
-epsilon, n_iter_no_change, max_fun, backend, device, dtype, output_activation, dropout, \
-optimizer, validation_data, callbacks, progress, network
+learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, \
+warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, \
+beta_2, epsilon, n_iter_no_change, max_fun, backend, device, dtype, output_activation, \
+dropout, optimizer, validation_data, callbacks, progress, network
         See `MLPRegressor`.
     scoring : str, callable or None
         As there; None is the accuracy.
@@ -154,8 +154,8 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
             if set(classes) != set(self.classes_):
                 msg = (
                     f"warm_start can only be used where `y` has the same classes as in "
-                    f"the previous call to fit. Previously got {self.classes_}, `y` has "
-                    f"{classes}"
+                    f"the previous call to fit. Previously got {self.classes_}, `y` "
+                    f"has {classes}"
                 )
                 raise ValueError(msg)
         elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):

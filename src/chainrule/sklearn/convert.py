@@ -26,10 +26,10 @@ _PAIRS = (
 )
 # Fitted attributes that both sides have, under the same name.
 _SHARED = (
-    "n_iter_", "t_", "n_outputs_", "n_layers_", "out_activation_", "loss_", "best_loss_",
-    "loss_curve_", "validation_scores_", "best_validation_score_", "n_features_in_",
-    "feature_names_in_", "classes_", "_label_binarizer", "_random_state",
-    "_no_improvement_count",
+    "n_iter_", "t_", "n_outputs_", "n_layers_", "out_activation_", "loss_",
+    "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_",
+    "n_features_in_", "feature_names_in_", "classes_", "_label_binarizer",
+    "_random_state", "_no_improvement_count",
 )  # fmt: skip
 
 
@@ -52,8 +52,8 @@ def from_sklearn(estimator: Any, **params: Any) -> Any:
     ours = next((a for a, b in _PAIRS if isinstance(estimator, b)), None)
     if ours is None:
         msg = (
-            f"estimator must be a fitted MLPRegressor or MLPClassifier of scikit-learn; "
-            f"got {type(estimator).__name__}."
+            f"estimator must be a fitted MLPRegressor or MLPClassifier of "
+            f"scikit-learn; got {type(estimator).__name__}."
         )
         raise ArgumentTypeError(msg)
     check_is_fitted(estimator, "coefs_")

@@ -143,8 +143,8 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         list of arrays, shape (n_samples, units of the layer)
-            One per hidden layer, after its activation; (n_samples, members, units of the
-            layer) of an ensemble.
+            One per hidden layer, after its activation; (n_samples, members, units of
+            the layer) of an ensemble.
         """
         check_is_fitted(self)
         widths = linked.hidden_widths(self._network())
@@ -187,7 +187,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_sklearn(cls, estimator: Any, **params: Any) -> Self:
-        """Take over a fitted scikit-learn perceptron; see `chainrule.sklearn.from_sklearn`.
+        """Take over a fitted perceptron; see `chainrule.sklearn.from_sklearn`.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
 """The losses of scikit-learn's perceptrons, and those that its users asked for.
 
 scikit-learn's losses follow a convention of their own, kept here so that every number
-agrees: an epoch's loss weighs batches by their samples, not by their sample weights; and
-the gradient sums over outputs even where the reported loss is a mean over them. For one
-output the two are the same.
+agrees: an epoch's loss weighs batches by their samples, not by their sample weights;
+and the gradient sums over outputs even where the reported loss is a mean over them. For
+one output the two are the same.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def log_loss(
     z, t (..., rows, m), weight (..., rows) -> E (...)
 
     With `exclusive` the classes exclude each other (softmax), else each output answers
-    yes or no (sigmoid). ε is the dtype's; the clipping is scikit-learn's and touches the
-    value alone, never the gradient p - t.
+    yes or no (sigmoid). ε is the dtype's; the clipping is scikit-learn's and touches
+    the value alone, never the gradient p - t.
     """
     eps = float(xp.finfo(z.dtype).eps)
     low, high = -math.log1p(-eps), -math.log(eps)
@@ -209,7 +209,7 @@ class MultiQuantile(losses.Loss):
 
 
 class FunctionLoss(losses.Loss):
-    """A function of the user's own: ``f(z, t, weight=None, *, xp) -> (value, pullback)``.
+    """A user's function: ``f(z, t, weight=None, *, xp) -> (value, pullback)``.
 
     As in `chainrule.rules`: z (..., rows, m), t (rows, m), weight (rows,) or None; the
     pullback takes ``dvalue=1.0`` and returns ``(dz,)``. The axes before rows are there

@@ -60,7 +60,7 @@ class FunctionActivation(Layer):
 
 
 def activation(spec: Any) -> Layer:
-    """Return the layer of a name, scikit-learn's or ours, of a layer or of a function."""
+    """Return the layer of a name, theirs or ours, of a layer or of a function."""
     if spec == "logistic":
         spec = "sigmoid"
     if callable(spec) and not isinstance(spec, (type, Layer)):
@@ -82,7 +82,7 @@ def each(name: str, spec: Any, hidden: int) -> list[Any]:
 
 
 def mlp(estimator: Any, units: Sequence[int]) -> Layer:
-    """Return the network of these units, features first, that the parameters describe."""
+    """Return the network of these units, features first, by the parameters."""
     _, *hidden, last = (int(u) for u in units)
     between = each("activation", estimator.activation, len(hidden))
     rates = each("dropout", estimator.dropout, len(hidden))
@@ -138,8 +138,9 @@ def output_activation(
     if link != "identity":
         if name not in (None, link):
             msg = (
-                f"output_activation must be None or {link!r} for this loss, which takes "
-                f"the output before it; got {spec!r}. Choose another loss with it."
+                f"output_activation must be None or {link!r} for this loss, which "
+                f"takes the output before it; got {spec!r}. Choose another loss with "
+                "it."
             )
             raise ArgumentError(msg)
         return link, None

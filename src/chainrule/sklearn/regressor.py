@@ -52,8 +52,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         (value, pullback)`` as in `chainrule.rules`.
     hidden_layer_sizes : sequence of int
     activation : str, Layer, function, or a list of them
-        Of the hidden layers: scikit-learn's names, any of `chainrule.layers`, a function
-        ``(x, *, xp) -> (z, pullback)``; a list has one per hidden layer.
+        Of the hidden layers: scikit-learn's names, any of `chainrule.layers`, a
+        function ``(x, *, xp) -> (z, pullback)``; a list has one per hidden layer.
     solver : {"adam", "sgd", "lbfgs"}
     alpha : float
         L2 penalty; ``alpha W / Σw`` is added to the gradient of weights.
@@ -73,14 +73,15 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     dropout : float in [0, 1) or list of float
         After each hidden layer.
     optimizer : str, Optimizer or ProblemOptimizer, optional
-        One of `chainrule.optimizers`, with its own learning rate or schedule; solver and
-        learning_rate then decide nothing. `alpha` still does.
+        One of `chainrule.optimizers`, with its own learning rate or schedule; solver
+        and learning_rate then decide nothing. `alpha` still does.
     validation_data : (X, y) or (X, y, sample_weight), optional
-        Gives `validation_loss_curve_`; early stopping looks at it, also in `partial_fit`.
+        Gives `validation_loss_curve_`; early stopping looks at it, also in
+        `partial_fit`.
     callbacks : sequence of Callback, optional
-        See `chainrule.callbacks`; logs have loss, and val_loss and val_score where there
-        is a validation set. A fit works on copies, `callbacks_`, and leaves these as
-        they are. Calls of `partial_fit` are one training: its callbacks go on, their
+        See `chainrule.callbacks`; logs have loss, and val_loss and val_score where
+        there is a validation set. A fit works on copies, `callbacks_`, and leaves these
+        as they are. Calls of `partial_fit` are one training: its callbacks go on, their
         epochs are counted on, and once one has ended it, further calls do nothing.
     scoring : str, callable or None
         What early stopping looks at: None is R², "loss" the validation loss (less is
@@ -88,16 +89,16 @@ validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     progress : bool or None
         A progress bar; None shows it on a terminal.
     network : Layer, optional
-        A network of your own, its output layer included, in place of hidden_layer_sizes,
-        activation, dropout and output_activation.
+        A network of your own, its output layer included, in place of
+        hidden_layer_sizes, activation, dropout and output_activation.
     quantiles : sequence of float, optional
         For loss="quantile"; (0.05, 0.5, 0.95) by default.
     members : int, optional
         Train so many networks at once, an ensemble: they differ in their initial
-        weights, and member 0 is the lone network. Predictions are the mean over members,
-        ``predict(X, return_std=True)`` says how far they are apart; losses are means,
-        too. The weights of `coefs_` and `intercepts_` have an axis of members first.
-        Not with solver="lbfgs".
+        weights, and member 0 is the lone network. Predictions are the mean over
+        members, ``predict(X, return_std=True)`` says how far they are apart; losses are
+        means, too. The weights of `coefs_` and `intercepts_` have an axis of members
+        first. Not with solver="lbfgs".
 
     Attributes
     ----------
@@ -108,7 +109,8 @@ n_features_in_, feature_names_in_
     validation_loss_curve_ : list of float
         One value per epoch, without the penalty; empty without a validation set.
     callbacks_ : list of Callback
-        The copies of `callbacks` that the last fit worked on: ``callbacks_[0].best_epoch``.
+        The copies of `callbacks` that the last fit worked on:
+        ``callbacks_[0].best_epoch``.
     stopped_ : bool
         Whether a rule or a callback ended the last fit.
     """

@@ -19,7 +19,8 @@ SPARSE = ("csr", "csc")
 def host(a: Any, name: str = "y") -> Any:
     """Return an array of another library as a NumPy array, anything else as it is.
 
-    Entries that NumPy masks are refused: scikit-learn computes with what lies under them.
+    Entries that NumPy masks are refused: scikit-learn computes with what lies under
+    them.
     """
     intake.check_filled(name, a)
     origin = backends.of(a)

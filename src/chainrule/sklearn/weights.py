@@ -50,7 +50,7 @@ def _drawn(
 
 
 def pack(network: Network, coefs: Any, intercepts: Any, backend: Any) -> Any:
-    """Join the lists into one vector (..., P): here if all lie here, else on the host."""
+    """Join the lists into one vector (..., P), on the host unless all lie here."""
     arrays = [*coefs, *intercepts]
     matrices, rest = iter(coefs), iter(intercepts)
     ordered = [

@@ -44,7 +44,7 @@ def index_of(a: Any, *, largest: bool = True) -> tuple[int, ...]:
 
 
 def members(a: Any) -> Any:
-    """Members of an ensemble: the same entries in other places, so that all are valid."""
+    """Members of an ensemble: the same entries in other places, all valid."""
     if not a.ndim:
         return np.stack([a] * MEMBERS)
     axis = next((i for i, n in enumerate(a.shape) if n > 1), 0)

@@ -267,10 +267,11 @@ class Check:
                 redraws += 1
                 if redraws > MOST_REDRAWS:
                     text = (
-                        f"cannot be checked{where}: after {redraws} draws no difference "
-                        f"quotient converges (slope {want.value:g} ± {want.error:.1e}, "
-                        f"pullback {got:g}). The value is not differentiable there, or "
-                        f"not a function of its arguments alone."
+                        f"cannot be checked{where}: after {redraws} draws no "
+                        f"difference quotient converges (slope {want.value:g} ± "
+                        f"{want.error:.1e}, pullback {got:g}). The value is not "
+                        f"differentiable there, or not a function of its arguments "
+                        "alone."
                     )
                     self.fail("differences", k, text)
                 spread = 1e-2 * size_of(items[k])

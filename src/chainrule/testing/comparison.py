@@ -14,8 +14,8 @@ __all__ = ["Comparison", "Difference", "largest"]
 class Difference(NamedTuple):
     """How far two backends are apart in one array, relative to its largest entry.
 
-    `stage` is "forward", "gradient" or "training"; `where` names the layer, the parameter
-    or what was trained.
+    `stage` is "forward", "gradient" or "training"; `where` names the layer, the
+    parameter or what was trained.
     """
 
     dtype: str

@@ -49,12 +49,12 @@ def slope(
 
     Notes
     -----
-    Ridders' scheme (1982): the quotients at h, h/4, ... are extrapolated to h = 0, and an
-    entry of the tableau is trusted as far as it agrees with its two parents. Two things
-    are added to that: the rounding of the quotient, EPS Σ|dz f| / h; and what the two
-    one-sided slopes still differ by once their own linear term is extrapolated away,
-    which is 0 for a smooth function and the jump of the derivative at a kink, where
-    central differences would settle on the mean of the two sides.
+    Ridders' scheme (1982): the quotients at h, h/4, ... are extrapolated to h = 0, and
+    an entry of the tableau is trusted as far as it agrees with its two parents. Two
+    things are added to that: the rounding of the quotient, EPS Σ|dz f| / h; and what
+    the two one-sided slopes still differ by once their own linear term is extrapolated
+    away, which is 0 for a smooth function and the jump of the derivative at a kink,
+    where central differences would settle on the mean of the two sides.
     """
     centre = f(0.0)
     noise = 4.0 * EPS * (float(np.sum(np.abs(dz * centre))) + wobble)

@@ -74,8 +74,8 @@ def check_gradients(
         <pullback(dz), v>, for random dz and v. Where no quotient converges there is a
         kink: the point is drawn anew, and the report counts it.
     leads : axes before the core are never summed: members of an ensemble on each input
-        and on all, axes on the cotangent (a Jacobian), samples moved to an axis of their
-        own. Each is compared with a loop.
+        and on all, axes on the cotangent (a Jacobian), samples moved to an axis of
+        their own. Each is compared with a loop.
     dtype : float32 in, float32 out.
     compiled : where the backend compiles, the compiled rule gives the same.
     """

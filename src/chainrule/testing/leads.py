@@ -51,7 +51,10 @@ def _loop(check: Check, name: str, many: list[Any]) -> None:
     value, pull = _led(check, name, check.run, at_once)
     shape = value.shape[1:]
     if value.shape[:1] != (count,):
-        text = f"with {name} the value must have a leading axis of {count}; got {value.shape}."
+        text = (
+            f"with {name} the value must have a leading axis of {count}; "
+            f"got {value.shape}."
+        )
         check.fail("leads", None, text)
     dz = check.rng.normal(size=(2, count, *shape))
     loop: list[list[Any]] = [[], []]

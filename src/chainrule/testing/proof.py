@@ -58,7 +58,7 @@ class Result(NamedTuple):
 
     @property
     def cell(self) -> str:
-        """One letter for each check made, "-" for one not made, "!" for a failed one."""
+        """One letter for each check made, "-" for one not made, "!" for one failed."""
         marks = {"ok": "", "failed": "!"}
         return "".join(
             marks.get(self.checks.get(check, ""), "-") or letter
@@ -135,8 +135,8 @@ class Proof:
             made = sum(r.made for r in good)
             worst = max((r.difference for r in good), default=0.0)
             yield (
-                f"{name}: {len(good)} of {len(mine)} hold, {made} checks, differences of "
-                f"at most {worst:.1e} in float64"
+                f"{name}: {len(good)} of {len(mine)} hold, {made} checks, differences "
+                f"of at most {worst:.1e} in float64"
             )
 
 
@@ -191,7 +191,7 @@ def _strictness(engine: Any) -> Iterator[None]:
 
 
 def tasks(only: list[str] | None = None) -> list[Task]:
-    """Return what there is to prove; `only` keeps names that contain one of its words."""
+    """Return what there is to prove; `only` keeps names that contain its words."""
     found = []
     for name, rule in cases.RULES.items():
         data = range(len(rule.arguments), len(rule.inputs))

@@ -13,9 +13,10 @@ class Interrupt:
     """While entered, the first Ctrl-C only sets `asked`; the second interrupts at once.
 
     With `sigterm`, the same holds for SIGTERM, which sets `terminated` too; a second
-    one does what it always does. Once `held` is set, a second Ctrl-C changes nothing: the
-    fit is ending, and what it leaves is being put in order. Handlers are set in the main thread alone, and only
-    where Python's own stood: a program that handles a signal itself keeps its handler.
+    one does what it always does. Once `held` is set, a second Ctrl-C changes nothing:
+    the fit is ending, and what it leaves is being put in order. Handlers are set in the
+    main thread alone, and only where Python's own stood: a program that handles a
+    signal itself keeps its handler.
     """
 
     def __init__(self, *, sigterm: bool = False) -> None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Order", "Planner", "mask_keys"]
 
-# The sample numbers of an epoch: those of the full batches, (steps, batch), and those of
-# the remainder, (1, rest), or None.
+# The sample numbers of an epoch: those of the full batches, (steps, batch), and those
+# of the remainder, (1, rest), or None.
 Order = Callable[[int], tuple[NDArray[Any], NDArray[Any] | None]]
 Keys = Callable[[int, int], NDArray[Any] | None]
 
 
 def mask_keys(network: Network, seed: int, begun: int) -> Keys:
-    """Return ``keys(step, steps)``: host keys of the dropout masks, or None without any.
+    """Return ``keys(step, steps)``: host keys of dropout masks; None without any.
 
     An optimizer that begins anew counts its steps from 0, after `begun` steps of the
     model; masks go on.
@@ -156,7 +156,7 @@ class Planner:
     def _scalars(
         self, hosts: list[NDArray[Any]], step: int, rates: NDArray[Any], rate: Any
     ) -> NDArray[Any]:
-        """Return the scalars of all steps, float64 (steps, k) or (steps, k, members, 1)."""
+        """Return the scalars of all steps: (steps, k) or (steps, k, members, 1)."""
         scalars = self._optimizer.scalars(step, rates, rate)
         if self._penalty is not None:
             each = [self._penalty(part) for part in hosts]

@@ -106,7 +106,7 @@ class ProgressBar:
         self._draw(write)
 
     def _draw(self, write: Callable[[Any], Any]) -> None:
-        """Let `write` have the bar, if there is one; without it from its first error."""
+        """Let `write` have the bar, if there is one, until its first error."""
         bar = self._bar
         try:
             if bar is not None:

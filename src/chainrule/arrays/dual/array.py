@@ -9,8 +9,9 @@ twice: the rules that run are those of `chainrule.rules`.
 A tangent has the shape of its value, behind any number of axes of directions: with the
 identity as tangent, shape (n, batch, n), one pass gives a whole Jacobian. An axis
 on which the tangent does not depend may be 1 there. Python numbers, plain arrays and
-dual arrays without a tangent are constants. The parts of a dual array may be dual arrays themselves, of a namespace made
-from another: then ε² is not 0 but a second derivative.
+dual arrays without a tangent are constants. The parts of a dual array may be dual
+arrays themselves, of a namespace made from another: then ε² is not 0 but a second
+derivative.
 
 Source: Clifford 1873; Griewank, Walther 2008, "Evaluating Derivatives", chapter 3.
 """

@@ -85,7 +85,7 @@ class CuPyBackend(Backend):
 
     @staticmethod
     def locate(device: Any) -> Any:
-        """Return the name of a device, since none can be hashed; by default the current."""
+        """Return the name of a device, which can be hashed; by default the current."""
         return f"cuda:{_device(device).id}"
 
     def owns(self, a: Any) -> bool:

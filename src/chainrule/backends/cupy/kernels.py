@@ -15,13 +15,13 @@ from chainrule.arrays.namespace import register
 __all__ = ["JOIN", "UNTRACEABLE", "fused", "join", "joined"]
 
 
-# Arrays that one kernel joins. Its arguments may have 4 kB; an array is 24 bytes of them,
-# and 16 more for each of its axes.
+# Arrays that one kernel joins. Its arguments may have 4 kB; an array is 24 bytes of
+# them, and 16 more for each of its axes.
 JOIN = 32
 
 
-# CuPy's own carries nan along since 14; the wrapper puts it there by a mask, which costs
-# launches and cannot be fused.
+# CuPy's own carries nan along since 14; the wrapper puts it there by a mask, which
+# costs launches and cannot be fused.
 register("array_api_compat.cupy", sign=cupy.sign)
 
 
@@ -66,7 +66,8 @@ def join(count: int) -> Any:
 
     `cupy.concatenate` launches a copy for each of up to eight arrays, and sends a table
     of more than eight to the GPU. All have the leading axes of `out`; what follows them
-    in the k-th array fills the columns from stops[k - 1] to stops[k] of `width` columns.
+    in the k-th array fills the columns from stops[k - 1] to stops[k] of `width`
+    columns.
     """
 
     def choose(low: int, high: int) -> str:

@@ -196,8 +196,8 @@ class JaxBackend(Backend):
         """Refuse an array whose memory was given away, and what stands for an array."""
         if isinstance(a, jax.core.Tracer):
             msg = (
-                f"{name} is a tracer of jax.jit, grad or vmap and has no values. Inside "
-                f"such a function call f = model.function(), which is pure: "
+                f"{name} is a tracer of jax.jit, grad or vmap and has no values. "
+                f"Inside such a function call f = model.function(), which is pure: "
                 f"f(theta, state, x)."
             )
             raise ArgumentTypeError(msg)

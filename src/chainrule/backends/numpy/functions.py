@@ -15,7 +15,8 @@ FOLD = 64
 
 
 # Numbers of a matrix, and those that are added up, up to which a sum is a product with
-# ones. Beyond some 450,000 BLAS wakes its threads for it, and may wait for them for long.
+# ones. Beyond some 450,000 BLAS wakes its threads for it, and may wait for them for
+# long.
 SUM, LONG = 1 << 18, 1 << 14
 
 

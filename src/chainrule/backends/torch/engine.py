@@ -121,7 +121,8 @@ class TorchBackend(Backend):
         if found.type == "meta":
             msg = (
                 f"device {checks.show(device)} is torch's meta device, where arrays "
-                f"have no values; give device='cpu', say, or leave torch.device('meta')."
+                f"have no values; give device='cpu', say, or leave "
+                "torch.device('meta')."
             )
             raise DeviceError(msg)
         return found
@@ -200,7 +201,8 @@ class TorchBackend(Backend):
         """Zero subnormals on a CPU, in place: there they slow arithmetic tenfold."""
         for a in slots:
             if a.device.type == "cpu":
-                # One pass, for the four of abs, <, and a fill: up to the largest of them.
+                # One pass, for the four of abs, <, and a fill: up to the largest of
+                # them.
                 info = torch.finfo(a.dtype)
                 torch.hardshrink(a, info.tiny * (1.0 - info.eps), out=a)
         return slots
@@ -230,10 +232,11 @@ class TorchBackend(Backend):
         return build(_Compiling(self.device, key), *key)
 
     def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
-        """Return 0-d tensors on the host: torch would make one of each float, each time.
+        """Return 0-d tensors on the host: torch would make one of each float anew.
 
-        Code of others gets floats: ``step = s.rate; step *= 0.5`` must change no tensor.
-        Where steps are compiled, keep the host array: numbers would be constants.
+        Code of others gets floats: ``step = s.rate; step *= 0.5`` must change no
+        tensor. Where steps are compiled, keep the host array: numbers would be
+        constants.
         """
         if getattr(_THREAD, "told", None) is not None:
             return matrix

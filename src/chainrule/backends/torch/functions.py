@@ -41,7 +41,7 @@ def _isfinite(x: Any, /) -> Any:
 
 
 def _is_number(x: Any, y: Any) -> bool:
-    """Whether y is one that x's type can hold: of a number the wrapper makes a tensor."""
+    """Whether x's type can hold y: of a number the wrapper makes a tensor."""
     return isinstance(y, float) and abs(y) < 6e4 and x.is_floating_point()
 
 

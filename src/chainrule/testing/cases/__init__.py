@@ -1,7 +1,7 @@
 """The registry: every public rule, layer, loss and optimizer, with inputs to try it on.
 
-`python -m chainrule.testing` and the tests take from here what they check, so a new rule
-joins both by being listed once; `unlisted` says what is public and not listed.
+`python -m chainrule.testing` and the tests take from here what they check, so a new
+rule joins both by being listed once; `unlisted` says what is public and not listed.
 """
 
 from __future__ import annotations
