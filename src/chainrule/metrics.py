@@ -77,8 +77,10 @@ class Metric(Config):
         if name is not None and (not isinstance(name, str) or not name):
             msg = f"Metric: name must be a string; got {name!r}."
             raise ArgumentTypeError(msg)
-        _check_direction("Metric", greater_is_better)
-        self._set(function=function, name=name, greater_is_better=greater_is_better)
+        direction = checks.boolean(
+            "Metric: greater_is_better", greater_is_better, none=True
+        )
+        self._set(function=function, name=name, greater_is_better=direction)
 
     def __call__(self, *given: Any, **options: Any) -> Any:
         """Call the function."""
@@ -304,20 +306,14 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _check_direction(where: str, value: Any) -> None:
-    if not (value is None or isinstance(value, bool)):
-        msg = f"{where}: greater_is_better must be True, False or None; got {value!r}."
-        raise ArgumentTypeError(msg)
-
-
 def _direction_of(metric: Any, name: str) -> bool | None:
     """Whether more of a metric is better, or None where nobody says."""
     function = metric.function if isinstance(metric, Metric) else metric
     for thing in (metric, function, getattr(function, "func", None)):
-        said = getattr(thing, "greater_is_better", None)
-        _check_direction(f"metrics: {name}", said)
-        if said is not None:
-            return bool(said)
+        own = getattr(thing, "greater_is_better", None)
+        own = checks.boolean(f"metrics: {name}: greater_is_better", own, none=True)
+        if own is not None:
+            return own  # type: ignore[no-any-return]
     while isinstance(function, functools.partial):
         function = function.func
     if str(getattr(function, "__module__", "")).startswith("sklearn."):

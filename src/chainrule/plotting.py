@@ -8,13 +8,23 @@ import numpy as np
 
 from chainrule.errors import MissingLibraryError
 
-__all__ = ["history"]
+__all__ = ["BLUE", "GREY", "ORANGE", "history", "styled_pyplot"]
 
 
-_BLUE, _ORANGE, _GREY = "#2563a8", "#e07b39", "#8a8f98"
+BLUE, ORANGE, GREY = "#2563a8", "#e07b39", "#8a8f98"
+
+# Curves of a history that are dashed.
+_DASHED = ("slope_loss", "val_slope_loss")
 
 
-def _pyplot() -> Any:
+def styled_pyplot() -> tuple[Any, Any]:
+    """Return a context inside which pictures have this library's style, and pyplot.
+
+    Raises
+    ------
+    MissingLibraryError
+        If there is no matplotlib.
+    """
     try:
         import matplotlib as mpl
         from matplotlib import pyplot
@@ -43,8 +53,8 @@ def history(record: Any, ax: Any = None) -> Any:
     The losses are on a logarithmic axis where all are positive. With no `ax` given,
     each metric has a panel of its own below, and so has the learning rate.
     """
-    style, plt = _pyplot()
-    losses = [n for n in ("loss", "val_loss", *_SLOPES) if n in record]
+    style, plt = styled_pyplot()
+    losses = [n for n in ("loss", "val_loss", *_DASHED) if n in record]
     others = [
         name
         for name in record
@@ -71,9 +81,6 @@ def history(record: Any, ax: Any = None) -> Any:
     return axes[0]
 
 
-_SLOPES = ("slope_loss", "val_slope_loss")
-
-
 def _panel(ax: Any, record: Any, names: list[str], label: str) -> None:
     """Draw some columns of a history into axes."""
     from matplotlib.ticker import MaxNLocator
@@ -82,12 +89,11 @@ def _panel(ax: Any, record: Any, names: list[str], label: str) -> None:
     columns = [np.asarray(record[name], dtype=np.float64) for name in names]
     for name, values in zip(names, columns, strict=True):
         # The learning rates of an ensemble are several lines of one colour.
-        wide = values.reshape(len(epochs), -1)
-        for k, line in enumerate(wide.T):
-            colour = _ORANGE if name.startswith("val_") else _BLUE
-            dashes = "--" if name in _SLOPES else "-"
-            label_of = name if k == 0 else None
-            ax.plot(epochs, line, color=colour, linestyle=dashes, label=label_of)
+        colour = ORANGE if name.startswith("val_") else BLUE
+        style = "--" if name in _DASHED else "-"
+        for k, line in enumerate(values.reshape(len(epochs), -1).T):
+            legend = name if k == 0 else None
+            ax.plot(epochs, line, color=colour, linestyle=style, label=legend)
             # An epoch alone is no line: it is a point.
             known = np.isfinite(np.concatenate(([np.nan], line, [np.nan])))
             alone = known[1:-1] & ~known[:-2] & ~known[2:]

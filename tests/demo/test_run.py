@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.demo import run as command
+from chainrule.__main__ import main
 from chainrule.demo import tasks
+from chainrule.demo.run import slopes, spread, train
 
 from tests.support.libraries import LIBRARIES
 
@@ -22,7 +23,7 @@ def test_it_draws_three_pictures_and_prints_three_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib").use("agg")
-    assert command.main(["--epochs", "3", "--out", str(tmp_path / "new")]) == 0
+    assert main(["--epochs", "3", "--out", str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out
     for name in ("parabola", "sphere", "gap"):
         picture = tmp_path / "new" / f"{name}.png"
@@ -39,7 +40,7 @@ def test_all_backends_are_compared(
 ) -> None:
     pytest.importorskip("matplotlib").use("agg")
     arguments = ["--backend", "all", "--epochs", "2", "--out", str(tmp_path)]
-    assert command.main(arguments) == 0
+    assert main(arguments) == 0
     out = capsys.readouterr().out
     for name in LIBRARIES:
         if name not in ("numpy", "strict"):
@@ -58,7 +59,7 @@ def test_all_backends_are_compared(
 def test_errors_are_one_line(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(arguments) == 1
+    assert main(arguments) == 1
     err = capsys.readouterr().err
     assert text in err
     assert "Traceback" not in err
@@ -68,7 +69,7 @@ def test_a_folder_that_takes_no_pictures_is_told_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "gap.png").mkdir()  # the last one
-    assert command.main(["--epochs", "2", "--out", str(tmp_path)]) == 1
+    assert main(["--epochs", "2", "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert "gap.png cannot be written: Is a directory" in err
     assert not out
@@ -157,25 +158,25 @@ def test_the_figures_are_good() -> None:
     """As the command trains them: worst error under 0.01 for both."""
     backend = "jax" if "jax" in LIBRARIES else "numpy"
     for task in (tasks.parabola(None), tasks.sphere(None)):
-        assert command.train(task, backend, 0).worst < 0.01
+        assert train(task, backend, 0).worst < 0.01
 
 
 def test_the_parabola_s_slopes_are_those_of_its_members() -> None:
-    result = command.train(tasks.parabola(2), "numpy", 0)
+    result = train(tasks.parabola(2), "numpy", 0)
     x, h = np.linspace(-1.0, 1.0, 9), 1e-2
     high, low = (result.model.predict_members((x + d)[:, None]) for d in (h, -h))
-    slopes = command.slopes(result.model, x)
-    assert slopes.shape == (8, 9)
-    np.testing.assert_allclose(slopes, (high - low)[..., 0] / (2 * h), atol=2e-3)
+    each = slopes(result.model, x)
+    assert each.shape == (8, 9)
+    np.testing.assert_allclose(each, (high - low)[..., 0] / (2 * h), atol=2e-3)
     mean = result.model.jacobian(x[:, None])[:, 0, 0]
-    np.testing.assert_allclose(slopes.mean(axis=0), mean, atol=1e-6)
+    np.testing.assert_allclose(each.mean(axis=0), mean, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_the_parabola_s_band_and_slope_are_honest() -> None:
     """As the command trains it: most of the truth lies in the band of the fit."""
     task = tasks.parabola(None)
-    model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
+    model = train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
     mean, std = model.predict(task.x, return_std=True)
     assert (np.abs(mean - task.y) < 2 * std).mean() > 0.8
     slope = model.jacobian(task.x)[:, 0, 0]
@@ -186,8 +187,8 @@ def test_the_parabola_s_band_and_slope_are_honest() -> None:
 def test_the_band_opens_in_the_gap() -> None:
     """As the command trains it; there the truth stays inside two standard deviations."""
     task = tasks.gap(None)
-    model = command.train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
-    data, hole = command.spread(model)
+    model = train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
+    data, hole = spread(model)
     assert hole > 4 * data
     x = np.linspace(*tasks.GAP, 101)[:, None]
     mean, std = model.predict(x, return_std=True)

@@ -1,4 +1,4 @@
-"""``python -m chainrule``: the paper's two figures and a third, trained and drawn.
+"""The networks of ``python -m chainrule``: how they are trained, and judged.
 
 Figure 2, f(x) = x² on [-1, 1], with the exact slope of the fit and the band of eight
 networks, and figure 1, points on a sphere: a network from the two angles of a point to
@@ -8,31 +8,27 @@ ensemble opens.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import chainrule as cr
-from chainrule.config import console
-from chainrule.demo.tasks import GAP, Task, curve, gap, parabola, sphere
-from chainrule.files import durable
+from chainrule.demo.tasks import GAP, Task
 
-__all__ = ["main"]
+__all__ = ["Result", "compare", "slopes", "spread", "train", "verdict"]
 
 
 # Epochs, of each figure's, after which backends are compared: later on, rounding has
 # grown, since training amplifies it.
-COMPARED = 0.02
+_COMPARED = 0.02
 
 
 class Result(NamedTuple):
     """What a training run gave."""
 
-    model: Any
+    model: cr.Model
     history: Any
     output: Any
     worst: float
@@ -70,14 +66,14 @@ def train(task: Task, backend: str, seed: int, epochs: int | None = None) -> Res
     return Result(model, history, output, worst, rate)
 
 
-def slopes(model: Any, x: Any) -> Any:
+def slopes(model: cr.Model, x: Any) -> Any:
     """Return each member's dy/dx at points x (n,), exact: (members, n)."""
     each = [model.member(k).jacobian(x[:, None]) for k in range(model.members)]
     return np.asarray(each, dtype=np.float64)[:, :, 0, 0]
 
 
-def spread(model: Any) -> tuple[float, float]:
-    """Return an ensemble's deviation: median at the data, largest in the gap."""
+def spread(model: cr.Model) -> tuple[float, float]:
+    """Return an ensemble's standard deviation: median at the data, largest in the gap."""
     x = np.linspace(-1.0, 1.0, 401)
     _, std = model.predict(x[:, None], return_std=True)
     inside = (x > GAP[0]) & (x < GAP[1])
@@ -97,116 +93,16 @@ def verdict(task: Task, result: Result) -> str:
     return text
 
 
-def draw(task: Task, result: Result, folder: Path) -> Path:
-    """Write the task's picture."""
-    from chainrule.demo import figures
-
-    path = folder / f"{task.name}.png"
-    worst = f"worst error {result.worst:.1e}"
-    if task.name == "parabola":
-        x = np.linspace(-1.0, 1.0, 1001)
-        values = np.asarray(result.model.predict_members(x[:, None]), dtype=np.float64)
-        samples = np.hstack([task.x, task.y])[::15]
-        title = f"{task.members} networks, {worst}"
-        figures.parabola(
-            x, values[..., 0], slopes(result.model, x), samples, path, title
-        )
-    elif task.name == "gap":
-        x = np.linspace(-1.1, 1.1, 601)
-        members = np.asarray(result.model.predict_members(x[:, None]))[..., 0]
-        samples = np.hstack([task.x, task.y])
-        title = f"{task.members} networks: their curves, and the band of those"
-        figures.gap(x, curve(x), members, samples, GAP, path, title)
-    else:
-        error = np.linalg.norm(result.output - task.y, axis=1)
-        losses = result.history["loss"]
-        figures.sphere(
-            result.output,
-            error,
-            losses,
-            path,
-            f"Sphere from two angles: {worst}",
-        )
-    return path
-
-
-@console.command
-def main(arguments: list[str] | None = None) -> int:
-    """Train, print and draw; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m chainrule",
-        description="Train three figures, f(x) = x**2, points on a sphere, and an "
-        "ensemble on a noisy curve with a gap, and write parabola.png, sphere.png and "
-        "gap.png.",
-    )
-    parser.add_argument(
-        "--backend",
-        default="numpy",
-        help="numpy (default), jax, torch, cupy, or all: the first trains, and every "
-        "other one that is here is compared with it",
-    )
-    parser.add_argument("--epochs", type=int, help="epochs of each figure")
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument(
-        "--out", type=Path, default=Path(), help="folder of the pictures (default: .)"
-    )
-    options = parser.parse_args(arguments)
-    if options.epochs is not None and options.epochs < 1:
-        parser.error(f"--epochs must be at least 1; got {options.epochs}")
-    try:
-        names = [options.backend]
-        if options.backend == "all":
-            here = cr.backends.available()
-            names = list(here)
-            print(here, flush=True)
-        for name in names:
-            cr.backends.get(name)
-        options.out.mkdir(parents=True, exist_ok=True)
-        tasks = [f(options.epochs) for f in (parabola, sphere, gap)]
-        for task in tasks:  # before the work
-            durable.check_writable(options.out / f"{task.name}.png")
-        for task in tasks:
-            run(task, names, options)
-    except BrokenPipeError:
-        raise
-    except (cr.ChainruleError, OSError) as error:
-        console.say_error(error)
-        return 1
-    return 0
-
-
-def run(task: Task, names: list[str], options: argparse.Namespace) -> None:
-    """Train a task on the first backend, print and draw it; compare the others."""
-    first, *others = names
-    result = train(task, first, options.seed)
-    print(
-        f"{task.name}: backend {first}, {result.rate:,.0f} steps a second, "
-        f"final loss {result.history['loss'][-1]:.2e}, {verdict(task, result)}",
-        flush=True,
-    )
-    if others:
-        compare(task, names, options.seed)
-    try:
-        print(f"wrote {draw(task, result, options.out)}", flush=True)
-    except ImportError as error:
-        print(f"no picture: {error}", file=sys.stderr)
-
-
-def compare(task: Task, names: list[str], seed: int) -> None:
-    """Print how far backends are from the first one after some steps."""
-    epochs = max(1, round(COMPARED * task.epochs))
+def compare(task: Task, names: list[str], seed: int) -> Iterator[str]:
+    """Say how far backends are from the first one after a few epochs."""
+    epochs = max(1, round(_COMPARED * task.epochs))
     steps = epochs * -(-len(task.x) // task.batch_size)
     first, *others = names
     wanted = train(task, first, seed, epochs).output
     for name in others:
         output = train(task, name, seed, epochs).output
-        gap = float(np.max(np.abs(output - wanted)))
-        print(
-            f"{task.name}: {name} and {first} differ by at most {gap:.1e} after "
-            f"{steps:,} steps",
-            flush=True,
+        difference = float(np.max(np.abs(output - wanted)))
+        yield (
+            f"{task.name}: {name} and {first} differ by at most {difference:.1e} after "
+            f"{steps:,} steps"
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = []
+__all__ = ["GAP", "Task", "curve", "gap", "parabola", "sphere"]
 
 
 class Task(NamedTuple):
@@ -49,6 +49,7 @@ def sphere(epochs: int | None) -> Task:
     return Task("sphere", x, y, units, "gelu_tanh", epochs or 2000, 32, 1e-2)
 
 
+# Where the third figure has no samples.
 GAP = (-0.4, 0.3)
 
 

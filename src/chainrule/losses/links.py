@@ -8,12 +8,14 @@ error and learns badly: sigmoid of a sigmoid lies between 0.5 and 0.73.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
 from chainrule.errors import ArgumentError
-from chainrule.layers import Layer
 from chainrule.losses.base import Loss
+
+if TYPE_CHECKING:
+    from chainrule.layers import Layer
 
 __all__ = ["check", "twice"]
 
