@@ -21,8 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, print and draw; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m chainrule",
-        description="Train three figures, f(x) = x**2, points on a sphere, and an ensemble "
-        "on a noisy curve with a gap, and write parabola.png, sphere.png and gap.png.",
+        description="Train three figures, f(x) = x**2, points on a sphere, and an "
+        "ensemble on a noisy curve with a gap, and write parabola.png, sphere.png and "
+        "gap.png.",
     )
     parser.add_argument(
         "--backend",

@@ -73,7 +73,7 @@ def slopes(model: cr.Model, x: Any) -> Any:
 
 
 def spread(model: cr.Model) -> tuple[float, float]:
-    """Return an ensemble's standard deviation: median at the data, largest in the gap."""
+    """Return an ensemble's standard deviation: median at the data, most in the gap."""
     x = np.linspace(-1.0, 1.0, 401)
     _, std = model.predict(x[:, None], return_std=True)
     inside = (x > GAP[0]) & (x < GAP[1])
