@@ -123,7 +123,7 @@ def test_keys_of_jax_are_refused() -> None:
 def product(x: Any, w: Any, t: Any = None, *, xp: Any = None) -> Any:
     """Stand for a rule of three arrays, the last of them whole numbers."""
     if xp is None:
-        return call_rule(product, x, w, t, whole=(2,))
+        return call_rule(product, x, w, t, integral=(2,))
     z = x * w
 
     def pullback(dz: Any = 1.0, wrt: tuple[int, ...] = (0, 1)) -> Any:
@@ -161,7 +161,7 @@ def test_whole_numbers_stay_whole() -> None:
         assert t.dtype == "int8"
         return x, lambda dz: (dz,)
 
-    call_rule(rule, np.ones(2, "float16"), np.ones(2, "int8"), whole=(1,))
+    call_rule(rule, np.ones(2, "float16"), np.ones(2, "int8"), integral=(1,))
 
 
 @pytest.mark.skipif(not here("torch"), reason="needs PyTorch")

@@ -13,9 +13,9 @@ from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Config"]
 
-# What a record keeps about itself: whether its constructor runs, and what it compares
-# by.
-_MAKING, _TOKEN = "_Record__making", "_Record__token"
+# What a configuration keeps about itself: that its constructor runs, and what it
+# compares by.
+_MAKING, _TOKEN = "_Config__making", "_Config__token"
 _OWN = {_MAKING, _TOKEN}
 
 
@@ -23,8 +23,8 @@ class Config:
     """An immutable set of named values.
 
     A subclass has an ordinary ``__init__``, which assigns its attributes; afterwards
-    they stay. Two records are equal when their class and all their attributes are,
-    private ones too: compiled functions are kept by that equality, so that it must see
+    they stay. Two are equal when their class and all their attributes are, private
+    ones too: compiled functions are kept by that equality, so that it must see
     what a method can see. Numbers of two types differ, as do 0.0 and -0.0; NaN is equal
     to itself; lists, dicts and NumPy arrays count by what they hold now, functions and
     objects of other classes as themselves. What can be changed and is neither is
@@ -113,7 +113,7 @@ def _constructor(init: Callable[..., None]) -> Any:
     return __init__
 
 
-# What records compare by.
+# What configurations compare by.
 
 
 class _UnknownError(Exception):
@@ -121,7 +121,7 @@ class _UnknownError(Exception):
 
 
 class _Token:
-    """What a record is compared by, its hash, and whether both are for good."""
+    """What a config is compared by, its hash, and whether both are for good."""
 
     __slots__ = ("fixed", "hash", "value")
 
@@ -154,28 +154,28 @@ class _Same:
         return id(self.it)
 
 
-def _check(record: Config, name: str, value: Any) -> None:
+def _check(config: Config, name: str, value: Any) -> None:
     try:
         _token(value, [])
     except _UnknownError as unknown:
         (kind,) = unknown.args
         msg = (
-            f"{type(record).__name__}: the attribute {name!r} has a {kind} in it, "
+            f"{type(config).__name__}: the attribute {name!r} has a {kind} in it, "
             f"which can change and is not compared by what it holds. Keep numbers, "
             f"text, tuples, lists, dicts, NumPy arrays or functions."
         )
         raise ArgumentTypeError(msg) from None
 
 
-def _token_of(record: Config) -> _Token:
-    found: _Token | None = record.__dict__.get(_TOKEN)
+def _token_of(config: Config) -> _Token:
+    found: _Token | None = config.__dict__.get(_TOKEN)
     if found is None:
         changing: list[Any] = []
-        state = record.__getstate__()
+        state = config.__getstate__()
         values = tuple((name, _token(state[name], changing)) for name in sorted(state))
-        found = _Token((type(record), values), not changing)
-        if found.fixed and _MAKING not in record.__dict__:
-            record.__dict__[_TOKEN] = found
+        found = _Token((type(config), values), not changing)
+        if found.fixed and _MAKING not in config.__dict__:
+            config.__dict__[_TOKEN] = found
     return found
 
 
@@ -229,6 +229,6 @@ _FIELDS = "__dataclass_fields__"
 def _contents(array: Any, changing: list[Any]) -> Any:
     if array.dtype.hasobject:
         return _token(array.ravel().tolist(), changing)
-    import hashlib  # costs as much as all else here, and few records have arrays
+    import hashlib  # costs as much as all else here, and few configurations have arrays
 
     return hashlib.sha256(array.tobytes()).digest()

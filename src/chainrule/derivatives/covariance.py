@@ -78,8 +78,8 @@ class Covariance:
         unit = np.where(norms > 0.0, 1.0 / np.where(norms > 0.0, norms, 1.0), 0.0)
         # Columns of unit norm first: what counts as rounding must not depend on units.
         _, values, vectors = np.linalg.svd(self._j * unit, full_matrices=False)
-        there = values > self._cut * values.max(initial=0.0)
-        rank = int(there.sum())
+        determined = values > self._cut * values.max(initial=0.0)
+        rank = int(determined.sum())
         if self._count <= rank:
             msg = (
                 f"method='laplace' needs more numbers to fit than directions of the "
@@ -88,8 +88,9 @@ class Covariance:
             )
             raise ArgumentError(msg)
         deviation = math.sqrt(self._squares / (self._count - rank))
-        self._j = None  # what is asked for is remembered
-        return Spread(unit, vectors[there].T * (deviation / values[there]))
+        self._j = None  # the factor is cached in its place
+        scale = deviation / values[determined]
+        return Spread(unit, vectors[determined].T * scale)
 
 
 def covariance(
@@ -144,8 +145,8 @@ def _root(gram: Any) -> Any:
     norms = np.sqrt(np.diag(gram))
     norms = np.where(norms > 0.0, norms, 1.0)
     values, vectors = np.linalg.eigh(gram / norms / norms[:, None])
-    there = values > 0.0
-    return np.sqrt(values[there])[:, None] * vectors[:, there].T * norms
+    positive = values > 0.0
+    return np.sqrt(values[positive])[:, None] * vectors[:, positive].T * norms
 
 
 def build_band(backend: Backend, network: Network) -> Callable[..., Any]:

@@ -24,7 +24,10 @@ __all__ = ["call_rule"]
 
 
 def call_rule(
-    rule: Callable[..., Any], *arrays: Any, whole: tuple[int, ...] = (), **options: Any
+    rule: Callable[..., Any],
+    *arrays: Any,
+    integral: tuple[int, ...] = (),
+    **options: Any,
 ) -> tuple[Any, Pullback]:
     """Call a rule in the namespace of its arrays, in a dtype in which it is right.
 
@@ -34,7 +37,7 @@ def call_rule(
         ``rule(*arrays, xp=, **options) -> (value, pullback)``.
     *arrays : array or None
         In the rule's order.
-    whole : tuple of int
+    integral : tuple of int
         The positions at which integers and booleans are meant as such (labels, random
         words) and stay as they are.
     **options
@@ -72,7 +75,7 @@ def call_rule(
     wide = [d for d in floats if bits[d] >= 32] or [xp.float32]
     dtype = max(wide, key=lambda d: bits.get(d, 32)) if floats else _default(xp)
     for k, a in enumerate(given):
-        if a is None or a.dtype in wide or (k in whole and a.dtype not in halves):
+        if a is None or a.dtype in wide or (k in integral and a.dtype not in halves):
             continue
         given[k] = xp.astype(a, dtype)
     z, pullback = _called(rule, given, xp, options)

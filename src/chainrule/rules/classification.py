@@ -124,7 +124,7 @@ def cross_entropy(
     if xp is None:
         options: dict[str, Any] = {"class_weight": class_weight}
         options["label_smoothing"] = label_smoothing
-        return call_rule(cross_entropy, z, t, weight, whole=(1,), **options)
+        return call_rule(cross_entropy, z, t, weight, integral=(1,), **options)
     labels = xp.isdtype(t.dtype, "integral")
     c = None
     if class_weight is not None:

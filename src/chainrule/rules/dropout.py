@@ -38,7 +38,7 @@ def dropout(
     Source: Srivastava et al. 2014 (JMLR 15), in the inverted form.
     """
     if xp is None:
-        return call_rule(dropout, x, bits, whole=(1,), rate=rate)
+        return call_rule(dropout, x, bits, integral=(1,), rate=rate)
     if not 0.0 <= rate < 1.0:
         msg = f"dropout: rate must lie in [0, 1); got {rate!r}."
         raise ArgumentError(msg)

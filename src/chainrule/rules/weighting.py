@@ -110,8 +110,8 @@ def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
         return (each * (factor / max(1, like.shape[-1]) / total))[..., None]
     each = 1.0 if weight is None else scaled_to_one(weight, like, xp)[..., None]
     total = xp.sum(each * mass, axis=-2, keepdims=True)
-    some = xp.astype(total > 0, total.dtype)
-    return factor * each * some / (total + (1.0 - some))
+    weighs = xp.astype(total > 0, total.dtype)
+    return factor * each * weighs / (total + (1.0 - weighs))
 
 
 def counted(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name

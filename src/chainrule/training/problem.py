@@ -1,4 +1,4 @@
-"""A whole training problem, for optimizers that make iterations of their own.
+"""The loss over all samples as a function, for optimizers that iterate themselves.
 
 All passes are those of inference, in chunks of rows, so that every quantity is a
 function of theta alone and memory is bounded.
@@ -120,12 +120,12 @@ class Problem:
         return divisor(self._mass(self.data, dtype), self.backend.xp)
 
     def spread_of_targets(self) -> float:
-        """Return the loss of the best constant: the variance of t, mean over outputs."""
+        """Return the loss of the best constant: the mean variance of the targets."""
         _, deviation = self._moments(self._columns(self.data.t), self.data.t.dtype)
         return self.number(self.backend.xp.mean(deviation**2))
 
     def at_scale_of_targets(self, theta: Any) -> Any:
-        """Return theta (P,) with outputs that begin where the targets are.
+        """Return theta (P,) with outputs that begin at the scale of the targets.
 
         Outputs that explain less than half of their targets' variance get the targets'
         mean and half their deviation, so that a fit does not depend on the units of y.
@@ -187,7 +187,7 @@ class Problem:
         return add(values), add(gradients)
 
     def value(self, theta: Any) -> Any:
-        """Return the loss of a least-squares problem: the sum of all squared residuals."""
+        """Return the loss of a least-squares problem: the sum of squared residuals."""
         self._no_penalty()
         call = self.backend.compile(build_residuals, self.network, self.objective.loss)
         xp, scale = self.backend.xp, self._scale(theta)
@@ -242,7 +242,10 @@ class Problem:
 def build_value_and_gradient(
     backend: Backend, network: Network, objective: Objective, penalised: bool = False
 ) -> Callable[..., Any]:
-    """Return ``f(theta, state, data, share, penalty=0) -> (share·value, its gradient)``."""
+    """Return ``f(theta, state, data, share, penalty=0) -> (value, gradient)``.
+
+    Both are multiplied with the share, as `Objective.build` says.
+    """
     xp = backend.xp
     call = objective.build(backend, network, train=False)
 

@@ -1,8 +1,9 @@
 """Training on slopes as well as values (Sobolev training).
 
-    E = loss(Z, T) + slope_weight · Σᵢ wᵢ sᵢ / Σᵢ wᵢ,   sᵢ = mean over k, d of (Jᵢₖ_d - Sᵢₖ_d)²
+    E = loss(Z, T) + slope_weight · Σᵢ wᵢ sᵢ / Σᵢ wᵢ
+    sᵢ = mean over k, d of (Jᵢₖ_d - Sᵢₖ_d)²
 
-with J = ∂Z/∂X and S what it shall be. The gradient by θ takes one pass on dual arrays:
+with J = ∂Z/∂X and S its target. The gradient by θ takes one pass on dual arrays: see
 docs/derivatives.md. Source: Czarnecki et al. 2017 (arXiv:1706.04859).
 """
 
@@ -145,8 +146,8 @@ def _build(
 
     Every sample stands in n rows, one for each of its n inputs, and moves along that
     input there. On these rows one forward pass gives z and ż = ∂z/∂x_d. A pullback
-    whose cotangent has the value c and the tangent e gives, as its tangent, the gradient
-    by θ of Σ c ż + Σ e z: with c = ∂E/∂ż and e = ∂E/∂z, the gradient of E.
+    whose cotangent has the value c and the tangent e gives, as its tangent, the
+    gradient by θ of Σ c ż + Σ e z: with c = ∂E/∂ż and e = ∂E/∂z, the gradient of E.
     """
     xp = backend.xp
     dual: Any = DualNamespace(xp)
@@ -195,7 +196,7 @@ def _build(
             each = (1.0 / (m * n)) * each[..., None, :, None]
         error = xp.sum(r * r * each, axis=(-3, -2, -1))
         c = rows(r * each * (2.0 * slope_weight * dvalue), size, (m,))
-        # The values stand in the rows of each input; those of the first are asked.
+        # Each input's rows have the same values; the loss takes those of the first.
         dz = xp.reshape(dz, (*lead, 1, size, m))
         others = [xp.broadcast_to(xp.zeros_like(dz), (*lead, n - 1, size, m))]
         e = rows(xp.concat([dz, *others[: n - 1]], axis=-3), size, (m,))
