@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule import (
+    backends,
     callbacks,
     initializers,
     layers,
@@ -24,8 +25,8 @@ from chainrule import (
     rules,
     schedules,
 )
-from chainrule.backends import registry as backends
 from chainrule.callbacks import Checkpoint, EarlyStopping
+from chainrule.config.version import VERSION
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
     from chainrule.optimizers import LBFGS, LevenbergMarquardt
     from chainrule.serialization import load
 
-__version__ = "0.1.0"
+__version__: str = VERSION
 
 __all__ = [
     "CELU",

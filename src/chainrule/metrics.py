@@ -28,6 +28,7 @@ import numpy as np
 
 from chainrule.arrays.namespace import namespace
 from chainrule.config import checks
+from chainrule.config.directions import direction
 from chainrule.config.explain import explain_missing
 from chainrule.config.names import lookup
 from chainrule.config.record import Config
@@ -39,8 +40,6 @@ __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
 
 # Names that an epoch's logs have for something else, with and without "val_".
 _TAKEN = ("loss", "member_loss", "slope_loss", "learning_rate", "epoch")
-_FALLING = ("error", "loss", "deviance")
-_NEGATED = ("neg", "negative", "minus")
 # scikit-learn's, where its rule for names does not say it.
 _OF_SKLEARN = {"davies_bouldin_score": False, "matthews_corrcoef": True, "auc": True}
 
@@ -325,21 +324,6 @@ def _direction_of(metric: Any, name: str) -> bool | None:
     if isinstance(metric, Metric) and metric.name is not None:
         return direction(_name(function))  # what users call it says nothing of it
     return direction(name)
-
-
-def direction(name: str) -> bool | None:
-    """Say whether more is better, as far as a name in the logs tells.
-
-    Returns
-    -------
-    bool or None
-        True for accuracy and r2, False where the last word is error, loss or deviance
-        (and the first is not neg); None where the name says nothing.
-    """
-    words = name.removeprefix("val_").split("_")
-    if words == ["r2"] or words[-1] == "accuracy":
-        return True if words[0] not in _NEGATED else None
-    return False if words[-1] in _FALLING and words[0] not in _NEGATED else None
 
 
 def get(metric: Any) -> tuple[str, Callable[..., float]]:

@@ -1,25 +1,30 @@
-"""Models in files: saved, and loaded without anything but the file.
-
-How a file is laid out and checked is in `chainrule.files.container`; what may stand in its
-configuration, in `chainrule.files.codec`; how it is written, in `chainrule.files.durable`.
-Loading executes nothing, and draws no weights.
-"""
+"""Models in files: saved, and loaded without anything but the file."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from chainrule import backends
 from chainrule.config.explain import explain_call
-from chainrule.errors import SerializationError
-from chainrule.files.container import Contents, naming, read_file
-from chainrule.files.models import _entry, restore, save
+from chainrule.files import container, models
 from chainrule.files.registry import register
+from chainrule.model import Model
 
 __all__ = ["load", "register", "save"]
 
 
+def save(
+    model: Model, path: str | os.PathLike[str], *, include_optimizer: bool = False
+) -> None:
+    """Write a model's file; see `Model.save`."""
+    model.save(path, include_optimizer=include_optimizer)
+
+
 @explain_call(0)
-def load(path: Any, backend: Any = None, device: Any = None) -> Any:
+def load(
+    path: str | os.PathLike[str], backend: Any = None, device: Any = None
+) -> Model:
     """Return the model that a file holds, as it was saved.
 
     Parameters
@@ -52,13 +57,7 @@ def load(path: Any, backend: Any = None, device: Any = None) -> Any:
     draws weights. On the backend that saved the model, predictions are equal bit for
     bit; a file that was saved with its optimizer also trains on as the model would.
     """
-    from chainrule import backends
-
     target = backends.get("numpy" if backend is None else backend, device)
-    config, tensors = read_file(path)
-    with naming(path):
-        model = restore(Contents(_entry(config, "model", dict), tensors), target)
-        if tensors and config.get("kind") == "model":
-            msg = f"the file has an array {next(iter(tensors))[:80]!r} too many."
-            raise SerializationError(msg)
-    return model
+    snapshot = models.read(path)
+    with container.naming(path):
+        return Model.from_snapshot(snapshot, target)

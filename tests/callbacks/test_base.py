@@ -23,6 +23,8 @@ from chainrule.callbacks import (
 )
 from chainrule.metrics import Metric
 
+from tests.support.models import standing
+
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = X[:, :2] * 2.0
 
@@ -53,8 +55,13 @@ def _twin(epochs: int) -> cr.Model:
 def _assert_same(model: cr.Model, twin: cr.Model, *, slots: bool = True) -> None:
     assert model.theta.tobytes() == twin.theta.tobytes()
     if slots:
-        assert (model._epoch, model._step) == (twin._epoch, twin._step)
-        assert [a.tobytes() for a in model._slots] == [a.tobytes() for a in twin._slots]
+        assert (standing(model).epoch, standing(model).step) == (
+            standing(twin).epoch,
+            standing(twin).step,
+        )
+        assert [a.tobytes() for a in standing(model).slots] == [
+            a.tobytes() for a in standing(twin).slots
+        ]
 
 
 class Fake:
@@ -128,7 +135,11 @@ def test_early_stopping_of_a_model(restore: bool) -> None:
     model = _model([3, 1, 2, 2, 0])
     assert _fit(model, 9, stopping).epochs == 4
     _assert_same(model, _twin(2 if restore else 4), slots=not restore)
-    assert (model._epoch, stopping.best_epoch, stopping.stopped_epoch) == (4, 1, 3)
+    assert (standing(model).epoch, stopping.best_epoch, stopping.stopped_epoch) == (
+        4,
+        1,
+        3,
+    )
 
 
 def test_early_stopping_forgets_the_last_fit() -> None:

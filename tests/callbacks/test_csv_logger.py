@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule.callbacks import Checkpoint, CSVLogger
 
 from tests.support.libraries import LIBRARIES, backend
+from tests.support.models import standing
 
 X = np.random.default_rng(0).normal(size=(22, 3))
 Y = X[:, :2]
@@ -54,7 +55,7 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(cr.ArgumentError, match="has the columns"):
         _fit(model, 2, CSVLogger(path, separator=";", append=True))
     assert path.read_bytes() == text
-    assert (model.history.epochs, model._epoch) == (2, 2)
+    assert (model.history.epochs, standing(model).epoch) == (2, 2)
     assert np.array_equal(model.theta, theta)
 
 

@@ -18,6 +18,7 @@ from chainrule.callbacks import (
 from chainrule.metrics import Metric
 
 from tests.support.libraries import LIBRARIES, backend
+from tests.support.models import standing
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = X[:, :2] * 2.0
@@ -51,7 +52,7 @@ def test_the_best_checkpoint_of_a_score(tmp_path: Any) -> None:
     cr.serialization.register(metric.function, name=f"gain {tmp_path}")
     saver = Checkpoint(tmp_path / "best.st", best=True, monitor="gain")
     _model(metric).fit(X, Y, epochs=3, callbacks=[saver])
-    assert cr.load(tmp_path / "best.st")._epoch == 2
+    assert standing(cr.load(tmp_path / "best.st")).epoch == 2
     assert saver.best == 3.0
 
 

@@ -15,6 +15,7 @@ from chainrule.network import Network
 from chainrule.network.forward import build_output
 
 from tests.support.libraries import here
+from tests.support.models import bound
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5, 2))
@@ -66,7 +67,7 @@ def oracle(part: cr.Layer, outputs: int) -> dict[str, Any]:
     import jax.numpy as jnp
 
     model = model_of(part, outputs, {"backend": "numpy"})
-    network = model._need()
+    network = bound(model)
     theta, state = model.get_weights()
     engine = backends.get("jax")
     loss = model.loss
@@ -124,7 +125,7 @@ def test_against_differences(part: cr.Layer) -> None:
 def test_both_modes_agree(part: cr.Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     for outputs in (1, 3):
         model = model_of(part, outputs, {"backend": "numpy"})
-        network = model._need()
+        network = bound(model)
         found = []
         for mode in (True, False):
             monkeypatch.setattr(cost, "forward_is_cheaper", lambda _, m=mode: m)
@@ -164,7 +165,7 @@ def test_at_zero_where_relu_and_the_kinks_of_abs_lie(backend: str) -> None:
 
 def test_curves_of_parameters(where: dict[str, Any]) -> None:
     model = model_of(cr.GELU(), 3, where)
-    network, backend = model._need(), model.backend
+    network, backend = bound(model), model.backend
     direction = np.random.default_rng(3).normal(size=network.size)
     theta, state = model.get_weights()
 

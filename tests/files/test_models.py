@@ -25,12 +25,13 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.files import codec, container, durable
 from chainrule.files import registry as registry_
-from chainrule.files.models import snapshot
+from chainrule.files.models import to_contents
 from chainrule.files.registry import _builtin
 from chainrule.network import Network
 
 from tests.soak import fuzz_load
 from tests.support.libraries import LIBRARIES, backend
+from tests.support.models import standing
 
 FILES = Path(__file__).parent
 RNG = np.random.default_rng(0)
@@ -114,8 +115,8 @@ def test_without_its_optimizer_training_starts_anew(path: Path) -> None:
     model = _model()
     model.save(path)
     back = cr.load(path)
-    assert (back._step, back._epoch) == (0, 0)
-    assert not any(np.any(a) for a in back._slots)
+    assert (standing(back).step, standing(back).epoch) == (0, 0)
+    assert not any(np.any(a) for a in standing(back).slots)
     assert back.learning_rate == 0.01
 
 
@@ -158,7 +159,7 @@ def test_special_values_survive(path: Path) -> None:
     theta, state = model.get_weights()
     theta[:] = [np.nan, np.inf, -np.inf, -0.0, 5e-324, 1e308, 0.1, 1 / 3, 2**-1074]
     model.set_weights
-    model._weights = (theta, state)
+    model.training = standing(model)._replace(theta=theta, state=state)
     model.save(path)
     assert cr.load(path).get_weights()[0].tobytes() == theta.tobytes()
 
@@ -274,7 +275,7 @@ def test_files_of_old_formats(tmp_path: Path) -> None:
         model = cr.load(FILES / f"v{number}.safetensors")
         got = model.predict(np.array(want["x"], np.float32))
         np.testing.assert_allclose(got, want["prediction"], rtol=1e-5, atol=1e-6)
-        assert model._step == want["step"]
+        assert standing(model).step == want["step"]
         model.fit(X, Y, epochs=1)
 
 
@@ -667,7 +668,7 @@ def test_records_are_counted(path: Path, raw: bytes) -> None:
 
 def test_an_array_too_many(path: Path) -> None:
     model = _model()
-    config, tensors = snapshot(model)
+    config, tensors = to_contents(model.snapshot())
     tensors["more"] = np.zeros(3)
     container.write_file(path, {"kind": "model", "model": config}, tensors)
     with pytest.raises(cr.SerializationError, match="an array 'more' too many"):

@@ -127,7 +127,8 @@ def test_both_ways_out_learn(name: str) -> None:
 
 def test_files_of_such_networks_are_loaded_with_a_warning(tmp_path: Path) -> None:
     model = cr.Model(cr.Sequential(cr.Dense(1), cr.Sigmoid()), backend="numpy").build(2)
-    model._loss = losses.BinaryCrossEntropy()  # as it could be made before
+    # As it could be made before.
+    model.spec = model.spec.replace(loss=losses.BinaryCrossEntropy())
     model.save(tmp_path / "old")
     with pytest.warns(cr.ChainruleWarning, match="ends in Sigmoid"):
         back = cr.load(tmp_path / "old")

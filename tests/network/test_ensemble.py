@@ -12,8 +12,10 @@ import pytest
 import chainrule as cr
 from chainrule.arrays import random
 from chainrule.data import bootstrap
+from chainrule.network import chunks
 
 from tests.support.libraries import LIBRARIES, backend
+from tests.support.models import bound, standing
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 3))
@@ -53,14 +55,14 @@ def _host(a: Any) -> Any:
 
 def test_weights_come_from_the_seed_and_the_member(where: dict[str, Any]) -> None:
     ensemble = _ensemble(network=_normed(), **where).build(3)
-    assert ensemble._bound is not None
+    assert ensemble.bound is not None
     theta, state = ensemble.get_weights()
-    assert theta.shape == (MEMBERS, ensemble._bound.size)
-    assert state.shape == (MEMBERS, ensemble._bound.state_size)
+    assert theta.shape == (MEMBERS, bound(ensemble).size)
+    assert state.shape == (MEMBERS, bound(ensemble).state_size)
     lone = _ensemble(None, network=_normed(), **where).build(3)
     np.testing.assert_array_equal(theta[0], lone.get_weights()[0])
     for k in range(MEMBERS):
-        np.testing.assert_array_equal(theta[k], ensemble._bound.initial(3, k)[0])
+        np.testing.assert_array_equal(theta[k], bound(ensemble).initial(3, k)[0])
     # More members change nothing about the first.
     more = _ensemble(5, network=_normed(), **where).build(3)
     np.testing.assert_array_equal(more.get_weights()[0][:MEMBERS], theta)
@@ -123,7 +125,7 @@ def test_each_member_is_its_lone_model(where: dict[str, Any], case: str) -> None
     }
     y = LABELS if labels else Y
     history = ensemble.fit(X, y, **how)
-    assert ensemble._step == (40 if strict else 200)
+    assert standing(ensemble).step == (40 if strict else 200)
     theta, state = ensemble.get_weights()
     for k, model in enumerate(alone):
         one = model.fit(X, y, **how)
@@ -225,7 +227,7 @@ def test_arrays_in_arrays_out(where: dict[str, Any]) -> None:
 def test_many_rows_come_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     ensemble = _ensemble(backend="numpy").build(3)
     whole = [*ensemble.predict(X, return_std=True), ensemble.predict_members(X)]
-    monkeypatch.setattr(cr.inference, "CHUNK", 16)
+    monkeypatch.setattr(chunks, "CHUNK", 16)
     parts = [*ensemble.predict(X, return_std=True), ensemble.predict_members(X)]
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -13,6 +13,7 @@ import chainrule as cr
 from chainrule.network import forward
 
 from tests.support.libraries import here
+from tests.support.models import standing
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 
@@ -29,7 +30,7 @@ def the_long_way(m: Any, x: Any) -> Any:
 def test_it_is_taken_and_gives_the_same_bits() -> None:
     m = model()
     for _ in range(2):
-        short = m._direct(m._weights, X)
+        short = m._direct(standing(m), X)
         assert short is not None
         np.testing.assert_array_equal(short, the_long_way(m, X))
         np.testing.assert_array_equal(m.predict(X), short)
@@ -70,10 +71,10 @@ def test_it_takes_what_is_finite_and_nothing_else(rows: int, bad: Any) -> None:
     # 2e38: finite, and the product with itself is not.
     x = np.full((rows, 3), 2e38, dtype=np.float32)
     m = model()
-    assert m._direct(m._weights, x).shape == (rows, 2)
+    assert m._direct(standing(m), x).shape == (rows, 2)
     if bad is not None:
         x[-1, 1] = bad
-        assert m._direct(m._weights, x) is None
+        assert m._direct(standing(m), x) is None
         with pytest.raises(cr.ArgumentError, match="must be finite"):
             m.predict(x)
 
@@ -117,7 +118,7 @@ def test_what_is_derived_from_an_array_goes_the_long_way() -> None:
     x = np.ones((2, 3), dtype=np.float32)
     x[0, 0] = np.nan
     masked = np.ma.masked_array(x, mask=np.isnan(x))
-    assert m._direct(m._weights, masked) is None
+    assert m._direct(standing(m), masked) is None
     with pytest.raises(cr.ChainruleError, match="masked"):
         m.predict(masked)
 

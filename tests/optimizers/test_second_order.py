@@ -19,6 +19,7 @@ from chainrule.training import problem
 from chainrule.training.objective import LossObjective
 
 from tests.support.libraries import here
+from tests.support.models import standing
 
 X = np.linspace(-1.0, 1.0, 100)[:, None]
 Y = X**2
@@ -474,7 +475,7 @@ def test_forged_memory_is_refused_when_it_is_loaded(tmp_path: Any) -> None:
             if isinstance(optimizer, Plain) and len(slots) < 2:
                 continue
             fitted = model(optimizer, units=(3,)).build(2)
-            fitted._slots = slots
+            fitted.training = standing(fitted)._replace(slots=slots)
             fitted.save(path, include_optimizer=True)
             with pytest.raises(cr.SerializationError, match="memory"):
                 cr.load(path)

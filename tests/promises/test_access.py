@@ -16,6 +16,7 @@ import chainrule as cr
 from chainrule.callbacks import LambdaCallback
 
 from tests.support.libraries import here
+from tests.support.models import standing
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = X[:, :2] * 2.0
@@ -52,7 +53,7 @@ def test_two_fits_at_once(backend: str) -> None:
     _fit(model, 1)
     _fit(twin, 3)
     np.testing.assert_array_equal(model.get_weights()[0], twin.get_weights()[0])
-    assert model._epoch == model.history.epochs == 3
+    assert standing(model).epoch == model.history.epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_fit_within_a_fit(hook: str) -> None:
             _fit(model)
 
     _fit(model, 3, LambdaCallback(**{hook: again}))
-    assert model._epoch == model.history.epochs == 3
+    assert standing(model).epoch == model.history.epochs == 3
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -141,7 +142,7 @@ def test_copies_made_in_a_callback_train_on(name: str, backend: str) -> None:
     saved = LambdaCallback(on_epoch_end=lambda *_: made.append(COPIES[name](model)))
     _fit(model, 3, saved)
     for k, other in enumerate(made):
-        assert other._epoch == k + 1
+        assert standing(other).epoch == k + 1
         _fit(other, 2 - k)
         ours = COPIES[name](model)
         np.testing.assert_allclose(
@@ -194,7 +195,7 @@ def test_slots_that_are_in_use_are_not_copied(name: str, tmp_path: Any) -> None:
         thread.join()
     assert not path.exists()
     act(model)
-    assert model._epoch == model.history.epochs == 2
+    assert standing(model).epoch == model.history.epochs == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -261,4 +262,4 @@ def test_a_copy_is_free_while_the_model_is_fitted() -> None:
         made.append(other)
 
     _fit(model, 2, LambdaCallback(on_epoch_end=act))
-    assert [other._epoch for other in made] == [2, 3]
+    assert [standing(other).epoch for other in made] == [2, 3]

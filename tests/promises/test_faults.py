@@ -24,6 +24,7 @@ from chainrule.callbacks import Checkpoint, LambdaCallback
 from chainrule.network import chunks, evaluation
 
 from tests.support.libraries import here
+from tests.support.models import host_slots, standing
 
 X = np.random.default_rng(0).normal(size=(22, 3))
 Y = X[:, :2] * 2.0
@@ -49,13 +50,13 @@ def _twin(epochs: int, **options: Any) -> cr.Model:
 
 def _assert_same(model: cr.Model, twin: cr.Model) -> None:
     pairs = zip(
-        (*model.get_weights(), *model._host_slots()),
-        (*twin.get_weights(), *twin._host_slots()),
+        (*model.get_weights(), *host_slots(model)),
+        (*twin.get_weights(), *host_slots(twin)),
         strict=True,
     )
     assert all(a.tobytes() == b.tobytes() for a, b in pairs)
     assert dict(model.history) == dict(twin.history)
-    assert model._epoch == twin._epoch
+    assert standing(model).epoch == standing(twin).epoch
 
 
 def _send(number: int, epoch: int, hook: str = "on_epoch_end") -> LambdaCallback:
@@ -280,7 +281,7 @@ def test_two_processes_one_path(tmp_path: Path) -> None:
     assert seen <= {1, 2}
     last = cr.load(path)
     assert last.seed in (1, 2)
-    assert last._epoch == 40
+    assert standing(last).epoch == 40
     assert [file.name for file in tmp_path.iterdir()] == ["fit"]
 
 
@@ -323,9 +324,9 @@ def test_divergence_never_reaches_the_file(
     saved = cr.load(path)
     assert all(np.isfinite(a).all() for a in saved.get_weights())
     assert saved.theta.tobytes() == model.get_weights()[0].tobytes()
-    assert model._epoch == 2
+    assert standing(model).epoch == 2
     if cuts is None:
-        assert saved._epoch == 2
+        assert standing(saved).epoch == 2
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -342,7 +343,7 @@ def test_the_best_weights_come_back_after_a_divergence(
     end = LambdaCallback(on_train_end=ended.append)
     with pytest.raises(cr.DivergenceError):
         _fit(model, 9, best, keep, end)
-    assert model._epoch == len(seen) == 3
+    assert standing(model).epoch == len(seen) == 3
     assert len(ended) == 1
     epochs = np.broadcast_to(best.best_epoch, (members or 1,))
     assert (epochs < 2).any()  # the loss falls: the first epoch has the highest
@@ -351,7 +352,7 @@ def test_the_best_weights_come_back_after_a_divergence(
         wanted = seen[epoch][0][row]
         assert np.array_equal(model.get_weights()[0][row], wanted)
     # The optimizer starts anew, with its rate and its steps.
-    assert model._step == 0
+    assert standing(model).step == 0
     assert model.learning_rate == 0.01
     _fit(model, 1)
 
@@ -364,7 +365,7 @@ def test_a_validation_loss_that_is_infinite_is_told_once() -> None:
         history = _fit(model, 3, validation_data=(X, y))
     assert len(told) == 1
     assert told[0].filename == __file__
-    assert history.epochs == model._epoch == 3
+    assert history.epochs == standing(model).epoch == 3
 
 
 # Memory.
@@ -410,8 +411,8 @@ def test_out_of_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(caught.value, MemoryError)
     assert caught.value.__cause__ is error
     # Those of the first call count: one epoch, or a stretch.
-    assert model._epoch == 2 + model.backend.stretch
-    twin = _twin(model._epoch, backend=name)
+    assert standing(model).epoch == 2 + model.backend.stretch
+    twin = _twin(standing(model).epoch, backend=name)
     assert np.array_equal(model.get_weights()[0], twin.get_weights()[0])
     _fit(model, 1)
 
@@ -569,7 +570,7 @@ def test_an_epoch_counts_wholly_or_not(at: int, error: type[BaseException]) -> N
     with contextlib.suppress(error):
         _fit(model, 5, validation_data=(X, Y))
     made = (at - 1) // 2  # two calls an epoch
-    assert model._epoch == model.history.epochs == made
+    assert standing(model).epoch == model.history.epochs == made
     assert {len(column) for column in model.history.values()} <= {made}
     twin = _model(metrics=[Flaky(0, error)])
     if made:
@@ -580,7 +581,7 @@ def test_an_epoch_counts_wholly_or_not(at: int, error: type[BaseException]) -> N
     assert np.array_equal(model.get_weights()[1], twin.get_weights()[1])
     assert dict(model.history) == dict(twin.history)
     _fit(model, 2)
-    assert model._epoch == model.history.epochs == made + 2
+    assert standing(model).epoch == model.history.epochs == made + 2
 
 
 @POSIX
@@ -616,12 +617,15 @@ def test_ctrl_c_at_any_moment(listening: bool) -> None:
                         break
                     except KeyboardInterrupt:
                         pass
-            seen.add(model._epoch)
-            twin = twins[model._epoch]
+            seen.add(standing(model).epoch)
+            twin = twins[standing(model).epoch]
             assert np.array_equal(model.get_weights()[0], twin.get_weights()[0])
             assert dict(model.history) == dict(twin.history)
-            assert model._step in (0, 6 * model._epoch)
-            assert model._step + model._begun == 6 * model._epoch
+            assert standing(model).step in (0, 6 * standing(model).epoch)
+            assert (
+                standing(model).step + standing(model).begun
+                == 6 * standing(model).epoch
+            )
     finally:
         signal.signal(signal.SIGALRM, before)
     assert len(seen) > 1

@@ -23,6 +23,7 @@ import chainrule as cr
 from chainrule import backends
 
 from tests.support.libraries import LIBRARIES, STRICT_DEVICE, backend, here, library
+from tests.support.models import standing
 
 RNG = np.random.default_rng(0)
 # Whole numbers: every dtype below holds them exactly.
@@ -67,9 +68,16 @@ def _model(loss: str = "squared_error", fitted: int = 2, **where: Any) -> cr.Mod
 
 
 def _snapshot(model: cr.Model) -> Any:
-    slots = [np.asarray(model.backend.to_numpy(a)).tobytes() for a in model._slots]
+    slots = [
+        np.asarray(model.backend.to_numpy(a)).tobytes() for a in standing(model).slots
+    ]
     weights = [a.tobytes() for a in model.get_weights()]
-    counters = model._step, model._epoch, model._rate, model._factor
+    counters = (
+        standing(model).step,
+        standing(model).epoch,
+        standing(model).rate,
+        standing(model).rate_scale,
+    )
     return weights, slots, counters, dict(model.history)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import chainrule as cr
 
 from tests.support.libraries import here
+from tests.support.models import host_slots, standing
 
 _PRELOAD = ("numpy", "chainrule", "safetensors", "torch", "jax")
 # Beside a fit's folder, for the process that is killed to say that it trains.
@@ -66,13 +67,18 @@ def train(backend: str, folder: str, epochs: int, alone: bool) -> None:
         progress=False,
         **options,
     )
-    vectors = (*model.get_weights(), *model._host_slots())
+    vectors = (*model.get_weights(), *host_slots(model))
     result = {
         "vectors": [
             hashlib.sha256(np.ascontiguousarray(a).data).hexdigest() for a in vectors
         ],
         "history": [dict(history), dict(model.history)],
-        "step": [model._step, model._epoch, model._rate, model._factor],
+        "step": [
+            standing(model).step,
+            standing(model).epoch,
+            standing(model).rate,
+            standing(model).rate_scale,
+        ],
         "log": (where / LOG).read_text(encoding="utf-8"),
     }
     (where / RESULT).write_text(json.dumps(result), encoding="utf-8")

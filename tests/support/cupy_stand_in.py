@@ -433,9 +433,9 @@ for _name in ("add", "sub", "mul", "truediv", "neg"):
 @contextlib.contextmanager
 def installed() -> Iterator[Any]:
     """Put the stand-in where `import cupy` looks, and take every trace of it away."""
+    from chainrule import backends
     from chainrule.arrays import namespace
     from chainrule.backends import registry
-    from chainrule.backends import registry as backends
 
     def forget() -> dict[str, Any]:
         names = [n for n in sys.modules if n.startswith(TOUCHED)]

@@ -20,6 +20,7 @@ from chainrule.testing import Comparison, cases, compare_backends, proof
 from chainrule.testing.__main__ import main
 
 from tests.support.libraries import STRICT_DEVICE, here
+from tests.support.models import standing
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 2))
@@ -153,11 +154,11 @@ def test_nan_and_shapes_do_not_agree() -> None:
 def test_a_model_brings_its_own_and_stays_as_it_is() -> None:
     model = cr.Model(NETWORK, loss="huber", optimizer=cr.SGD(0.1), seed=3)
     model.fit(X, Y, epochs=2, progress=False)
-    before, step = model.get_weights()[0].copy(), model._step
+    before, step = model.get_weights()[0].copy(), standing(model).step
     found = compare(model)
     assert found.ok
     np.testing.assert_array_equal(model.get_weights()[0], before)
-    assert model._step == step
+    assert standing(model).step == step
     assert compare(Network(NETWORK, (3,))).ok
 
 

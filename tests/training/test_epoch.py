@@ -12,6 +12,8 @@ from chainrule.callbacks import Callback
 from chainrule.training import epoch, minibatch
 from chainrule.training.objective import LossObjective
 
+from tests.support.models import bound, standing
+
 pytestmark = pytest.mark.skipif(
     "jax" not in cr.backends.available(), reason="only JAX makes stretches"
 )
@@ -74,12 +76,12 @@ def test_the_same_as_epoch_by_epoch(options: dict[str, Any]) -> None:
     one = _fit(together)
     other = _fit(single, callbacks=Callback())
     assert one["loss"] == other["loss"]
-    assert one.epochs == together._epoch == EPOCHS
+    assert one.epochs == standing(together).epoch == EPOCHS
     for a, b in zip(together.get_weights(), single.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(together._slots, single._slots, strict=True):
+    for a, b in zip(standing(together).slots, standing(single).slots, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert together._step == single._step == 3 * EPOCHS
+    assert standing(together).step == standing(single).step == 3 * EPOCHS
     np.testing.assert_array_equal(together.learning_rate, single.learning_rate)
     numpy = _model(**{**options, "backend": "numpy"})
     rtol = 1e-9 if options["dtype"] == "float64" else 1e-3
@@ -93,7 +95,7 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     _fit(model)
     assert counts == {"build_stretch": -(-EPOCHS // model.backend.stretch)}
     monkeypatch.undo()
-    network, structure = model._need(), model.optimizer.structure()
+    network, structure = bound(model), model.optimizer.structure()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
     key = (network, LossObjective(model.loss), structure, names)
     run: Any = model.backend.compile(epoch.build_stretch, *key, donate=1)
@@ -108,7 +110,7 @@ def test_long_epochs_are_calls_of_their_own(
     members: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = _model(members=members).build(3)
-    size = model._need().size
+    size = bound(model).size
     monkeypatch.setattr(minibatch, "BUDGET", len(X) * (6 * size * (members or 1) + 512))
     counts = _calls(monkeypatch)
     _fit(model, 3)
@@ -128,7 +130,7 @@ def test_divergence_within_a_stretch(rate: float) -> None:
             model.fit(x, x**2, epochs=200, batch_size=8, callbacks=callbacks)
         weights = model.get_weights()[0]
         assert np.isfinite(weights).all()
-        assert model._epoch == model.history.epochs == caught.value.epochs > 3
+        assert standing(model).epoch == model.history.epochs == caught.value.epochs > 3
         told.append((str(caught.value), model.history["loss"], weights))
     assert told[0][:2] == told[1][:2]
     np.testing.assert_array_equal(told[0][2], told[1][2])
@@ -158,7 +160,7 @@ def test_a_bad_value_of_a_schedule_lies_beyond_the_good_epochs() -> None:
         model = _model(optimizer=rates, backend=backend)
         with pytest.raises(cr.ArgumentError, match="in steps 12 to 14") as caught:
             _fit(model, 10)
-        told.append((str(caught.value), model._epoch, model.history.epochs))
+        told.append((str(caught.value), standing(model).epoch, model.history.epochs))
     assert told[0] == told[1]
     assert told[0][1:] == (4, 4)
 
@@ -168,21 +170,21 @@ def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
     """While nobody listens, each epoch's loss is kept, and nothing else of it."""
     import weakref
 
-    from chainrule.training.fit import _Fit
+    from chainrule.training.fit import Fit
 
     if name not in ("numpy", "jax", "torch"):
         pytest.skip("weak references to its arrays are not to be had")
     alive: list[int] = []
     seen: list[Any] = []
-    publish = _Fit.publish
+    publish = Fit.publish
 
     def watched(fit: Any, record: Any) -> None:
         publish(fit, record)
-        seen.append(weakref.ref(record.weights[0]))
+        seen.append(weakref.ref(record.state.theta))
         alive.append(sum(ref() is not None for ref in seen))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Fit, "publish", watched)
+        patch.setattr(Fit, "publish", watched)
         _fit(_model(backend=name), 8 * minibatch.LAG)
     assert len(alive) >= 8
     assert max(alive) <= 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from chainrule.data import samples
 from chainrule.data.order import orders
 from chainrule.layers.context import Context
 from chainrule.network import Network, chunks
-from chainrule.state import epochs, training
-from chainrule.training import minibatch
+from chainrule.state.training import TrainingState
+from chainrule.training.minibatch import MinibatchTraining
 from chainrule.training.objective import LossObjective
+from chainrule.training.options import FitPlan
 
 from tests.support.libraries import LIBRARIES, backend
+from tests.support.models import bound, host_slots, standing
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 4))
@@ -79,14 +80,14 @@ def _trained(case: str, where: str, dtype: str) -> cr.Model:
     # 70 = 4 · 16 + 6: five steps an epoch, the last of them smaller.
     weight = WEIGHT if weighted else None
     model.fit(X, y, epochs=40, batch_size=16, sample_weight=weight)
-    assert model._step == 200
+    assert standing(model).step == 200
     return model
 
 
 def _host(model: cr.Model) -> dict[str, Any]:
     theta, _ = model.get_weights()
-    assert model._bound is not None
-    return {e.name: theta[e.start : e.stop] for e in model._bound.entries}
+    assert model.bound is not None
+    return {e.name: theta[e.start : e.stop] for e in bound(model).entries}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -145,34 +146,25 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
         def run(theta: Any, state: Any) -> Any:
             theta = engine.asarray(theta, "float64")
             zeros = tuple(engine.xp.zeros_like(theta) for _ in optimizer.slots)
-            start = training.TrainingState(
-                engine.copy(theta),
-                engine.copy(engine.asarray(state, "float64")),
-                zeros,
-                0,
-                0,
-                0.0,
-            )
-            (record,) = minibatch.epochs(
+            start = TrainingState(theta, engine.asarray(state, "float64"), zeros)
+            plan = FitPlan(
                 engine,
                 network,
                 LossObjective(loss),
                 optimizer,
-                start,
                 data,
                 epochs=1,
                 batch_size=70,
                 order=orders(len(X), 70, 5),
                 seed=5,
                 dtype="float64",
-                factor=lambda: 1.0,
-                ahead=lambda: 1,
             )
-            assert isinstance(record, epochs.EpochResult)
-            return [
-                engine.to_numpy(a)
-                for a in (record.loss, *record.weights, *record.state.slots)
-            ]
+            made = MinibatchTraining(plan, start, (), lambda _: True)
+            made.prepare(1, 1.0)
+            result = made.advance()
+            assert result is not None
+            arrays = (result.loss, *result.state.weights, *result.state.slots)
+            return [engine.to_numpy(a) for a in arrays]
 
         together = run(*(np.stack(group) for group in zip(*hosts, strict=True)))
         alone = [run(*host) for host in hosts]
@@ -296,7 +288,11 @@ def test_divergence_keeps_the_last_finite_parameters(
     assert model.history["loss"] == twin.history["loss"]
     assert len(seen) == (3 if listen else 0)
     # The optimizer begins anew, its schedule at the first step; masks and orders go on.
-    assert (model._epoch, model._begun, model._step) == (3, 15, 0)
+    assert (standing(model).epoch, standing(model).begun, standing(model).step) == (
+        3,
+        15,
+        0,
+    )
     assert model.learning_rate == 0.01
     model.fit(X, Y, epochs=1, batch_size=70)
 
@@ -304,9 +300,7 @@ def test_divergence_keeps_the_last_finite_parameters(
 class Descent(cr.optimizers.ProblemOptimizer):
     """Gradient descent with a halving line search: the smallest of the second kind."""
 
-    def minimise(
-        self, problem: Any, theta: Any, memory: Any
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    def minimise(self, problem: Any, theta: Any, memory: Any, report: Any) -> None:
         step = 1.0 if memory is None else memory
         value, gradient = problem.value_and_gradient(theta)
         while True:
@@ -318,7 +312,8 @@ class Descent(cr.optimizers.ProblemOptimizer):
                     break
                 step /= 2
             step *= 2
-            yield theta, value, step
+            if not report(cr.optimizers.Iteration(theta, value, step)):
+                return
 
 
 def test_the_second_kind_of_optimizer(where: dict[str, Any]) -> None:
@@ -439,12 +434,12 @@ def test_a_schedule_begins_with_its_optimizer(
     assert model.learning_rate == 0.01
     assert first_step(model) == 0
     assert first_step(model) == 5
-    assert model.history.epochs == model._epoch == 6
+    assert model.history.epochs == standing(model).epoch == 6
     path = tmp_path / "it.safetensors"
     plain = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), **where)
     plain.fit(X, Y, epochs=2, batch_size=16)
     plain.save(path)
-    assert cr.load(path)._step == cr.load(path)._begun == 0
+    assert standing(cr.load(path)).step == standing(cr.load(path)).begun == 0
 
 
 def test_masks_and_orders_go_on_where_an_optimizer_begins_anew(
@@ -463,7 +458,11 @@ def test_masks_and_orders_go_on_where_an_optimizer_begins_anew(
     model.save(path, include_optimizer=True)
     loaded = cr.load(path, where["backend"], where.get("device"))
     for each in (loaded, pickle.loads(pickle.dumps(model)), model.to(**where)):
-        assert (each._begun, each._step, each._epoch) == (5, 5, 2)
+        assert (standing(each).begun, standing(each).step, standing(each).epoch) == (
+            5,
+            5,
+            2,
+        )
         each.optimizer = cr.SGD(0.01)
         each.fit(X, Y, epochs=3, batch_size=16)
         np.testing.assert_array_equal(
@@ -542,7 +541,7 @@ def test_an_update_may_swap_its_arrays(where: dict[str, Any], units: Any) -> Non
     model = cr.Model(cr.MLP(units), optimizer=Remembering(0.1), **where).build(4)
     before = model.get_weights()[0]
     model.fit(X, Y, epochs=1, batch_size=len(X))
-    last = model.backend.to_numpy(model._slots[0])
+    last = model.backend.to_numpy(standing(model).slots[0])
     np.testing.assert_array_equal(last, before)
     assert not np.array_equal(model.get_weights()[0], before)
 
@@ -576,12 +575,14 @@ calls: list[None] = []
 def test_slots_are_kept_where_no_step_was_made(where: dict[str, Any]) -> None:
     model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), **where)
     model.fit(X, Y, epochs=2, batch_size=16)
-    told = model.get_weights()[0], *model._host_slots()
+    told = model.get_weights()[0], *host_slots(model)
     model.optimizer = cr.Adam(lambda step: 0.01 if step < 1 else np.nan)
-    model._slots = tuple(map(model.backend.asarray, told[1:]))
+    model.training = standing(model)._replace(
+        slots=tuple(map(model.backend.asarray, told[1:]))
+    )
     with pytest.raises(cr.ArgumentError, match="learning_rate"):
         model.fit(X, Y, epochs=2, batch_size=16)
-    now = model.get_weights()[0], *model._host_slots()
+    now = model.get_weights()[0], *host_slots(model)
     for a, b in zip(told, now, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -597,17 +598,17 @@ def test_slots_start_anew_where_steps_were_made(where: dict[str, Any]) -> None:
     with pytest.raises(cr.ArgumentError, match="of one's own"):
         model.fit(X, Y, epochs=2, batch_size=16)
     np.testing.assert_array_equal(model.get_weights()[0], before)
-    for a in model._host_slots():
+    for a in host_slots(model):
         assert not a.any()
     model.fit(X, Y, epochs=1, batch_size=16)
 
 
 def test_a_fit_in_place_takes_the_slots_over() -> None:
     model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), backend="numpy").build(4)
-    before = model._slots
+    before = standing(model).slots
     model.fit(X, Y, epochs=2, batch_size=16)
-    assert all(a is b for a, b in zip(model._slots, before, strict=True))
-    assert all(a.any() for a in model._slots)
+    assert all(a is b for a, b in zip(standing(model).slots, before, strict=True))
+    assert all(a.any() for a in standing(model).slots)
 
 
 class Halving(cr.SGD):
@@ -654,9 +655,9 @@ def test_a_fit_writes_into_no_memory_of_others(how: str) -> None:
     model.fit(X, Y, epochs=1)
     if how == "copy":
         twin = copy.copy(model)
-        before = [a.copy() for a in twin._slots]
+        before = [a.copy() for a in standing(twin).slots]
         model.fit(X, Y, epochs=1)
-        assert all(map(np.array_equal, twin._slots, before))
+        assert all(map(np.array_equal, standing(twin).slots, before))
         return
     buffers: list[Any] = []
     text = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
@@ -667,9 +668,9 @@ def test_a_fit_writes_into_no_memory_of_others(how: str) -> None:
 
 
 class Writing(cr.optimizers.ProblemOptimizer):
-    """Writes into the memory that it yielded."""
+    """Writes into the memory that it yielded: a generator, as all were until 0.1."""
 
-    def minimise(self, problem: Any, theta: Any, memory: Any) -> Any:
+    def minimise(self, problem: Any, theta: Any, memory: Any) -> Any:  # type: ignore[override]
         m = problem.backend.xp.zeros_like(theta) if memory is None else memory
         for k in range(9):
             value, g = problem.value_and_gradient(theta)
@@ -701,8 +702,8 @@ def test_memory_is_that_of_the_last_whole_iteration(error: BaseException) -> Non
                 model.fit(X, Y, epochs=5)
     finally:
         errors.clear()
-    assert model._epoch == 2
-    np.testing.assert_array_equal(model._slots[0], twin._slots[0])
+    assert standing(model).epoch == 2
+    np.testing.assert_array_equal(standing(model).slots[0], standing(twin).slots[0])
     np.testing.assert_array_equal(model.theta, twin.theta)
     model.fit(X, Y, epochs=1)
 
@@ -716,8 +717,8 @@ def test_slots_are_kept_where_a_callback_is_out_of_memory() -> None:
     model = cr.Model(cr.MLP((5, 2)), optimizer=cr.Adam(0.01), backend="numpy")
     with pytest.raises(cr.OutOfMemoryError, match="of another fit"):
         model.fit(X, Y, epochs=2, callbacks=[hook])
-    assert model._epoch == 1
-    assert all(a.any() for a in model._slots)
+    assert standing(model).epoch == 1
+    assert all(a.any() for a in standing(model).slots)
 
 
 @pytest.mark.parametrize("members", [None, 2])
@@ -734,7 +735,7 @@ def test_a_moment_that_overflows_is_a_divergence(
     with pytest.raises(cr.DivergenceError, match=r"optimizer's slots .* epoch 1 "):
         model.fit(1e3 * x, 1e17 * x[:, 0], epochs=5)
     np.testing.assert_array_equal(model.get_weights()[0], before)
-    for slot in model._host_slots():
+    for slot in host_slots(model):
         assert not slot.any()
     history = model.fit(x, x[:, 0], epochs=100)
     assert history["loss"][-1] < 0.9 * history["loss"][0]

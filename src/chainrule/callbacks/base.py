@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.config import checks
 from chainrule.config.explain import explain_call
-from chainrule.errors import ArgumentTypeError, ChainruleWarning
+from chainrule.errors import (
+    ArgumentTypeError,
+    ChainruleError,
+    ChainruleWarning,
+    SerializationError,
+)
 
-__all__ = ["HOOKS", "Callback", "LambdaCallback", "check_callbacks", "check_hooks"]
+if TYPE_CHECKING:
+    from chainrule.model import Model
+
+__all__ = ["HOOKS", "Callback", "CallbackList", "Cut", "LambdaCallback"]
 
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+
+
+class Cut(NamedTuple):
+    """A point at which a fit can be resumed.
+
+    Attributes
+    ----------
+    epoch : int
+        Whole epochs, counted from the model's birth.
+    steps : int
+        Steps of the epoch that is under way; 0 between two epochs.
+    last : bool
+        Whether the fit ends here.
+    """
+
+    epoch: int
+    steps: int
+    last: bool
+
+    @property
+    def number(self) -> str:
+        """How files call it: "<epoch>", or "<epoch>-<steps>"."""
+        return f"{self.epoch}-{self.steps}" if self.steps else str(self.epoch)
 
 
 class Callback:
@@ -26,6 +57,9 @@ class Callback:
         `predict`, `evaluate`), set ``model.stop_training = True``, and set
         ``model.learning_rate`` or, of an ensemble, ``model.stopped_members``. Weights
         and the optimizer can be set in `on_train_end`; before, that is refused.
+    session : Session
+        The fit: ``stop()`` ends it after the epoch, ``hold(members)`` lets members of an
+        ensemble stand still, ``save(path)`` writes a checkpoint of this moment.
     steers : bool
         Whether the fit depends on the callback's state, so that a fit that is resumed
         without it may end otherwise.
@@ -34,8 +68,11 @@ class Callback:
     """
 
     model: Any = None
+    session: Any = None
     steers = True
     logs_rate = False
+    # After how many steps of an epoch the callback wants a cut; None: between epochs.
+    every_steps: int | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -54,6 +91,14 @@ class Callback:
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """After an epoch; logs has its loss, val_loss and metrics."""
+
+    def on_cut(self, cut: Cut) -> None:
+        """At each point at which the fit can be resumed, when all have seen the epoch.
+
+        That is after each epoch's `on_epoch_end` and, where a callback's `every_steps`
+        asks for it, within an epoch; there the model is still that of the last epoch.
+        ``self.session.save(path)`` writes the checkpoint.
+        """
 
     def on_train_end(self, logs: dict[str, Any]) -> None:
         """After the last epoch; weights and the optimizer may be set from here on.
@@ -141,7 +186,178 @@ class LambdaCallback(Callback):
         return new
 
 
-def check_hooks(hook: Any) -> None:
+class CallbackList:
+    """The callbacks of a fit, called one after the other.
+
+    Parameters
+    ----------
+    given : Callback, or sequence of them
+
+    Raises
+    ------
+    ArgumentTypeError
+        If one is no callback.
+    """
+
+    def __init__(self, given: Any = ()) -> None:
+        try:
+            self.callbacks: list[Any] = list(given)
+        except TypeError:  # a single thing; an array without axes says it is iterable
+            self.callbacks = [given]
+        for callback in self.callbacks:
+            if isinstance(callback, type) or not all(
+                hasattr(callback, name) for name in HOOKS
+            ):
+                wanted = "objects such as callbacks.EarlyStopping()"
+                checks.refuse("callbacks", wanted, callback)
+            _warn_of_misnamed(callback)
+
+    def __len__(self) -> int:
+        return len(self.callbacks)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.callbacks)
+
+    @property
+    def logs_rate(self) -> bool:
+        """Whether one wants "learning_rate" in the logs."""
+        return any(getattr(each, "logs_rate", False) for each in self.callbacks)
+
+    @property
+    def cuts(self) -> set[int]:
+        """Numbers of steps after which an epoch is cut, again and again."""
+        every = (getattr(each, "every_steps", None) for each in self.callbacks)
+        return {n for n in every if n is not None}
+
+    @property
+    def saves(self) -> bool:
+        """Whether one writes at cuts, so that the fit must be described beforehand."""
+        return any(type(each).on_cut is not Callback.on_cut for each in self._at_cuts)
+
+    @property
+    def _at_cuts(self) -> list[Any]:
+        """Those with the hook; objects of one's own may lack it.
+
+        Those that keep the best go first: the others' files are to know the best value.
+        """
+        having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
+        return sorted(having, key=lambda each: not getattr(each, "best_only", False))
+
+    def check(
+        self, model: Model, names: Mapping[str, bool | None], last: tuple[int, int]
+    ) -> None:
+        """Raise an error, before anything begins, for what cannot be served.
+
+        `names` are those of the logs, each with whether more is better; `last` is the
+        last epoch's number, and how many steps each has.
+        """
+        for each in self.callbacks:
+            if hasattr(each, "check_model"):
+                each.check_model(model)
+            if hasattr(each, "check_logs"):
+                each.check_logs(names)
+            if hasattr(each, "check_names"):
+                each.check_names(*last)
+
+    def attach(self, model: Any, session: Any) -> None:
+        """Let the callbacks know the model in training, and the fit."""
+        for each in self.callbacks:
+            each.model, each.session = model, session
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch."""
+        for each in self.callbacks:
+            each.on_train_begin({})
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch."""
+        for each in self.callbacks:
+            each.on_epoch_begin(epoch, {})
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """After an epoch."""
+        for each in self.callbacks:
+            each.on_epoch_end(epoch, dict(logs))
+
+    def on_cut(self, epoch: int, steps: int, last: bool) -> None:
+        """Where the fit can be resumed; see `Cut`."""
+        for each in self._at_cuts:
+            each.on_cut(Cut(epoch, steps, last))
+
+    def on_train_end(self, logs: Mapping[str, Any]) -> None:
+        """After the last epoch."""
+        for each in self.callbacks:
+            each.on_train_end(dict(logs))
+
+    def states(self) -> list[tuple[str, dict[str, Any], bool]]:
+        """Return of each its class's name, its state, and whether the fit depends on it."""
+        found = []
+        for each in self._stateful:
+            state = each.state()
+            steers = bool(state) and getattr(each, "steers", True)
+            found.append((type(each).__name__, state, steers))
+        return found
+
+    @property
+    def _stateful(self) -> list[Any]:
+        return [each for each in self.callbacks if hasattr(each, "state")]
+
+    def restore(
+        self, states: list[tuple[str, dict[str, Any], bool]], model: Model
+    ) -> list[str]:
+        """Give each its state: its own, or the n-th of a class that of the n-th then.
+
+        Parameters
+        ----------
+        states : list of (name, state, whether the fit depends on it)
+        model : Model
+            Whose shapes the states have.
+
+        Returns
+        -------
+        list of str
+            What does not fit, in words.
+        """
+        left, pairs = list(states), []
+        stateful = self._stateful
+        new, before = list(stateful), [dict(vars(each)) for each in stateful]
+        each: Any = None
+        try:
+            for rank in (2, 1):
+                for each in list(new):
+                    matches = getattr(each, "matches", lambda _: 1)
+                    same = (
+                        i
+                        for i, (name, state, _) in enumerate(left)
+                        if name == type(each).__name__ and matches(state) >= rank
+                    )
+                    if (mine := next(same, None)) is not None:
+                        new.remove(each)
+                        pairs.append((each, left.pop(mine)[1]))
+            for each, state in pairs:
+                own, each.model = getattr(each, "model", None), model
+                each.restore(state)
+                each.model = own
+        except Exception as error:
+            # Whatever a callback, perhaps a user's, says to a state that it never had.
+            for each_, values in zip(stateful, before, strict=True):
+                vars(each_).clear()
+                vars(each_).update(values)
+            if isinstance(error, ChainruleError):
+                raise  # it says itself what to do
+            name = type(each).__name__
+            msg = f"the callback {name} refuses its state ({error!r})."
+            raise SerializationError(msg) from error
+        found = [
+            f"the callback {type(each).__name__} is new"
+            for each in new
+            if bool(each.state()) and getattr(each, "steers", True)
+        ]
+        gone = [name for name, _, steers in left if steers]
+        return found + [f"the callback {name} is gone" for name in gone]
+
+
+def _warn_of_misnamed(hook: Any) -> None:
     """Warn of a callback with methods that are called like hooks and are none."""
     if not isinstance(hook, Callback):
         return
@@ -149,7 +365,7 @@ def check_hooks(hook: Any) -> None:
         name
         for name in dir(hook)
         if name.startswith("on_")
-        and name not in HOOKS
+        and name not in (*HOOKS, "on_cut")
         and callable(getattr(hook, name))
     ]
     if names:
@@ -158,17 +374,3 @@ def check_hooks(hook: Any) -> None:
             f"are {', '.join(HOOKS)}. Use one of these, or another name."
         )
         warnings.warn(msg, ChainruleWarning, stacklevel=4)
-
-
-def check_callbacks(given: Any) -> list[Any]:
-    """Return the callbacks as a list, or raise an error if one is none."""
-    try:
-        hooks = list(given)
-    except TypeError:  # a single thing; an array without axes says that it is iterable
-        hooks = [given]
-    for hook in hooks:
-        if isinstance(hook, type) or not all(hasattr(hook, name) for name in HOOKS):
-            wanted = "objects such as callbacks.EarlyStopping()"
-            checks.refuse("callbacks", wanted, hook)
-        check_hooks(hook)
-    return hooks

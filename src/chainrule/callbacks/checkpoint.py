@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from chainrule.callbacks.base import Cut
 from chainrule.callbacks.monitor import Monitor
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ChainruleWarning
@@ -91,10 +92,7 @@ class Checkpoint(Monitor):
                 )
                 raise ArgumentError(msg)
         self.every_steps = every_steps
-        # Set by the fit: write(path, part) -> whether it was written; and
-        # owns(path, number) -> whether that file is this fit's of this number.
-        self.write: Callable[[Any, Any], bool] | None = None
-        self.owns: Callable[[Any, str], bool] | None = None
+        self._logs: Mapping[str, Any] = {}
 
     def _reset(self) -> None:
         super()._reset()
@@ -122,30 +120,35 @@ class Checkpoint(Monitor):
             step = f"-{steps}" if self.every_steps else ""
             durable.check_writable(self._named(f"{epochs}{step}"))
 
-    def after_epoch(self, epoch: int, logs: dict[str, Any], last: bool) -> None:
-        """After all callbacks' `on_epoch_end`: write, if it is time to."""
-        due = (epoch + 1) % self.every == 0
-        if self.best_only:
-            name = self._name(logs)
-            value = float(logs[name])
-            best = np.nan if self.best is None else self.best
-            if not (due or last) or not self._improved(value, best, name):
-                return
-            self.best = value
-        elif not (due or last):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Remember what is monitored: it is looked at when all have seen the epoch."""
+        self._logs = logs
+
+    def on_cut(self, cut: Cut) -> None:
+        """Write, if it is time to."""
+        if cut.steps:
+            due = self.every_steps is not None and cut.steps % self.every_steps == 0
+            if not self.best_only and (due or cut.last):
+                self._save(cut.number)
             return
-        self._save(str(epoch + 1), None)
+        due = cut.epoch % self.every == 0
+        if not (due or cut.last) or (self.best_only and not self._is_best()):
+            return
+        self._save(cut.number)
 
-    def after_steps(self, epoch: int, part: Any, last: bool) -> None:
-        """Within an epoch: write, if it is time to."""
-        due = self.every_steps is not None and part.done % self.every_steps == 0
-        if not self.best_only and (due or last):
-            self._save(f"{epoch}-{part.done}", part)
+    def _is_best(self) -> bool:
+        """Whether the epoch is the best so far, which is then remembered."""
+        name = self._name(dict(self._logs))
+        value = float(self._logs[name])
+        best = np.nan if self.best is None else self.best
+        if not self._improved(value, best, name):
+            return False
+        self.best = value
+        return True
 
-    def _save(self, number: str, part: Any) -> None:
+    def _save(self, number: str) -> None:
         from chainrule.files import durable
 
-        assert self.write is not None
         if self._ask:
             self._ask_files()
         before = self._number, self._older
@@ -160,7 +163,7 @@ class Checkpoint(Monitor):
             else:
                 second = None
         self._number = number
-        if not self.write(self.path, part):
+        if not self.session.save(self.path):
             self._number, self._older = before
             if second is not None:
                 durable.remove(second)
@@ -175,18 +178,16 @@ class Checkpoint(Monitor):
 
         A file says so itself: what a checkpoint claims of other files is not believed.
         """
-        from chainrule.files.checkpoints import number as number_of
-
-        self._number, self._ask = number_of(self.path), False
-        owns = self.owns or (lambda path, number: number_of(path) == number)
-        self._older = [old for old in self._older if owns(self._named(old), old)]
+        session = self.session
+        self._number, self._ask = session.identify(self.path), False
+        self._older = [
+            old for old in self._older if session.owns(self._named(old), old)
+        ]
 
     def _free(self, path: Any) -> bool:
         """Whether a file may be made there: nothing is, or a checkpoint."""
-        from chainrule.files.checkpoints import number as number_of
-
         # Path.exists raises an error for a name that is too long.
-        if not os.path.exists(path) or number_of(path) is not None:  # noqa: PTH110
+        if not os.path.exists(path) or self.session.identify(path) is not None:  # noqa: PTH110
             return True
         msg = (
             f"Checkpoint: {path} is there and is no checkpoint: it stays, and the "

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import metrics
 from chainrule.callbacks.base import Callback
 from chainrule.config import checks
+from chainrule.config.directions import direction
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Monitor", "number"]
@@ -99,7 +99,7 @@ class Monitor(Callback):
         """Whether more is better, or raise an error where nobody says."""
         if self.mode != "auto":
             return self.mode == "max"
-        found = metrics.direction(name) if said is None else said
+        found = direction(name) if said is None else said
         if found is None:
             msg = (
                 f"{type(self).__name__}: whether {name!r} is to rise or to fall, "

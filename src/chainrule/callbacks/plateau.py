@@ -9,7 +9,6 @@ import numpy as np
 from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
-from chainrule.optimizers import Optimizer
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -75,7 +74,7 @@ class ReduceLROnPlateau(Monitor):
 
     def check_model(self, model: Any) -> None:
         """Raise an error if the model's optimizer has no learning rate to reduce."""
-        if not isinstance(model.optimizer, Optimizer):
+        if not hasattr(model.optimizer, "learning_rate"):
             msg = (
                 f"ReduceLROnPlateau needs an optimizer with a learning rate, and "
                 f"{type(model.optimizer).__name__} has none: leave the callback out, "

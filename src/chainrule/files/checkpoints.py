@@ -1,6 +1,6 @@
-"""What a checkpoint file holds beside the model, and how a fit goes on from it.
+"""What a checkpoint file holds beside the model, and what a resumed fit must agree in.
 
-The file is a model file (`chainrule.serialization`) with one entry more: "fit" has the
+The file is a model file (`chainrule.files.models`) with one entry more: "fit" has the
 history, the callbacks' own states, how far an epoch is, and two descriptions of what
 was trained on what. `wanted` must agree, or the fit is refused; where `around` differs
 (library versions, threads, device), bits may, and a warning says so.
@@ -8,35 +8,76 @@ was trained on what. `wanted` must agree, or the fit is refused; where `around` 
 
 from __future__ import annotations
 
+import os
 import platform
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.arrays.trees import tree_map
 from chainrule.config import checks
-from chainrule.errors import (
-    ChainruleError,
-    MissingFileError,
-    ResumeError,
-    SerializationError,
-)
+from chainrule.errors import ChainruleError, ResumeError, SerializationError
 from chainrule.files import codec, container, models
-from chainrule.files.digest import _digest
-from chainrule.state import epochs
+from chainrule.files.container import Contents
+from chainrule.files.digest import fingerprint
+from chainrule.files.models import json_object
+from chainrule.network import Network
+from chainrule.state.epochs import PartialEpoch
 from chainrule.state.history import History
+from chainrule.state.snapshot import ModelSnapshot
 
-__all__ = ["Resumed", "describe", "number", "owns", "read", "write"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+
+__all__ = [
+    "Circumstances",
+    "FitRecord",
+    "compare",
+    "describe",
+    "differences",
+    "number",
+    "owns",
+    "read",
+    "write",
+]
+
+# Parts of a model that a resumed fit must agree in, beside its network.
+_AGREED = ("dtype", "loss", "optimizer", "precision", "seed")
 
 
-# What a model counts, beside its arrays.
-_COUNTERS = ("step", "begun", "epoch", "rate", "factor")
+class Circumstances(NamedTuple):
+    """What a resumed fit must, and what it should, agree in: plain values by name."""
+
+    wanted: dict[str, Any]
+    around: dict[str, Any]
+
+
+class FitRecord(NamedTuple):
+    """What a checkpoint holds of the fit itself.
+
+    Attributes
+    ----------
+    first : int
+        The epoch with which the fit began.
+    history, before : History
+        Of the fit so far, and of the model before it.
+    callbacks : list of (name, state, whether the fit depends on it)
+    circumstances : Circumstances
+    part : PartialEpoch or None
+        How far the epoch is that is under way, on the host.
+    """
+
+    first: int
+    history: History
+    before: History
+    callbacks: list[tuple[str, dict[str, Any], bool]]
+    circumstances: Circumstances
+    part: PartialEpoch | None = None
 
 
 def describe(
-    model: Any, backend: Any, data: Any, check: Any, **how: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (wanted, around): what a resumed fit must, and what it should, agree in.
+    parts: dict[str, Any], backend: Backend, data: Any, validation: Any, **how: Any
+) -> Circumstances:
+    """Return what a fit of a model with these parts is made of.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
     `how` are the other arguments of the fit: batch_size, shuffle, bootstrap, slope_weight.
@@ -46,14 +87,14 @@ def describe(
     SerializationError
         If the model has a part that no file can hold: now, not after an epoch.
     """
-    for name in ("network", "loss", "optimizer", "_given_metrics"):
-        codec.encode(getattr(model, name), name.removeprefix("_given_"))
-    wanted: dict[str, Any] = {**how, "members": model.members, "member": model._member}
+    for name in ("network", "loss", "optimizer", "metrics"):
+        codec.encode(parts[name], name)
+    wanted = {**how, "members": parts["members"], "member": parts["member"]}
     names = ("x", "y", "sample_weight", "slopes")
-    for prefix, arrays in (("", data), ("validation ", check or ())):
+    for prefix, arrays in (("", data), ("validation ", validation or ())):
         filled = (*arrays, *[None] * (len(names) - len(arrays)))
         for name, a in zip(names, filled, strict=True):
-            wanted[prefix + name] = None if a is None else _digest(backend, a)
+            wanted[prefix + name] = None if a is None else fingerprint(backend, a)
     around = {
         "backend": backend.name,
         "device": str(backend.device or "cpu"),
@@ -61,97 +102,63 @@ def describe(
         "threads": backend.threads(),
         **backend.versions(),
     }
-    return wanted, around
-
-
-class Resumed(NamedTuple):
-    """A fit that goes on.
-
-    Attributes
-    ----------
-    first : int
-        The epoch with which the fit began.
-    history : History
-        Of the fit so far.
-    callbacks : list of (name, state, whether the fit depends on it)
-    part : training.Part or None
-        How far the epoch is that is under way.
-    """
-
-    first: int
-    history: History
-    callbacks: list[tuple[str, Any, bool]]
-    part: epochs.PartialEpoch | None
+    return Circumstances(wanted, around)
 
 
 def write(
-    path: Any,
-    model: Any,
-    about: tuple[dict[str, Any], dict[str, Any]],
-    hooks: list[Any],
-    resumed: Resumed,
-    before: History,
+    path: str | os.PathLike[str],
+    backend: Backend,
+    snapshot: ModelSnapshot,
+    record: FitRecord,
 ) -> bool:
-    """Write a checkpoint of `model`; return False, and write none, if it is not finite.
+    """Write a checkpoint; return False, and write none, if it is not finite.
 
     Parameters
     ----------
     path : str or PathLike
-    model : Model
-        As it is at the end of its last whole epoch.
-    about : what `describe` returned
-    hooks : list of Callback
-    resumed : Resumed
-        What the file shall give back; its `callbacks` are asked of the hooks.
-    before : History
-        Of the model before the fit.
+    backend : Backend
+        Where the arrays of the record's partial epoch live.
+    snapshot : ModelSnapshot
+        The model as it is at the end of its last whole epoch.
+    record : FitRecord
     """
-    part = resumed.part
-    config, tensors = models.snapshot(model, include_optimizer=part is None)
-    host: dict[str, Any] | None = None
-    if part is not None:
-        host = tree_map(model.backend.to_numpy, part._asdict())
-        numbers = {name: getattr(model, f"_{name}") for name in _COUNTERS}
-        host = {**host, **numbers}
+    training = snapshot.training
+    assert training is not None
+    part: dict[str, Any] | None = None
+    if record.part is not None:
+        part = {
+            **record.part.map(backend.to_numpy)._asdict(),
+            "step": training.step,
+            "begun": training.begun,
+            "epoch": training.epoch,
+            "rate": training.rate,
+            "factor": training.rate_scale,
+        }
+    config, tensors = models.to_contents(snapshot)
+    coded_part = codec.encode(part, "fit/part", tensors)
+    finite = list(tensors.values())
     fit = {
-        "first": resumed.first,
-        "history": _columns(resumed.history),
-        "before": _columns(before),
-        "callbacks": [
-            (_name(hook), hook.state(), _steers(hook)) for hook in _stateful(hooks)
-        ],
-        "part": host,
-        "wanted": about[0],
-        "around": about[1],
+        "first": record.first,
+        "history": _columns(record.history),
+        "before": _columns(record.before),
+        "callbacks": record.callbacks,
+        "part": None,
+        "wanted": record.circumstances.wanted,
+        "around": record.circumstances.around,
     }
-    finite = [*tensors.values()]
-    tree_map(finite.append, host)
     if not all(np.isfinite(a).all() for a in finite if a.dtype.kind == "f"):
         if part is not None:  # the epoch's end will tell
             return False
-        msg = (
-            f"no checkpoint is written to {path} after epoch {model._epoch}: the model or "
-            f"the optimizer has numbers that are not finite. What was there is kept."
+        checks.warn(
+            f"no checkpoint is written to {path} after epoch {training.epoch}: the "
+            f"model or the optimizer has numbers that are not finite. What was there "
+            f"is kept."
         )
-        checks.warn(msg)
         return False
-    fit = codec.encode(fit, "fit", tensors)
-    config = {"kind": "checkpoint", "model": config, "fit": fit}
+    coded = {**codec.encode(fit, "fit", tensors), "part": coded_part}
+    config = {"kind": "checkpoint", "model": config, "fit": coded}
     container.write_file(path, config, tensors)
     return True
-
-
-def _stateful(hooks: list[Any]) -> list[Any]:
-    return [hook for hook in hooks if hasattr(hook, "state")]
-
-
-def _name(hook: Any) -> str:
-    return type(hook).__name__
-
-
-def _steers(hook: Any) -> bool:
-    """Whether the fit depends on the callback; what only writes files does not count."""
-    return bool(hook.state()) and getattr(hook, "steers", True)
 
 
 def _columns(history: History) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def _alike(values: list[Any]) -> bool:
 def _history(columns: Any, where: str) -> History:
     """Return the history of a file's columns, which may be hostile."""
     found: dict[str, list[Any]] = {}
-    for name, column in _dict(columns).items():
+    for name, column in json_object(columns).items():
         arrays = isinstance(column, np.ndarray) and column.ndim > 1
         values = column.tolist() if hasattr(column, "tolist") else column
         if not isinstance(values, list):
@@ -188,29 +195,19 @@ def _history(columns: Any, where: str) -> History:
     return History(found)
 
 
-def read(
-    path: Any,
-    model: Any,
-    network: Any,
-    backend: Any,
-    about: tuple[dict[str, Any], dict[str, Any]],
-    hooks: list[Any],
-) -> Resumed | None:
-    """Make the model that of a checkpoint; return the fit, or None without a file.
+def read(path: str | os.PathLike[str]) -> tuple[ModelSnapshot, FitRecord]:
+    """Return the model and the fit that a checkpoint holds, on the host.
 
-    The callbacks get their states back, too.
+    Within an epoch, the model's counters are those of that epoch's beginning.
 
     Raises
     ------
-    ResumeError
-        If the checkpoint is that of another fit. The model is then as it was.
+    MissingFileError
+        If there is no file.
     SerializationError, FileError
-        If the file is damaged, or cannot be read.
+        If the file is damaged, is a model file, or cannot be read.
     """
-    try:
-        config, tensors = container.read_file(path)
-    except MissingFileError:
-        return None
+    config, tensors = container.read_file(path)
     with container.naming(path):
         if config.get("kind") != "checkpoint":
             msg = (
@@ -218,44 +215,38 @@ def read(
                 "again, or resume from what callbacks.Checkpoint wrote."
             )
             raise SerializationError(msg)
-        contents = container.Contents(_dict(config.get("model")), tensors)
-        saved = models.restore(contents, backend)
-        fit = _dict(codec.decode(config.get("fit"), "fit", tensors))
+        contents = Contents(json_object(config.get("model")), tensors)
+        snapshot = models.from_contents(contents)
+        fit = json_object(codec.decode(config.get("fit"), "fit", tensors))
         wanted, around = (_plain(fit.get(name)) for name in ("wanted", "around"))
-    _compare(path, model, network, saved, about[0], wanted)
-    with container.naming(path):
-        before = _history(fit.get("before"), "the history before the fit")
-        resumed = _resumed(fit, saved, backend)
-        warning = _restore_callbacks(hooks, resumed, saved)
-    differ = [k for k in {**around, **about[1]} if around.get(k) != about[1].get(k)]
-    if differ:
-        listed = ", ".join(f"{k} {around.get(k)} -> {about[1].get(k)}" for k in differ)
-        warning.append(f"it was written with other surroundings ({listed})")
-    if not saved._slots and not hasattr(model.optimizer, "update"):
-        name = type(model.optimizer).__name__
-        warning.append(f"{name} keeps no memory that a file could hold: it begins anew")
-    if warning:
-        msg = (
-            f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
-            f"differ from those of the fit left alone."
+        part = fit.get("part")
+        if part is not None:
+            snapshot, part = _part(json_object(part), snapshot)
+        assert snapshot.training is not None
+        record = FitRecord(
+            checks.integer("the first epoch of the fit", fit.get("first"), 0),
+            _history(fit.get("history"), "the history of the fit"),
+            _history(fit.get("before"), "the history before the fit"),
+            _callbacks(fit.get("callbacks")),
+            Circumstances(wanted, around),
+            part,
         )
-        checks.warn(msg)
-    model.__dict__["backend"], model._bound = backend, network
-    model._weights, model._slots = saved._weights, saved._slots
-    for name in _COUNTERS:
-        setattr(model, f"_{name}", getattr(saved, f"_{name}"))
-    model.history = before
-    return resumed
+        if record.first > (epoch := snapshot.training.epoch):
+            msg = (
+                f"the fit began with epoch {record.first}, and the model is at {epoch}."
+            )
+            raise SerializationError(msg)
+    return snapshot, record
 
 
-def owns(about: tuple[dict[str, Any], dict[str, Any]], path: Any, what: str) -> bool:
-    """Say whether a file is the checkpoint `what` of a fit that `describe` described."""
+def owns(circumstances: Circumstances, path: Any, what: str) -> bool:
+    """Say whether a file is the checkpoint `what` of a fit of these circumstances."""
     if number(path) != what:
         return False
     try:
         config, tensors = container.read_file(path)
-        fit = _dict(codec.decode(config.get("fit"), "fit", tensors))
-        return bool(_plain(fit.get("wanted")) == about[0])
+        fit = json_object(codec.decode(config.get("fit"), "fit", tensors))
+        return bool(_plain(fit.get("wanted")) == circumstances.wanted)
     except ChainruleError:
         return False
 
@@ -271,137 +262,105 @@ def number(path: Any) -> str | None:
         return None
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        msg = f"an entry must be a JSON object; got {type(value).__name__}."
-        raise SerializationError(msg)
-    return value
-
-
 def _plain(value: Any) -> dict[str, Any]:
     """Return an entry that describes something: numbers and words, by name."""
     kinds = (type(None), bool, int, float, str)
-    if not all(isinstance(v, kinds) for v in _dict(value).values()):
+    if not all(isinstance(v, kinds) for v in json_object(value).values()):
         msg = "what describes the fit must be numbers and words."
         raise SerializationError(msg)
-    return _dict(value)
+    return json_object(value)
 
 
-def _resumed(fit: dict[str, Any], saved: Any, backend: Any) -> Resumed:
-    """Return the fit of a file; within an epoch, `saved` gets its counters."""
-    part = fit.get("part")
-    if part is not None:
-        part = _part(_dict(part), saved, backend)
-    first = checks.integer("the first epoch of the fit", fit.get("first"), 0)
-    if first > saved._epoch:
-        msg = f"the fit began with epoch {first}, and the model is at {saved._epoch}."
-        raise SerializationError(msg)
-    callbacks = fit.get("callbacks")
-    if not isinstance(callbacks, list) or not all(
+def _callbacks(given: Any) -> list[tuple[str, dict[str, Any], bool]]:
+    if not isinstance(given, list) or not all(
         isinstance(entry, tuple) and [type(v) for v in entry] == [str, dict, bool]
-        for entry in callbacks
+        for entry in given
     ):
         msg = "callbacks must be a list of their names, states and whether they steer."
         raise SerializationError(msg)
-    history = _history(fit.get("history"), "the history of the fit")
-    return Resumed(first, history, callbacks, part)
+    return given
 
 
-def _part(part: dict[str, Any], saved: Any, backend: Any) -> epochs.PartialEpoch:
-    """Return the epoch that is under way, on the backend; `saved` gets its counters."""
-    lead = () if saved.members is None else (saved.members,)
-    models.check_counters(part, lead)
-    for name in _COUNTERS:
-        setattr(saved, f"_{name}", part[name])
+def _part(
+    part: dict[str, Any], snapshot: ModelSnapshot
+) -> tuple[ModelSnapshot, PartialEpoch]:
+    """Return the epoch that is under way, and the model at its beginning."""
+    training, parts = snapshot.training, snapshot.parts
+    assert training is not None
+    lead = training.theta.shape[:-1]
+    training = training._replace(**models.check_counters(part, lead))
     done = checks.integer("the steps of the epoch", part.get("done"), 1)
-    carry, values, masses = (part.get(name) for name in ("carry", "values", "masses"))
-    each = ((done, *lead), saved.dtype)
-    found = tree_map(_form, (carry, values, masses))
-    same = tree_map(_form, (*saved._weights, saved._slots))
-    if found[:2] != (same, each) or found[2] not in (
-        None,
-        ((done,), saved.dtype),
-        each,
+    found = tuple(part.get(name) for name in ("carry", "values", "masses"))
+    each = ((done, *lead), parts["dtype"])
+    slots = (training.theta,) * len(getattr(parts["optimizer"], "slots", ()))
+    like = training._replace(slots=slots).map(_form)
+    epoch = PartialEpoch(found[0], done, *found[1:])
+    forms = epoch.map(_form)
+    if (forms.carry, forms.values) != ((*like.weights, like.slots), each) or (
+        forms.masses not in (None, ((done,), parts["dtype"]), each)
     ):
         msg = "the arrays of the epoch under way are not such as the model's."
         raise SerializationError(msg)
-    placed = tree_map(
-        lambda a: backend.copy(backend.asarray(a)), (carry, values, masses)
-    )
-    return epochs.PartialEpoch(placed[0], done, *placed[1:])
+    return snapshot._replace(training=training), epoch
 
 
 def _form(a: Any) -> tuple[tuple[int, ...], str]:
     """Return the shape of an array and the name of its dtype."""
-    return tuple(a.shape), str(a.dtype).rpartition(".")[2]
+    return tuple(a.shape), str(a.dtype)
 
 
-def _compare(
-    path: Any, model: Any, network: Any, saved: Any, wanted: Any, had: Any
+def compare(
+    path: Any,
+    parts: dict[str, Any],
+    network: Network,
+    circumstances: Circumstances,
+    snapshot: ModelSnapshot,
+    record: FitRecord,
 ) -> None:
-    pairs = {
-        name: (getattr(model, name), getattr(saved, name))
-        for name in ("dtype", "loss", "optimizer", "precision", "seed")
-    }
-    pairs["network"] = (network.layer, saved._bound.layer)
-    pairs["shape of a sample"] = (network.input_shape, saved._bound.input_shape)
-    pairs |= {name: (wanted[name], had.get(name)) for name in wanted}
+    """Raise a `ResumeError` if a checkpoint is that of another fit.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    parts, network, circumstances
+        Of the fit that shall go on from it.
+    snapshot, record
+        What `read` returned.
+    """
+    saved, had = snapshot.parts, record.circumstances.wanted
+    assert snapshot.input_shape is not None
+    layer = Network(saved["network"], snapshot.input_shape).layer
+    pairs = {name: (parts[name], saved[name]) for name in _AGREED}
+    pairs["network"] = (network.layer, layer)
+    pairs["shape of a sample"] = (network.input_shape, snapshot.input_shape)
+    pairs |= {k: (value, had.get(k)) for k, value in circumstances.wanted.items()}
     other = [name for name, (now, then) in pairs.items() if now != then]
     if other:
-        differences = "; ".join(
+        differ = "; ".join(
             f"{name} was {_short(pairs[name][1])} and is {_short(pairs[name][0])}"
             for name in other
         )
         msg = (
-            f"resume: {path} is the checkpoint of another fit: {differences}. Resume "
+            f"resume: {path} is the checkpoint of another fit: {differ}. Resume "
             f"with what it was trained with, or begin anew with another path."
         )
         raise ResumeError(msg)
 
 
+def differences(now: Circumstances, record: FitRecord) -> list[str]:
+    """Return, in words, in which surroundings a checkpoint was written."""
+    then, here = record.circumstances.around, now.around
+    differ = [k for k in {**then, **here} if then.get(k) != here.get(k)]
+    if not differ:
+        return []
+    listed = ", ".join(f"{k} {then.get(k)} -> {here.get(k)}" for k in differ)
+    return [f"it was written with other surroundings ({listed})"]
+
+
 def _short(value: Any) -> str:
     """Show a value; of a digest, its beginning tells enough."""
     text = "nothing" if value is None else str(value)
-    head, _, digest = text.rpartition(" ")
-    if len(digest) == 64 and head:
-        return f"{head} sha256 {digest[:12]}"
+    head, _, code = text.rpartition(" ")
+    if len(code) == 64 and head:
+        return f"{head} sha256 {code[:12]}"
     return text if len(text) <= 200 else text[:200] + "..."
-
-
-def _restore_callbacks(hooks: list[Any], resumed: Resumed, saved: Any) -> list[str]:
-    """Give each callback its state: its own, or the n-th of a class that of the n-th then.
-
-    Returns what does not fit. `saved` is the model of the file, whose shapes states have.
-    """
-    left, pairs = list(resumed.callbacks), []
-    stateful = _stateful(hooks)
-    new, before = list(stateful), [dict(vars(hook)) for hook in stateful]
-    hook: Any = None
-    try:
-        for rank in (2, 1):
-            for hook in list(new):
-                fits = getattr(hook, "matches", lambda _: 1)
-                same = (
-                    i
-                    for i, (theirs, state, _) in enumerate(left)
-                    if theirs == _name(hook) and fits(state) >= rank
-                )
-                if (mine := next(same, None)) is not None:
-                    new.remove(hook)
-                    pairs.append((hook, left.pop(mine)[1]))
-        for hook, state in pairs:
-            model, hook.model = getattr(hook, "model", None), saved
-            hook.restore(state)
-            hook.model = model
-    except Exception as error:
-        # Whatever a callback, perhaps a user's, says to a state that it never had.
-        for each, values in zip(stateful, before, strict=True):
-            vars(each).clear()
-            vars(each).update(values)
-        if isinstance(error, ChainruleError):
-            raise  # it says itself what to do
-        msg = f"the callback {_name(hook)} refuses its state ({error!r})."
-        raise SerializationError(msg) from error
-    found = [f"the callback {_name(each)} is new" for each in new if _steers(each)]
-    gone = [name for name, _, steers in left if steers]
-    return found + [f"the callback {name} is gone" for name in gone]

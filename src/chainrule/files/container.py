@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.config.version import VERSION
 from chainrule.errors import ChainruleError, FileError, SerializationError
 from chainrule.files import durable
 
@@ -103,10 +104,8 @@ def _packed(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[bytes, Any
 
     from safetensors.numpy import save as pack
 
-    from chainrule import __version__
-
     plain = {name: _plain(name, a) for name, a in tensors.items()}
-    about = {"sha256": _ZEROS.decode(), "format": FORMAT, "version": __version__}
+    about = {"sha256": _ZEROS.decode(), "format": FORMAT, "version": VERSION}
     text = json.dumps({**about, **config}, allow_nan=False, separators=(",", ":"))
     raw = memoryview(pack(plain, metadata={KEY: text}))
     length = 8 + int.from_bytes(raw[:8], "little")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainrule.config.explain import explain_methods
 from chainrule.derivatives.cost import chunk, forward_is_cheaper
@@ -19,14 +19,15 @@ from chainrule.derivatives.parameters import (
     build_sample_gradients,
 )
 from chainrule.errors import ArgumentError, ShapeError
+from chainrule.model.predictor import Predictor
 from chainrule.network import Network
 from chainrule.network.forward import build_function
 
-__all__ = []
+__all__ = ["Derivatives"]
 
 
 @explain_methods
-class Derivatives:
+class Derivatives(Predictor):
     """What `Model` offers of these: arrays as `predict` takes and gives them.
 
     All are exact, not differences, and of the network in inference: dropout does
@@ -37,41 +38,30 @@ class Derivatives:
     Of an ensemble they are those of the mean output, which are the means of its members'.
     """
 
-    if TYPE_CHECKING:
-        backend: Any
-        dtype: str
-        precision: str
-        members: int | None
-
-        _weights: Any
-
-        def _scope(self) -> Any: ...
-        def _need(self) -> Network: ...
-        def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
-        def _apply_data(self, x: Any, y: Any, build: Any, *, rows: int) -> Any: ...
-
     def _rows(self, directions: int) -> int:
         each = directions * self._need().widest
         return chunk(self.backend, each, 512 // directions)
 
     def _derived(self, x: Any, build: Any, **options: Any) -> Any:
         """Apply; of an ensemble, to each member, and return the mean."""
-        if self.members is None:
+        if self.spec.members is None:
             return self._apply(x, build, **options)
         total: Any = 0.0
-        theta, state = self._weights  # those of one epoch, should a fit go on meanwhile
-        for k in range(self.members):
+        theta, state = (
+            self._state().weights
+        )  # those of one epoch, should a fit go on meanwhile
+        for k in range(self.spec.members):
             with self._scope():
                 weights = theta[k, :], state[k, :]
 
             def finish(z: Any, _: Any, total: Any = total) -> Any:
-                return total + z / self.members
+                return total + z / self.spec.members
 
             total = self._apply(x, build, finish=finish, weights=weights, **options)
         return total
 
     def _alone(self, name: str) -> None:
-        if self.members is not None:
+        if self.spec.members is not None:
             msg = (
                 f"{name} is of the parameters of one network; this is an ensemble. Ask "
                 f"model.member(k).{name} for each k."
@@ -109,7 +99,9 @@ class Derivatives:
         is that library's own: JAX's of relu is 1/2 at 0.
         """
         network = self._need()
-        return build_function(self.backend, network, self.dtype, self.precision)
+        return build_function(
+            self.backend, network, self.spec.dtype, self.spec.precision
+        )
 
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample.

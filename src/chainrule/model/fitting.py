@@ -1,17 +1,61 @@
-"""The arguments of a fit that are neither x nor y: checked before anything begins."""
+"""From `Model.fit`'s arguments to a `Fit`: checks, intake, objective, resume."""
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from chainrule import optimizers
+from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.config.memory import room
+from chainrule.data import bootstrap, intake, order
+from chainrule.data.samples import sample_shape, split
+from chainrule.errors import ArgumentError, ArgumentTypeError, MissingFileError
+from chainrule.network import Network
+from chainrule.state.epochs import PartialEpoch
+from chainrule.state.history import History
+from chainrule.training import rate
+from chainrule.training import slopes as slopes_
+from chainrule.training.fit import Fit
+from chainrule.training.logs import EpochLogs
+from chainrule.training.objective import LossObjective, Objective
+from chainrule.training.options import FitPlan
+from chainrule.training.session import Session
 
-__all__ = ["Options", "check_options", "check_validation"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.files.checkpoints import Circumstances
+    from chainrule.model.model import Model
+
+__all__ = [
+    "FitData",
+    "FitOptions",
+    "check_options",
+    "check_validation",
+    "fit",
+    "session_of",
+]
+
+# What to do where memory does not suffice for the data of a fit.
+_FEWER = "Use fewer samples, or dtype='float32'."
 
 
-class Options(NamedTuple):
+class FitData(NamedTuple):
+    """What a fit is given to learn from, as the user has it."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    validation: tuple[Any, Any, Any] | None
+    slopes: Any
+
+
+class FitOptions(NamedTuple):
     """The arguments of a fit that are neither data nor callbacks, checked."""
 
     epochs: int
@@ -19,13 +63,13 @@ class Options(NamedTuple):
     shuffle: bool
     bootstrap: bool
     progress: bool | None
-    resume: Any
+    resume: str | os.PathLike[str] | None
     slope_weight: float
     validation_split: float
 
 
-def check_options(**given: Any) -> Options:
-    """Return the arguments of `Model.fit` as `Options`, or raise an error naming one."""
+def check_options(**given: Any) -> FitOptions:
+    """Return the arguments of `Model.fit` as `FitOptions`; an error names one."""
     for name in ("epochs", "batch_size"):
         given[name] = checks.integer(name, given[name], int(name == "batch_size"))
     resume = given["resume"]
@@ -38,7 +82,7 @@ def check_options(**given: Any) -> Options:
     given["validation_split"] = checks.real(
         "validation_split", given["validation_split"], 0.0, 1.0, open_high=True
     )
-    return Options(**given)
+    return FitOptions(**given)
 
 
 def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
@@ -53,3 +97,278 @@ def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
         raise ArgumentTypeError(msg)
     x, y, *weight = given
     return x, y, weight[0] if weight else None
+
+
+def fit(
+    model: Model, given: FitData, callbacks: CallbackList, options: FitOptions
+) -> History:
+    """Train a model, as `Model.fit` says; return the history of the call."""
+    intake.check_columns("x", given.x, model._columns)
+    intake.check_single("x", given.x, given.y)
+    columns = intake.columns(given.x)
+    x, origin = intake.receive("x", given.x)
+    given = given._replace(x=x)
+    spec, backend = model.spec, model.backend
+    if backend is None:
+        backend = origin
+        spec.check_backend(backend)
+    network = model.bound or Network(spec.network, sample_shape(x))
+    if not network.layout.learning_size:
+        msg = "the network has nothing to train: every parameter is frozen."
+        raise ArgumentError(msg)
+    scope = backend.scope(spec.dtype, spec.precision)
+    with scope, backend.compiling(spec.jit_compile):
+        fit = _Preparation(model, network, backend, callbacks, options).fit(
+            given, columns
+        )
+        history = fit.run()
+        if getattr(spec.optimizer, "least_squares", False):
+            model._keep_covariance(fit.epoch_logs.data)
+        return history
+
+
+def session_of(model: Model) -> Session:
+    """Return what trains a model without checkpoints of its fit: an estimator's."""
+    return Session(model, model._access)
+
+
+class _Preparation:
+    """Prepares a fit; until all is checked, the model stays as it was."""
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        backend: Backend,
+        callbacks: CallbackList,
+        options: FitOptions,
+    ) -> None:
+        self.model, self.network, self.backend = model, network, backend
+        self.callbacks, self.options = callbacks, options
+        self.spec = model.spec
+
+    def fit(self, given: FitData, columns: tuple[str, ...] | None) -> Fit:
+        """Return the fit; the model has weights then."""
+        model, options, spec = self.model, self.options, self.spec
+        with room(self.backend, "for the data of a fit", _FEWER):
+            objective, data, validation = self._data(given, columns)
+        batch_size = min(options.batch_size, data.x.shape[0])
+        logs = self._logs(objective, data, validation)
+        self._check(logs, batch_size)
+        sloped = given.slopes is not None
+        describe = functools.cache(
+            lambda: self._describe(data, validation, batch_size, sloped)
+        )
+        if self.callbacks.saves:
+            describe()  # what no file can hold is refused now, not after an epoch
+        resumed = None
+        if options.resume is not None:
+            resumed = self._resume(options.resume, describe())
+        if model.bound is None:
+            model._build(self.network, self.backend)
+        model._columns = model._columns or columns
+        model._covariance_of = None
+        state = model._state()
+        epochs, first, part = options.epochs, state.epoch, None
+        history, before = History(), model.history.view()
+        if resumed is not None:
+            first, history, part = resumed
+            epochs = max(0, first + epochs - state.epoch)
+            model.history.extend(history)
+        history.first = first
+        seen = data
+        if options.bootstrap:
+            members: int | range = spec.member_number
+            if spec.members is not None:
+                members = range(spec.members)
+            seen = bootstrap.resample(
+                data, spec.seed, members, self.backend, spec.dtype
+            )
+        plan = FitPlan(
+            self.backend,
+            self.network,
+            objective,
+            spec.optimizer,
+            seen,
+            epochs,
+            batch_size,
+            order.orders(
+                data.x.shape[0], batch_size, spec.seed if options.shuffle else None
+            ),
+            spec.seed,
+            spec.dtype,
+            part=part,
+        )
+        recorder = _Recorder(model, self.callbacks, describe, first, (history, before))
+        session = Session(model, model._access, recorder)
+        return Fit(plan, session, self.callbacks, logs, history, options.progress)
+
+    def _data(
+        self, given: FitData, columns: tuple[str, ...] | None
+    ) -> tuple[Objective, Any, tuple[Objective, Any] | None]:
+        """Return the objective, its samples, and what validates on which samples."""
+        model, network, backend = self.model, self.network, self.backend
+        spec, share = self.spec, self.options.validation_split
+        plain = LossObjective(spec.loss)
+        objective: Objective = plain
+        data: Any = model._data(network, backend, given[:3])
+        if given.slopes is not None:
+            weight = self.options.slope_weight
+            objective = slopes_.SlopeObjective(spec.loss, weight)
+            objective.check(network, spec.optimizer, spec.members)
+            data = slopes_.receive(network, data, given.slopes, backend, spec.dtype)
+        if given.validation is not None:
+            known = model._columns or columns
+            intake.check_columns("validation x", given.validation[0], known)
+            more = model._data(network, backend, given.validation, prefix="validation ")
+            return objective, data, (plain, more)
+        if share:
+            data, held = split(data, share)
+            return objective, data, (objective, held)
+        return objective, data, None
+
+    def _logs(self, objective: Any, data: Any, validation: Any) -> EpochLogs:
+        evaluation = self.model._evaluation(self.network, self.backend)
+        rated = rate.is_logged(self.spec.optimizer, self.callbacks.logs_rate)
+        return EpochLogs(evaluation, objective, data, validation, rated)
+
+    def _check(self, logs: EpochLogs, batch_size: int) -> None:
+        """Raise an error for what cannot be done, before anything is."""
+        model, spec, network = self.model, self.spec, self.network
+        network.layer.check_rows(batch_size)
+        samples = logs.data.x.shape[0]
+        steps = -(-samples // batch_size)
+        state = model.training
+        optimizer = spec.optimizer
+        by_batches = isinstance(optimizer, optimizers.Optimizer)
+        if by_batches:
+            optimizer.rates(0 if state is None else state.step, steps)
+        data = [logs.data, *([] if logs.validation is None else logs.validation[1:])]
+        for each in data:
+            for metric in model.metrics.values():
+                metric.check(
+                    spec.loss, network.output_shape, each.t, self.backend.to_numpy
+                )
+        scale = model._rate_scale if state is None else state.rate_scale
+        # The rate itself is not asked for: a schedule is a user's.
+        own_rates = by_batches and (
+            isinstance(optimizer.learning_rate, tuple) or bool(np.ndim(scale))
+        )
+        last = (0 if state is None else state.epoch) + self.options.epochs
+        self.callbacks.check(model, logs.names(own_rates), (last, steps))
+        if not by_batches:
+            optimizer.check(spec.loss)
+            optimizer.check_network(network)
+
+    def _describe(
+        self, data: Any, validation: Any, batch_size: int, sloped: bool
+    ) -> Circumstances:
+        from chainrule.files import checkpoints
+
+        spec, options, backend = self.spec, self.options, self.backend
+        compiled: bool | None = None
+        if {True, False} <= {*backend.jit_compiles}:
+            # Of the engines that have the choice; its results are others.
+            compiled = spec.jit_compile or None
+        return checkpoints.describe(
+            spec.arguments,
+            backend,
+            data,
+            None if validation is None else validation[1],
+            batch_size=batch_size,
+            shuffle=options.shuffle,
+            bootstrap=options.bootstrap,
+            slope_weight=options.slope_weight if sloped else None,
+            jit_compile=compiled,
+        )
+
+    def _resume(
+        self, path: str | os.PathLike[str], circumstances: Circumstances
+    ) -> tuple[int, History, PartialEpoch | None] | None:
+        """Make the model that of a checkpoint; return the fit, or None without a file.
+
+        The callbacks get their states back, too.
+        """
+        from chainrule.files import checkpoints, container
+
+        model, backend, spec = self.model, self.backend, self.spec
+        try:
+            snapshot, record = checkpoints.read(path)
+        except MissingFileError:
+            return None
+        with container.naming(path):
+            saved = type(model).from_snapshot(snapshot, backend)
+        checkpoints.compare(
+            path, spec.arguments, self.network, circumstances, snapshot, record
+        )
+        with container.naming(path):
+            warning = self.callbacks.restore(record.callbacks, saved)
+        warning += checkpoints.differences(circumstances, record)
+        state = saved._state()
+        if not state.slots and not hasattr(spec.optimizer, "update"):
+            name = type(spec.optimizer).__name__
+            warning.append(
+                f"{name} keeps no memory that a file could hold: it begins anew"
+            )
+        if warning:
+            checks.warn(
+                f"resume: {path}: {'; '.join(warning)}. The fit goes on, but bits may "
+                f"differ from those of the fit left alone."
+            )
+        part = record.part
+        if part is not None:
+            part = part.map(lambda a: backend.copy(backend.asarray(a)))
+        model._backend, model.bound, model.training = backend, self.network, state
+        model.history = record.before
+        model._bind_direct()
+        return record.first, record.history, part
+
+
+class _Recorder:
+    """Writes the checkpoints of a fit, and knows them again."""
+
+    def __init__(
+        self,
+        model: Model,
+        callbacks: CallbackList,
+        describe: Callable[[], Circumstances],
+        first: int,
+        histories: tuple[History, History],
+    ) -> None:
+        self._model, self._callbacks = model, callbacks
+        self._describe, self._first = describe, first
+        self._history, self._before = histories
+
+    def save(self, path: Any, part: PartialEpoch | None) -> bool:
+        """Write a checkpoint; return False, and write none, if it is not finite."""
+        from chainrule.files import checkpoints
+
+        model = self._model
+        record = checkpoints.FitRecord(
+            self._first,
+            self._history,
+            self._before,
+            self._callbacks.states(),
+            self._describe(),
+            part,
+        )
+        snapshot = model.snapshot(include_optimizer=part is None)
+        if part is not None:
+            # The slots of the epoch's beginning are used up; its counters stand.
+            assert snapshot.training is not None
+            theta, state = snapshot.training.weights
+            now = model._state()._replace(theta=theta, state=state, slots=())
+            snapshot = snapshot._replace(training=now)
+        return checkpoints.write(path, model.backend, snapshot, record)
+
+    def identify(self, path: Any) -> str | None:
+        """Return of which cut a file is, None if it is no checkpoint."""
+        from chainrule.files import checkpoints
+
+        return checkpoints.number(path)
+
+    def owns(self, path: Any, number: str) -> bool:
+        """Whether a file is this fit's checkpoint of that cut."""
+        from chainrule.files import checkpoints
+
+        return checkpoints.owns(self._describe(), path, number)

@@ -1,123 +1,154 @@
-"""Attributes of a model that are checked when they are assigned."""
+"""Every argument of `Model`, checked once, and the attributes that show them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 
-from chainrule import backends
+from chainrule import losses, optimizers
 from chainrule import metrics as chainrule_metrics
 from chainrule.config import checks
+from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
 from chainrule.losses import links
-from chainrule.network import ensemble
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = [
     "DTYPES",
-    "Setting",
-    "backend",
+    "ModelSpec",
+    "SpecAttribute",
     "bound_metrics",
-    "dtype",
+    "check_optimizer",
     "dtype_name",
-    "jit_compile",
-    "members",
-    "metrics",
-    "network",
-    "precision",
-    "seed",
 ]
+
+_T = TypeVar("_T")
 
 DTYPES = ("float32", "float64")
 _PRECISIONS = ("highest", "tf32", "bfloat16")
+# Bits of a seed, at most.
+_SEED_BITS = 4096
 
 
-class Setting:
-    """An attribute that is checked, or refused, when it is assigned.
-
-    It has no `__get__`: to read it is to read any attribute.
+class ModelSpec(Config):
+    """What a model is, without weights: the arguments of `Model`, checked.
 
     Parameters
     ----------
-    check : function
-        ``check(model, value)`` returns what is kept, or raises an error; the model is
-        then as it was.
-    instead : str
-        What to do instead once there are weights that depend on it; "" where it may
-        change at any time.
+    network, loss, optimizer, metrics, dtype, precision, jit_compile, seed, members
+        See `Model`.
+    member : int
+        A lone model's weights come from (seed, member): which member of an ensemble it
+        was, else 0.
     """
 
-    def __init__(self, check: Callable[[Any, Any], Any], instead: str = "") -> None:
-        self._check, self._instead = check, instead
+    network: Layer
+    loss: losses.Loss
+    optimizer: Any
+    metrics: tuple[Any, ...]
+    dtype: str
+    precision: str
+    jit_compile: bool | None
+    seed: int
+    members: int | None
+    member_number: int
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+    def __init__(  # noqa: PLR0913 - the arguments of Model
+        self,
+        network: Layer,
+        *,
+        loss: Any = "squared_error",
+        optimizer: Any = "adam",
+        metrics: Iterable[Any] = (),
+        dtype: Any = "float32",
+        precision: str = "highest",
+        jit_compile: bool | None = None,
+        seed: int = 0,
+        members: int | None = None,
+        member: int = 0,
+    ) -> None:
+        if not isinstance(network, Layer):
+            wanted = "a layer such as chainrule.MLP((32, 1))"
+            checks.refuse("network", wanted, network)
+        self.network = network
+        self.loss = losses.get(loss)
+        links.check(self.loss, network)
+        if members is not None:
+            members = checks.integer("members", members, 1)
+        self.members = members
+        self.optimizer = check_optimizer(optimizer, members)
+        self.metrics = _sequence(metrics)
+        bound_metrics(self.metrics)
+        self.dtype = checks.choice("dtype", dtype_name(dtype), DTYPES)
+        self.precision = checks.choice("precision", precision, _PRECISIONS)
+        self.jit_compile = checks.boolean("jit_compile", jit_compile, none=True)
+        self.seed = checks.integer("seed", seed, 0, high=2**_SEED_BITS - 1)
+        self.member_number = checks.integer("member", member, 0)
 
-    def __set__(self, model: Any, value: Any) -> None:
-        own = model.__dict__
-        if "_access" in own:  # else it is being made
-            own["_access"].check_change(self._name)
-            if self._instead and own.get("_bound") is not None:
-                msg = (
-                    f"{self._name} cannot be set once the model has weights, got "
-                    f"{checks.show(value)}: {self._instead}."
-                )
-                raise ArgumentError(msg)
-        own[self._name] = self._check(model, value)
-        if "_direct" in own:
-            model._prepare()
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor, by name."""
+        values = self._values()
+        return {"member": values.pop("member_number"), **values}
+
+    @classmethod
+    def of_parts(cls, parts: dict[str, Any]) -> Self:
+        """Return the spec of a file or a pickle.
+
+        Its loss may be one that is refused today behind this network: the model
+        predicts what it did.
+        """
+        spec = cls(**{**parts, "loss": "squared_error"}).replace(loss=parts["loss"])
+        if msg := links.twice(spec.loss, spec.network):
+            checks.warn(msg)
+        return spec
+
+    def changed(self, **changes: Any) -> Self:
+        """Return a spec with other arguments, all of them checked."""
+        new = type(self)(**{**self.arguments, **changes, "loss": "squared_error"})
+        loss = losses.get(changes.get("loss", self.loss))
+        if "loss" in changes or "network" in changes:
+            links.check(loss, new.network)
+        return new.replace(loss=loss)
+
+    def check_backend(self, backend: Backend) -> None:
+        """Raise an error if a backend has not the dtype, precision or compiling asked."""
+        backend.check_dtype(self.dtype)
+        backend.check_precision(self.precision, self.dtype)
+        backend.check_jit_compile(self.jit_compile)
+
+    def member(self, k: int) -> Self:
+        """Return the spec of member k of an ensemble, a lone model."""
+        optimizer = self.optimizer.member(k)
+        return self.replace(members=None, member_number=k, optimizer=optimizer)
 
 
-def _check_network(model: Any, network: Any) -> Any:
-    if not isinstance(network, Layer):
-        wanted = "a layer such as chainrule.MLP((32, 1))"
-        checks.refuse("network", wanted, network)
-    if "_loss" in model.__dict__:
-        links.check(model.loss, network)
-    return network
-
-
-def _check_members(model: Any, members: Any) -> int | None:
-    number = None if members is None else checks.integer("members", members, 1)
-    if "_optimizer" in model.__dict__:
-        ensemble.check_optimizer(model.optimizer, number)
-    return number
-
-
-def _check_dtype(model: Any, dtype: Any) -> str:
-    name = checks.choice("dtype", dtype_name(dtype), DTYPES)
-    if model.backend is not None:
-        model.backend.check_dtype(name)
-    return name
-
-
-def _check_backend(model: Any, backend: Any) -> Any:
-    return None if backend is None else model._checked(backends.get(backend))
-
-
-def _check_metrics(model: Any, given: Any) -> dict[str, Any]:
-    if given is model.__dict__.get("metrics"):
-        return given  # type: ignore[no-any-return]
-    given = _sequence(given)
-    found = bound_metrics(given)
-    model._given_metrics = given
-    return found
-
-
-def _check_precision(model: Any, precision: Any) -> str:
-    found = checks.choice("precision", precision, _PRECISIONS)
-    if model.backend is not None:
-        model.backend.check_precision(found, model.dtype)
-    return found
-
-
-def _check_jit_compile(model: Any, jit_compile: Any) -> bool | None:
-    found: bool | None = checks.boolean("jit_compile", jit_compile, none=True)
-    if model.backend is not None:
-        model.backend.check_jit_compile(found)
-    return found
+def check_optimizer(optimizer: Any, members: int | None) -> Any:
+    """Return the optimizer, or raise an error if it does not go with so many members."""
+    optimizer = optimizers.get(optimizer)
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, optimizers.Optimizer):
+        if members is not None:
+            msg = (
+                f"optimizer: {name} trains one network at a time; train "
+                f"model.member(k) for each k, or take an optimizer such as Adam."
+            )
+            raise ArgumentError(msg)
+        return optimizer
+    rates = optimizer.members
+    if rates not in (None, members):
+        have = "a single network" if members is None else f"an ensemble of {members}"
+        msg = (
+            f"{name}: learning_rate has {rates} rates, one for each member, but the "
+            f"model is {have}. Give a single rate, or Model(..., members={rates})."
+        )
+        raise ArgumentError(msg)
+    return optimizer
 
 
 def dtype_name(dtype: Any) -> Any:
@@ -142,7 +173,7 @@ def _sequence(given: Any) -> tuple[Any, ...]:
 
 
 def bound_metrics(given: tuple[Any, ...]) -> dict[str, Any]:
-    """Return metrics by name."""
+    """Return metrics by name; each is bound to the direction in which it improves."""
     found = [chainrule_metrics.get(metric) for metric in given]
     names = [name for name, _ in found]
     if len(set(names)) < len(names):
@@ -151,11 +182,35 @@ def bound_metrics(given: tuple[Any, ...]) -> dict[str, Any]:
     return dict(found)
 
 
-network = Setting(_check_network, "make a new Model of it")
-members = Setting(_check_members, "make a new Model with so many members")
-dtype = Setting(_check_dtype, "make a new Model, and set its weights")
-backend = Setting(_check_backend, "model.to(backend) returns a model there")
-metrics = Setting(_check_metrics)
-precision = Setting(_check_precision)
-jit_compile = Setting(_check_jit_compile)
-seed = Setting(lambda _, given: checks.integer("seed", given, 0, high=2**4096 - 1))
+class SpecAttribute(Generic[_T]):
+    """An attribute of a model that its spec has; to assign it is to change the spec.
+
+    Parameters
+    ----------
+    instead : str
+        What to do instead once there are weights that depend on it; "" where it may
+        change at any time.
+    """
+
+    def __init__(self, instead: str = "") -> None:
+        self._instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, model: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, model: Any, owner: type) -> _T: ...
+    def __get__(self, model: Any, owner: type) -> Any:
+        return self if model is None else getattr(model.spec, self._name)
+
+    def __set__(self, model: Any, value: Any) -> None:
+        model._access.check_change(self._name)
+        if self._instead and model.built:
+            msg = (
+                f"{self._name} cannot be set once the model has weights, got "
+                f"{checks.show(value)}: {self._instead}."
+            )
+            raise ArgumentError(msg)
+        model._change(**{self._name: value})

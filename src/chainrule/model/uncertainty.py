@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainrule.arrays.normal_equations import QR_SIZE
 from chainrule.config.explain import explain_methods
@@ -10,7 +10,7 @@ from chainrule.config.memory import readable, room
 from chainrule.derivatives.cost import chunk
 from chainrule.derivatives.covariance import Covariance, Spread, build_band, covariance
 from chainrule.errors import ArgumentError, DeviceError
-from chainrule.network import Network
+from chainrule.model.predictor import Predictor
 from chainrule.training.objective import LossObjective
 from chainrule.training.problem import Problem
 
@@ -18,22 +18,8 @@ __all__ = ["Uncertainty"]
 
 
 @explain_methods
-class Uncertainty:
+class Uncertainty(Predictor):
     """What `Model` offers of these."""
-
-    if TYPE_CHECKING:
-        backend: Any
-        dtype: str
-        precision: str
-        loss: Any
-        members: int | None
-        _weights: Any
-        _factor_of: Any
-
-        def _need(self) -> Network: ...
-        def _scope(self) -> Any: ...
-        def _data(self, *args: Any, **options: Any) -> Any: ...
-        def _apply(self, x: Any, build: Any, *key: Any, **options: Any) -> Any: ...
 
     def parameter_covariance(
         self, x: Any = None, y: Any = None, *, sample_weight: Any = None
@@ -72,30 +58,30 @@ class Uncertainty:
             factor = unit[:, None] * c
             covariance = factor @ factor.T
         with self._scope():
-            return self.backend.asarray(covariance, self.dtype)
+            return self.backend.asarray(covariance, self.spec.dtype)
 
     def _spread(
         self, x: Any = None, y: Any = None, sample_weight: Any = None
     ) -> Spread:
         """Return the factor of the covariance of the parameters as they are."""
         network = self._need()
-        if self.members is not None:
+        if self.spec.members is not None:
             msg = (
                 "method='laplace' is of a lone model; an ensemble has its own spread: "
                 "leave method out, or ask model.member(k)."
             )
             raise ArgumentError(msg)
-        self.loss.check_residuals("method='laplace'")
+        self.spec.loss.check_residuals("method='laplace'")
         if x is not None:
             with self._scope():
-                data = self._data(network, self.backend, x, y, sample_weight, "")
+                data = self._data(network, self.backend, (x, y, sample_weight))
             found = self._covariance(data)
             spread = found.spread
-            self._factor_of = (self._weights, found)
+            self._covariance_of = (self._state().theta, found)
             return spread
-        kept = self._factor_of
-        if kept is None or kept[0] is not self._weights:
-            self._factor_of = None
+        kept = self._covariance_of
+        if kept is None or kept[0] is not self._state().theta:
+            self._covariance_of = None
             msg = (
                 "method='laplace' needs the covariance of the parameters as they are "
                 "now, and this model has kept none: it keeps no data, and only a fit by "
@@ -103,15 +89,15 @@ class Uncertainty:
                 "the data in once: parameter_covariance(x, y)."
             )
             raise ArgumentError(msg)
-        return kept[1].spread  # type: ignore[no-any-return]
+        return kept[1].spread
 
     def _covariance(self, data: Any) -> Covariance:
         """Make a pass over data on the backend, in float64 where it has that."""
         backend = self.backend
         wide = self._wide()
         with backend.scope(wide, "highest"):
-            theta, state = (backend.asarray(a, wide) for a in self._weights)
-            network, objective = self._need(), LossObjective(self.loss)
+            theta, state = (backend.asarray(a, wide) for a in self._state().weights)
+            network, objective = self._need(), LossObjective(self.spec.loss)
             problem = Problem(backend, network, objective, data, 1, state)
             samples = data.x.shape[0]
             if data.weight is not None:
@@ -128,7 +114,8 @@ class Uncertainty:
         if self._need().layout.learning_size > QR_SIZE:
             return
         try:
-            self._factor_of = (self._weights, self._covariance(data))
+            theta = self._state().theta
+            self._covariance_of = (theta, self._covariance(data))
         except Exception as error:
             if not self.backend.is_out_of_memory(error):
                 raise
@@ -137,7 +124,7 @@ class Uncertainty:
         try:
             self.backend.check_dtype("float64")
         except DeviceError:
-            return self.dtype
+            return self.spec.dtype
         return "float64"
 
     def _room(self) -> Any:
@@ -157,6 +144,7 @@ class Uncertainty:
         each = network.size * network.output_size
         backend = self.backend
         with backend.scope(wide, "highest"):
-            weights = tuple(backend.asarray(a, wide) for a in (*self._weights, *spread))
+            arrays = (*self._state().weights, *spread)
+            weights = tuple(backend.asarray(a, wide) for a in arrays)
         rows = chunk(backend, max(1, each), 64)
-        return self._apply(x, build_band, rows=rows, weights=weights, scope=wide)
+        return self._apply(x, build_band, rows=rows, weights=weights, wide=wide)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.types import Shape
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.context import Context
 from chainrule.network.network import Network
+
+if TYPE_CHECKING:
+    from chainrule.state.training import TrainingState
 
 __all__ = [
     "begin_pass",
@@ -113,8 +116,8 @@ def build_direct(backend: Any, network: Network) -> Any:
 
     run = backend.scope("")(output)
 
-    def direct(weights: tuple[Any, Any], x: Any) -> Any:
-        theta, state = weights
+    def direct(training: TrainingState, x: Any) -> Any:
+        theta, state = training.theta, training.state
         if not (
             type(x) is type(theta)  # nothing derived: a masked array, a matrix
             and x.dtype == theta.dtype

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from itertools import chain
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays.layout import Layout
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, MissingLibraryError
-from chainrule.optimizers.whole import Iteration, ProblemOptimizer
+from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
-__all__ = ["LBFGS"]
+if TYPE_CHECKING:
+    from chainrule.training.problem import Problem
+
+__all__ = ["LBFGS", "minimise"]
 
 
 class LBFGS(ProblemOptimizer):
@@ -73,19 +72,21 @@ class LBFGS(ProblemOptimizer):
             msg = "LBFGS keeps no memory between fits; the file has one."
             raise ArgumentError(msg)
 
-    def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Iteration]:
+    def minimise(
+        self, problem: Problem, theta: Any, memory: Any, report: Report
+    ) -> None:
         """See `ProblemOptimizer.minimise`; there is no memory."""
         backend = problem.backend
-        xp, kind = backend.xp, theta.dtype
-        layout: Layout = problem.network.layout
-        decay = layout.decay(xp, kind)
+        xp, dtype = backend.xp, theta.dtype
+        layout = problem.network.layout
+        decay = layout.decay(xp, dtype)
 
-        def here(a: Any) -> Any:
-            host = xp.astype(backend.asarray(a), kind)
+        def placed(a: Any) -> Any:
+            host = xp.astype(backend.asarray(a), dtype)
             return layout.filled(host, theta, xp)
 
         def value_and_gradient(a: Any) -> tuple[float, Any]:
-            at = here(a)
+            at = placed(a)
             value, gradient = problem.value_and_gradient(at)
             value, gradient = problem.number(value), layout.learning(gradient, xp)
             if self.weight_decay:
@@ -94,15 +95,62 @@ class LBFGS(ProblemOptimizer):
                 value += 0.5 * self.weight_decay * problem.number(weights @ weights)
             return value, backend.to_numpy(gradient).astype(np.float64)
 
+        reached = 0
+
+        def on_iteration(a: Any, _: float) -> bool:
+            nonlocal reached
+            reached += 1
+            at = placed(a)
+            # The loss alone, without the penalty.
+            value, _ = problem.value_and_gradient(at)
+            return report(Iteration(at, value))
+
         start = backend.to_numpy(layout.learning(theta, xp)).astype(np.float64)
         options = {"maxcor": self.history_size, "ftol": self.ftol, "gtol": self.gtol}
-        points = _iterations(value_and_gradient, start, options)
-        # Where no lower point is found, or nothing is finite, the start is the result.
-        for a in chain([next(points, start)], points):
-            at = here(a)
-            # A copy: the loss alone, without the penalty.
-            value, _ = problem.value_and_gradient(at)
-            yield Iteration(at, value)
+        options |= {"maxiter": 10**9, "maxfun": 10**9}
+        minimise(value_and_gradient, start, options, on_iteration)
+        if not reached:
+            # No lower point was found, or nothing is finite: the start is the result.
+            on_iteration(start, 0.0)
+
+
+def minimise(
+    value_and_gradient: Callable[[Any], tuple[float, Any]],
+    start: Any,
+    options: dict[str, Any],
+    on_iteration: Callable[[Any, float], bool] | None,
+) -> Any:
+    """Run SciPy's L-BFGS-B on the host.
+
+    Parameters
+    ----------
+    value_and_gradient : function
+        ``f(a) -> (value, gradient)``, a and gradient float64 arrays (n,).
+    start : float64 array (n,)
+    options : dict
+        SciPy's.
+    on_iteration : function, optional
+        ``on_iteration(a, value) -> bool`` after each iteration; False ends it.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+    """
+
+    def callback(intermediate_result: Any) -> None:
+        assert on_iteration is not None
+        a, value = intermediate_result.x, float(intermediate_result.fun)
+        if not on_iteration(np.array(a), value):
+            raise StopIteration
+
+    return _scipy().minimize(
+        value_and_gradient,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        callback=None if on_iteration is None else callback,
+        options=options,
+    )
 
 
 def _scipy() -> Any:
@@ -115,62 +163,3 @@ def _scipy() -> Any:
         )
         raise MissingLibraryError(msg) from error
     return optimize
-
-
-def _iterations(
-    function: Callable[[Any], tuple[float, Any]], start: Any, options: dict[str, Any]
-) -> Iterator[Any]:
-    """Yield the points that SciPy's L-BFGS-B reaches, one an iteration.
-
-    SciPy calls back and cannot be asked for the next point, so it runs in a thread of
-    its own; but each evaluation is made here, in the thread that asks: the backends'
-    settings (64 bits, no autograd) are the thread's.
-    """
-    optimize = _scipy()
-    asked: queue.Queue[tuple[str, Any]] = queue.Queue()
-    answers: queue.Queue[Any] = queue.Queue()
-
-    class Stopped(Exception):  # noqa: N818 - not an error: nobody asks any more
-        pass
-
-    def answer(kind: str, a: Any) -> Any:
-        asked.put((kind, np.array(a)))
-        reply = answers.get()
-        if reply is Stopped:
-            raise Stopped
-        return reply
-
-    def work() -> None:
-        try:
-            optimize.minimize(
-                lambda a: answer("evaluate", a),
-                start,
-                jac=True,
-                method="L-BFGS-B",
-                callback=lambda a: answer("reached", a),
-                options={**options, "maxiter": 10**9, "maxfun": 10**9},
-            )
-        except Stopped:
-            return
-        except Exception as error:
-            asked.put(("failed", error))
-        else:
-            asked.put(("done", None))
-
-    thread = threading.Thread(target=work, name="chainrule-lbfgs", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, a = asked.get()
-            if kind == "evaluate":
-                answers.put(function(a))
-            elif kind == "reached":
-                yield a
-                answers.put(None)
-            elif kind == "failed":
-                raise a
-            else:
-                return
-    finally:
-        answers.put(Stopped)
-        thread.join()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +13,10 @@ from chainrule.arrays.normal_equations import QR, Cholesky, system
 from chainrule.config import checks
 from chainrule.config.memory import readable
 from chainrule.errors import ArgumentError, ChainruleWarning
-from chainrule.optimizers.whole import Iteration, ProblemOptimizer
+from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
+
+if TYPE_CHECKING:
+    from chainrule.training.problem import Problem
 
 __all__ = ["LevenbergMarquardt"]
 
@@ -126,7 +128,9 @@ class LevenbergMarquardt(ProblemOptimizer):
             f"Take LBFGS or Adam, or a smaller network"
         )
 
-    def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Iteration]:
+    def minimise(
+        self, problem: Problem, theta: Any, memory: Any, report: Report
+    ) -> None:
         """See `ProblemOptimizer.minimise`; memory is the array (mu, nu, D...)."""
         xp, number = problem.backend.xp, problem.number
         # What the mean over samples and outputs was divided by.
@@ -163,7 +167,8 @@ class LevenbergMarquardt(ProblemOptimizer):
                 mu, nu = mu * nu, 2.0 * nu
             memory = xp.concat([xp.asarray([mu, nu], dtype=theta.dtype), norms])
             logs = {"residual_norm": math.sqrt(number(value) * count), "damping": mu}
-            yield Iteration(theta, value, memory, logs)
+            if not report(Iteration(theta, value, memory, logs)):
+                return
             if not mu < 1.0 / number(xp.finfo(theta.dtype).eps * xp.ones_like(value)):
                 return  # the step is below rounding
 

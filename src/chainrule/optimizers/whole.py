@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 
-__all__ = ["Iteration", "ProblemOptimizer"]
+if TYPE_CHECKING:
+    from chainrule.training.problem import Problem
+
+__all__ = ["Iteration", "ProblemOptimizer", "Report"]
 
 
 class Iteration(NamedTuple):
@@ -23,11 +26,15 @@ class Iteration(NamedTuple):
     logs: Mapping[str, float] = {}
 
 
+# Takes an iteration, and says whether there is to be another one.
+Report = Callable[[Iteration], bool]
+
+
 class ProblemOptimizer(Config):
     """Base of the kind that takes the whole problem; one iteration is one epoch.
 
-    A subclass has `minimise`, a generator. Batches only bound memory for it, and all
-    its passes are those of inference.
+    A subclass has `minimise`, which pushes its iterations. Batches only bound memory for
+    it, and all its passes are those of inference.
 
     Attributes
     ----------
@@ -78,8 +85,10 @@ class ProblemOptimizer(Config):
         `ended` says that there was no further iteration to make.
         """
 
-    def minimise(self, problem: Any, theta: Any, memory: Any) -> Iterator[Any]:
-        """Yield an `Iteration` as long as it is asked, or as there is one.
+    def minimise(
+        self, problem: Problem, theta: Any, memory: Any, report: Report
+    ) -> None:
+        """Make iterations, and report each, as long as `report` wants another one.
 
         Parameters
         ----------
@@ -89,5 +98,8 @@ class ProblemOptimizer(Config):
             Where to start.
         memory : array or None
             What the last iteration left; None the first time.
+        report : function
+            ``report(Iteration(theta, loss, memory, logs)) -> bool``: whether there is to
+            be another one. What it raises is to be let through.
         """
         raise NotImplementedError

@@ -13,6 +13,8 @@ parameters; docs/sklearn.md has it in a table.
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
     import sklearn  # noqa: F401 - before anything else needs it
 except ImportError as error:
@@ -24,11 +26,37 @@ except ImportError as error:
     )
     raise BackendError(_msg) from error
 
+from chainrule.errors import ArgumentTypeError
 from chainrule.sklearn.classifier import MLPClassifier
-from chainrule.sklearn.convert import from_sklearn
 from chainrule.sklearn.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]
+
+
+def from_sklearn(estimator: Any, **params: Any) -> MLPClassifier | MLPRegressor:
+    """Take over a fitted scikit-learn perceptron.
+
+    Parameters
+    ----------
+    estimator : sklearn.neural_network.MLPRegressor or MLPClassifier
+        Fitted. It is left alone.
+    **params : object
+        Parameters to set beside its own, such as ``backend="jax"``.
+
+    Returns
+    -------
+    MLPRegressor or MLPClassifier
+        With the same weights, so that predictions are equal to rounding, and the state
+        of its optimizer, so that `partial_fit` goes on as it would have there.
+    """
+    for ours in (MLPRegressor, MLPClassifier):
+        if isinstance(estimator, ours._theirs):
+            return ours.from_sklearn(estimator, **params)
+    msg = (
+        f"estimator must be a fitted MLPRegressor or MLPClassifier of scikit-learn; "
+        f"got {type(estimator).__name__}."
+    )
+    raise ArgumentTypeError(msg)
 
 
 def __dir__() -> list[str]:

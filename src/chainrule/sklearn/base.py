@@ -19,6 +19,7 @@ from chainrule.config.memory import room
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
 from chainrule.losses import links
+from chainrule.model.spec import check_optimizer
 from chainrule.network import ensemble
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.sklearn import lbfgs, samples, validated, weights
@@ -200,7 +201,7 @@ class MultilayerPerceptron(FittedPerceptron):
     def _check_members(self, first: bool) -> None:
         """Refuse what does not train an ensemble, and a number that has changed."""
         if self.optimizer is not None:
-            ensemble.check_optimizer(self.optimizer, self.members)
+            check_optimizer(self.optimizer, self.members)
         elif self.members is not None and self.solver not in STOCHASTIC:
             msg = (
                 f"solver={self.solver!r} trains one network at a time; with members "

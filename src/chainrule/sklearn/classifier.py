@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
@@ -68,6 +69,8 @@ best_validation_score_, validation_loss_curve_, stopped_, t_, n_iter_, n_layers_
 n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         See `MLPRegressor`.
     """
+
+    _theirs = neural_network.MLPClassifier
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultilayerPerceptron._parameter_constraints,

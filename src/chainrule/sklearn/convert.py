@@ -6,24 +6,17 @@ import copy
 from typing import Any
 
 import numpy as np
-from sklearn import neural_network
 from sklearn.neural_network import _stochastic_optimizers as theirs
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import backends
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError
 from chainrule.sklearn import validated, weights
-from chainrule.sklearn.classifier import MLPClassifier
 from chainrule.sklearn.losses import HalfPoissonDeviance, HalfSquaredError, LogLoss
 from chainrule.sklearn.memory import solver
-from chainrule.sklearn.regressor import MLPRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]
 
-_PAIRS = (
-    (MLPRegressor, neural_network.MLPRegressor),
-    (MLPClassifier, neural_network.MLPClassifier),
-)
 # Fitted attributes that both sides have, under the same name.
 _SHARED = (
     "n_iter_", "t_", "n_outputs_", "n_layers_", "out_activation_", "loss_",
@@ -33,29 +26,11 @@ _SHARED = (
 )  # fmt: skip
 
 
-def from_sklearn(estimator: Any, **params: Any) -> Any:
-    """Take over a fitted scikit-learn perceptron.
+def from_sklearn(estimator: Any, ours: type[Any], **params: Any) -> Any:
+    """Return an estimator of the class `ours` that takes over a fitted perceptron.
 
-    Parameters
-    ----------
-    estimator : sklearn.neural_network.MLPRegressor or MLPClassifier
-        Fitted. It is left alone.
-    **params : object
-        Parameters to set beside its own, such as ``backend="jax"``.
-
-    Returns
-    -------
-    MLPRegressor or MLPClassifier
-        With the same weights, so that predictions are equal to rounding, and the state
-        of its optimizer, so that `partial_fit` goes on as it would have there.
+    See `chainrule.sklearn.from_sklearn`.
     """
-    ours = next((a for a, b in _PAIRS if isinstance(estimator, b)), None)
-    if ours is None:
-        msg = (
-            f"estimator must be a fitted MLPRegressor or MLPClassifier of "
-            f"scikit-learn; got {type(estimator).__name__}."
-        )
-        raise ArgumentTypeError(msg)
     check_is_fitted(estimator, "coefs_")
     if params.get("members") is not None:
         msg = (
@@ -116,7 +91,7 @@ def to_sklearn(estimator: Any) -> Any:
         If the network is one that scikit-learn does not have.
     """
     check_is_fitted(estimator, "coefs_")
-    theirs_class = next(b for a, b in _PAIRS if isinstance(estimator, a))
+    theirs_class = estimator._theirs
     _check_known(estimator)
     names = theirs_class().get_params(deep=False)
     values = {k: v for k, v in estimator.get_params(deep=False).items() if k in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,7 +12,7 @@ from chainrule import backends
 from chainrule.config.memory import FEWER_ROWS, room
 from chainrule.errors import ArgumentTypeError
 from chainrule.network import chunks, ensemble
-from chainrule.sklearn import linked, samples, validated
+from chainrule.sklearn import convert, linked, samples, validated
 from chainrule.sklearn.network import LINKS, bind, mlp
 from chainrule.sklearn.weights import pack, unpack
 
@@ -22,6 +22,7 @@ __all__ = ["FittedPerceptron"]
 class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
     """What `MultilayerPerceptron` can do once it is fitted."""
 
+    _theirs: ClassVar[type]  # scikit-learn's class of this kind
     _kind: Any = None  # whose arrays the fitted ones are; None stands for NumPy
     _output_layer: Any = None  # an activation at the network's end, beside the link
 
@@ -181,8 +182,6 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         ArgumentError
             If the network is one that scikit-learn does not have.
         """
-        from chainrule.sklearn import convert
-
         return convert.to_sklearn(self)
 
     @classmethod
@@ -195,12 +194,10 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         **params : object
             Parameters to set beside its own.
         """
-        from chainrule.sklearn import convert
-
-        new = convert.from_sklearn(estimator, **params)
-        if not isinstance(new, cls):
+        if not isinstance(estimator, cls._theirs):
             msg = f"{cls.__name__} cannot take over a {type(estimator).__name__}."
             raise ArgumentTypeError(msg)
+        new: Self = convert.from_sklearn(estimator, cls, **params)
         return new
 
     def __sklearn_tags__(self) -> Any:

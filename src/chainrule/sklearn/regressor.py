@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
@@ -114,6 +115,8 @@ n_features_in_, feature_names_in_
     stopped_ : bool
         Whether a rule or a callback ended the last fit.
     """
+
+    _theirs = neural_network.MLPRegressor
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultilayerPerceptron._parameter_constraints,

@@ -1,8 +1,8 @@
-"""The solvers "adam" and "sgd", and any optimizer of ours: epochs and when they end.
+"""The solvers "adam" and "sgd", and any optimizer of ours: their epochs.
 
-The epochs are `chainrule.training.minibatch.epochs`; here are scikit-learn's order of samples, its
-learning rates and its rules for stopping. An engine that runs ahead of Python is let run
-as far ahead as no rule can apply yet, so that nothing is computed in vain.
+Here are scikit-learn's order of samples and its learning rates; its rules for stopping
+are in `chainrule.sklearn.stopping`. An engine that runs ahead of Python is let run as far
+ahead as no rule can apply yet, so that nothing is computed in vain.
 """
 
 from __future__ import annotations
@@ -13,55 +13,110 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from chainrule import optimizers
-from chainrule.arrays import trees
+from chainrule.arrays.trees import tree_map
 from chainrule.config import checks
 from chainrule.errors import DivergenceError
 from chainrule.sklearn import validated
-from chainrule.sklearn.listener import Listener
+from chainrule.sklearn.fit import EstimatorFit, Hearing
 from chainrule.sklearn.memory import OptimizerState, going_on, solver
 from chainrule.sklearn.samples import Job
-from chainrule.sklearn.stopping import _judge
-from chainrule.state import training
-from chainrule.training import iterations, minibatch
-from chainrule.training.interrupt import Interrupt
+from chainrule.sklearn.stopping import Rules
+from chainrule.state.epochs import EpochResult
+from chainrule.training.minibatch import LAG
 from chainrule.training.objective import LossObjective
-from chainrule.training.problem import Problem
+from chainrule.training.options import FitPlan
 
-__all__ = ["check_finite", "run"]
+__all__ = ["StochasticFit", "check_finite", "run", "sample_order"]
 
 
-class Pace:
-    """How many epochs may be begun before one of them is judged.
+class StochasticFit(EstimatorFit):
+    """Epochs, and scikit-learn's rules for their end.
 
-    No rule can apply before the count of epochs without improvement passes
-    n_iter_no_change: so many may be under way, where the engine runs ahead of Python and
-    nobody asks for an epoch's numbers.
-
-    Attributes
-    ----------
-    under_way : int
-        Epochs that were begun and not judged.
+    An epoch is made, and judged when its numbers are asked for: no rule can apply before
+    the count of epochs without improvement passes n_iter_no_change, so that so many may
+    be under way where the engine runs ahead of Python and nobody listens.
     """
 
     def __init__(
-        self, estimator: Any, eager: bool, quiet: bool, validated: bool
+        self,
+        estimator: Any,
+        job: Job,
+        plan: FitPlan,
+        hearing: Hearing,
+        memory: OptimizerState,
     ) -> None:
-        self.estimator, self.under_way = estimator, 0
+        super().__init__(estimator, job, plan, hearing)
+        self._memory, self._stopped = memory, False
+        self._rules = Rules(estimator, memory, self.epoch_logs, bool(self.callbacks))
+        # (result, what was looked at of the validation set), not judged yet.
+        self._pending: deque[tuple[EpochResult, Any]] = deque()
+        self._under_way = 0
+        self._seen = estimator.t_
         # Each epoch is looked at by itself, or has a learning rate of its own.
-        self.single = validated or _invscaling(estimator)
-        self.most = minibatch.LAG if self.single else 2 * minibatch.LAG
-        if eager or not quiet:
-            self.most = 1
+        self._single = job.validation is not None or _invscaling(estimator)
+        self._most = LAG if self._single else 2 * LAG
+        if plan.backend.eager or self.listening:
+            self._most = 1
+        estimator.n_iter_ = 0
 
-    def free(self) -> int:
-        """How many may be begun now, all of them in one call."""
-        count = self.estimator._no_improvement_count
-        ahead = max(1, self.estimator.n_iter_no_change + 1 - count)
-        free = int(min(ahead, self.most)) - self.under_way
-        return min(free, 1) if self.single else free
+    @property
+    def stopping(self) -> bool:
+        """Whether a rule, a callback or a signal ends the fit."""
+        return self._stopped or super().stopping
+
+    def ahead(self) -> int:
+        """How many epochs may be begun now, all of them in one call."""
+        estimator = self.estimator
+        count = estimator._no_improvement_count
+        ahead = max(1, estimator.n_iter_no_change + 1 - count)
+        free = int(min(ahead, self._most)) - self._under_way
+        return min(free, 1) if self._single else free
+
+    def rate_scale(self) -> Any:
+        """Return what callbacks make of the rate, times the solver's own."""
+        scale = super().rate_scale()
+        if self.estimator.optimizer is not None:
+            return scale
+        ratio = self._memory.learning_rate / self._memory.optimizer.learning_rate
+        return scale * ratio
+
+    def end_epoch(self, result: EpochResult) -> None:
+        """Make an epoch known; judge the oldest ones when no other may be begun."""
+        estimator, check = self.estimator, self.job.validation
+        self.publish(result)
+        self._seen += result.epochs * self.plan.data.x.shape[0]
+        if _invscaling(estimator):
+            init = float(estimator.learning_rate_init)
+            self._memory.learning_rate = init / (self._seen + 1) ** estimator.power_t
+        looked = None if check is None else check.look(self.job, *result.carry)
+        self._pending.append((result, looked))
+        self._under_way += result.epochs
+        while self._pending and self.ahead() <= 0:
+            self._judge()
+
+    def drain(self) -> None:
+        """Judge what is under way."""
+        while self._pending and not self._stopped:
+            self._judge()
+        if not self.by_batches:
+            super().drain()
+
+    def _judge(self) -> None:
+        """Take the oldest epochs' numbers down, and decide whether the fit ends."""
+        estimator = self.estimator
+        result, looked = self._pending.popleft()
+        for loss in result.losses(self.plan.backend):
+            self._under_way -= 1
+            logs = self._rules.record(self.job, result, loss, looked)
+            self.report(logs, self.hearing.first + estimator.n_iter_ - 1)
+            ends = self._rules.ends()
+            self._stopped = ends or self.model.stop_training
+        if self.hearing.incremental or self._stopped or self._pending:
+            return
+        if estimator.n_iter_ == estimator.max_iter:
+            self._rules.warn_of_limit()
 
 
 def sample_order(
@@ -118,6 +173,12 @@ def _batch_size(estimator: Any, samples: int) -> int:
     return int(np.clip(estimator.batch_size, 1, samples))
 
 
+def _invscaling(estimator: Any) -> bool:
+    """Whether the learning rate falls epoch by epoch."""
+    inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+    return bool(inverse and estimator.optimizer is None)
+
+
 def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> None:
     """Train from the host vectors theta and state; leave the fitted attributes.
 
@@ -138,85 +199,43 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     seed = 0
     if network.draws:  # nothing else may draw from scikit-learn's generator
         seed = int(estimator._random_state.randint(np.iinfo(np.int32).max))
-    weights = tuple(backend.copy(backend.asarray(a, job.dtype)) for a in (theta, state))
-    slots = memory.slots
-    if slots is None:
-        names = getattr(memory.optimizer, "slots", ())
-        slots = tuple(backend.xp.zeros_like(weights[0]) for _ in names)
-    else:
-        slots = trees.tree_map(lambda a: backend.copy(_placed(backend, a)), slots)
-    steps = -(-samples // batch_size)
-    listener = Listener(
-        estimator,
-        job,
-        weights,
-        memory.optimizer,
-        steps,
-        first=len(getattr(estimator, "loss_curve_", ())),
-        incremental=incremental,
-    )
-    if listener.over:
-        listener.close()
+    hearing = Hearing(estimator, job, memory, (theta, state), incremental)
+    if hearing.over:
         return
-    pace = Pace(estimator, backend.eager, listener.quiet, job.validation is not None)
-    start = training.TrainingState(
-        weights[0], weights[1], slots, memory.step, 0, memory.last_rate
+    plan = FitPlan(
+        backend,
+        network,
+        LossObjective(job.loss),
+        memory.optimizer,
+        job.data,
+        1 if incremental else estimator.max_iter,
+        batch_size,
+        sample_order(estimator, samples, batch_size),
+        seed,
+        job.dtype,
+        penalty=_penalty(float(estimator.alpha), job.weight),
+        guarded=False,
     )
-    epochs = 1 if incremental else estimator.max_iter
-    penalty = _penalty(float(estimator.alpha), job.weight)
-    if not hasattr(memory.optimizer, "update"):
-        everything = np.arange(samples)[None, :]
-        whole = Problem(
-            backend,
-            network,
-            LossObjective(job.loss),
-            job.data,
-            batch_size,
-            weights[1],
-            penalty=float(penalty(everything)[0]),
-        )
-        records: Any = iterations.epochs(whole, memory.optimizer, start, epochs=epochs)
-    else:
-        scheduled = estimator.optimizer is None
-        init = memory.optimizer.learning_rate
-        records = minibatch.epochs(
-            backend,
-            network,
-            LossObjective(job.loss),
-            memory.optimizer,
-            start,
-            job.data,
-            epochs=epochs,
-            batch_size=batch_size,
-            order=sample_order(estimator, samples, batch_size),
-            seed=seed,
-            dtype=job.dtype,
-            factor=lambda: (
-                listener.factor * (memory.learning_rate / init if scheduled else 1.0)
-            ),
-            ahead=pace.free,
-            penalty=penalty,
-            guard=False,
-        )
-    try:
-        final = _loop(
-            estimator, job, listener, memory, records, samples, pace, incremental
-        )
-    finally:
-        listener.close()
-        records.close()
+    fit = StochasticFit(estimator, job, plan, hearing, memory)
+    final = fit.make()
     # What stays in the estimator stays on the host: it is pickled and copied.
-    memory.slots = trees.tree_map(backend.to_numpy, memory.slots)
+    after = fit.session.state
+    memory.slots = tree_map(backend.to_numpy, after.slots)
+    memory.step, memory.last_rate = after.step, after.rate
     if final is not None:
+        estimator.stopped_ = stopped = fit.stopping and not fit.interrupt.asked
+        if estimator.early_stopping and (stopped or not incremental):
+            final = estimator._best_weights
         estimator._publish(network, *final, backend)
     if estimator.early_stopping:
         estimator._best_weights = tuple(
-            _host(backend, a) for a in estimator._best_weights
+            a if isinstance(a, np.ndarray) else backend.to_numpy(a)
+            for a in estimator._best_weights
         )
 
 
 def check_finite(estimator: Any) -> None:
-    """Tell where numbers beside the weights, which are finite, have overflowed.
+    """Report where numbers beside the weights, which are finite, have overflowed.
 
     Training that goes on with such slots moves nothing, or the wrong way, without a
     word. The optimizer starts anew. The weights are those that the fit ended with; with
@@ -239,92 +258,3 @@ def check_finite(estimator: Any) -> None:
         checks.warn(f"{msg} The weights of the best epoch are kept.")
         return
     raise DivergenceError(msg)
-
-
-def _placed(backend: Any, a: Any) -> Any:
-    return backend.asarray(a, str(a.dtype)) if isinstance(a, np.ndarray) else a
-
-
-def _host(backend: Any, a: Any) -> Any:
-    return a if isinstance(a, np.ndarray) else backend.to_numpy(a)
-
-
-def _loop(
-    estimator: Any,
-    job: Job,
-    listener: Listener,
-    memory: OptimizerState,
-    records: Any,
-    samples: int,
-    pace: Pace,
-    incremental: bool,
-) -> Any:
-    """Draw epochs, judge them in order; return the weights that the fit ends with."""
-    backend, check = job.backend, job.validation
-    pending: deque[tuple[Any, Any]] = deque()
-    running, seen = True, estimator.t_
-    logs: dict[str, float] = {}
-    record: Any = None
-    stopped = False
-    estimator.n_iter_ = 0
-    with Interrupt() as interrupt:
-        while not stopped:
-            while running and pace.free() > 0 and not interrupt.asked:
-                listener.begin(estimator.n_iter_ + pace.under_way)
-                fresh = next(records, None)
-                if fresh is None:
-                    running = False
-                    break
-                record = fresh
-                pace.under_way += record.epochs
-                seen += record.epochs * samples
-                _after(estimator, memory, record, seen)
-                looked = None
-                if check is not None:
-                    looked = check.look(job, record.state.theta, record.state.state)
-                pending.append((record, looked))
-            if not pending:
-                break
-            oldest, looked = pending.popleft()
-            for loss in oldest.losses(backend):
-                pace.under_way -= 1
-                logs, stopped = _judge(
-                    estimator, job, listener, memory, oldest, loss, looked, samples
-                )
-            if incremental or stopped:
-                break
-            if estimator.n_iter_ == estimator.max_iter:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
-                    f"reached and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=6,
-                )
-                break
-        if interrupt.asked:
-            warnings.warn("Training interrupted by user.", stacklevel=6)
-        elif running and not stopped and not hasattr(memory.optimizer, "update"):
-            next(records, None)  # it looks back on what it reached
-    if record is None:
-        return None
-    final = (record.state.theta, record.state.state)
-    final = listener.end(logs, final, "interrupted" if interrupt.asked else "")
-    estimator.stopped_ = stopped
-    if estimator.early_stopping and (stopped or not incremental):
-        final = estimator._best_weights
-    return final
-
-
-def _invscaling(estimator: Any) -> bool:
-    """Whether the learning rate falls epoch by epoch."""
-    inverse = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
-    return bool(inverse and estimator.optimizer is None)
-
-
-def _after(estimator: Any, memory: OptimizerState, record: Any, seen: int) -> None:
-    """Remember where the optimizer stands; scikit-learn's rate of the next epoch."""
-    memory.slots = record.state.slots
-    memory.step, memory.last_rate = record.state.step, record.state.rate
-    if _invscaling(estimator):
-        rate = float(estimator.learning_rate_init)
-        memory.learning_rate = rate / (seen + 1) ** estimator.power_t

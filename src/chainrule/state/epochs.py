@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from chainrule.arrays.trees import tree_map
 from chainrule.state.training import TrainingState
 
-__all__ = ["EpochResult", "PartialEpoch", "read"]
+if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
+    from chainrule.backends import Backend
+
+__all__ = ["EpochResult", "PartialEpoch", "read_losses"]
 
 
 class EpochResult(NamedTuple):
-    """What an epoch leaves: its loss, the state to go on with, and a safe copy.
+    """What an epoch, or a group of epochs made in one call, leaves.
 
-    `loss` is a scalar of the backend (one value per member, for an ensemble); that of a
-    `stretch` of several epochs has a first axis of at least as many. `weights` is
-    ``(theta, state)`` as they last were finite, in memory that nobody overwrites; `logs`
-    holds further numbers of the epoch.
+    Attributes
+    ----------
+    loss : array of the backend, shape () or (members,)
+        The mean loss of the epoch; of a group with a first axis of at least as many
+        epochs.
+    state : TrainingState
+        To publish: theta and state as they last were finite, in memory that nobody
+        overwrites; the slots are those that the next epoch uses up.
+    carry : tuple of arrays
+        (theta, state) as they are, finite or not; the next epoch uses them up.
+    logs : mapping
+        Further numbers of the epoch.
+    group : int or None
+        How many epochs a group has; None for an epoch alone.
     """
 
     loss: Any
-    weights: tuple[Any, Any]
     state: TrainingState
+    carry: tuple[Any, Any]
     logs: Mapping[str, float] = {}
-    stretch: int | None = None
+    group: int | None = None
 
     @property
     def epochs(self) -> int:
-        """How many epochs it tells of."""
-        return self.stretch or 1
+        """How many epochs these are."""
+        return self.group or 1
 
-    def losses(self, backend: Any) -> list[Any]:
+    def losses(self, backend: Backend) -> list[Any]:
         """Return each epoch's loss on the host; this waits for the device."""
-        return read(backend, self.loss, self.stretch)
+        return read_losses(backend, self.loss, self.group)
 
 
-def read(backend: Any, loss: Any, stretch: int | None) -> list[Any]:
-    """Return what `EpochResult.losses` does, of its loss and stretch alone."""
+def read_losses(backend: Backend, loss: Any, group: int | None) -> list[Any]:
+    """Return what `EpochResult.losses` does, of its loss and group alone."""
     host = backend.to_numpy(loss)
-    return [host] if stretch is None else list(host[:stretch])
+    return [host] if group is None else list(host[:group])
 
 
 class PartialEpoch(NamedTuple):
@@ -48,7 +63,7 @@ class PartialEpoch(NamedTuple):
     ----------
     carry : tuple
         (theta, state, slots) after `done` steps: live arrays, that the next step
-        overwrites or gives away.
+        overwrites or donates.
     done : int
         Steps of this epoch that are made, all of them whole batches.
     values, masses : array, shape (done, ...)
@@ -59,3 +74,8 @@ class PartialEpoch(NamedTuple):
     done: int
     values: Any
     masses: Any
+
+    def map(self, f: Callable[[Array], Any]) -> Self:
+        """Return it with f applied to each of its arrays."""
+        carry, values, masses = tree_map(f, (self.carry, self.values, self.masses))
+        return self._replace(carry=carry, values=values, masses=masses)

@@ -49,18 +49,18 @@ class History(_Columns):
         # The columns, and how many entries of each count. A column only ever grows, so
         # that one assignment of the pair makes an epoch known in all columns at once,
         # and an earlier pair goes on telling what it told.
-        self._kept: tuple[dict[str, list[Any]], int] = (
+        self.kept: tuple[dict[str, list[Any]], int] = (
             columns,
             max(map(len, columns.values()), default=0),
         )
         self.interrupted = False
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
-        """Let what looks into the dict itself see the columns, where `_kept` is new."""
+    def show(self) -> None:
+        """Let what looks into the dict itself see the columns, where `kept` is new."""
         if not TYPE_CHECKING:
             dict.clear(self)
-            dict.update(self, self._kept[0])
+            dict.update(self, self.kept[0])
 
     def __setitem__(self, name: Any, *given: Any) -> NoReturn:
         msg = "a History is read only; write into a copy of it: dict(history)."
@@ -94,34 +94,37 @@ class History(_Columns):
         return dict(self.items())
 
     def __getitem__(self, name: str) -> list[Any]:
-        columns, epochs = self._kept
+        columns, epochs = self.kept
         column = columns[name]
         return column if len(column) <= epochs else column[:epochs]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept[0])
+        return iter(self.kept[0])
 
     def __len__(self) -> int:
-        return len(self._kept[0])
+        return len(self.kept[0])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_values" in state:  # pickled by an earlier version
             self.__init__(state.pop("_values"))  # type: ignore[misc]
+        if "_kept" in state:
+            state = {**state, "kept": state["_kept"]}
+            del state["_kept"]
         self.__dict__.update(state)
-        self._show()
+        self.show()
 
     @property
     def epochs(self) -> int:
         """How many epochs were recorded."""
-        return self._kept[1]
+        return self.kept[1]
 
     def grown(self, logs: Mapping[str, Any]) -> tuple[dict[str, list[Any]], int]:
         """Return what the history is with one epoch more; it is that once assigned.
 
-        ``history._kept = history.grown(logs)`` is what `append` does; a fit assigns in
+        ``history.kept = history.grown(logs)`` is what `append` does; a fit assigns in
         the same moment what else an epoch leaves.
         """
-        columns, epochs = self._kept
+        columns, epochs = self.kept
         missing = float("nan")
         grown = {}
         for name in {**columns, **logs}:
@@ -138,7 +141,7 @@ class History(_Columns):
 
     def append(self, logs: Mapping[str, Any]) -> None:
         """Add an epoch; a name that is new, or missing, is filled up with NaN."""
-        self._kept = self.grown(logs)
+        self.kept = self.grown(logs)
 
     def extend(self, other: History) -> None:
         """Add the epochs of another history."""
@@ -149,15 +152,15 @@ class History(_Columns):
         whole = self.view()
         for row in rows:
             whole.append(row)
-        self._kept = whole._kept
-        self._show()
+        self.kept = whole.kept
+        self.show()
 
     def view(self) -> History:
         """Return a history of what is known now, without a copy of it."""
         new = History()
-        new._kept, new.first = self._kept, self.first
+        new.kept, new.first = self.kept, self.first
         new.interrupted = self.interrupted
-        new._show()
+        new.show()
         return new
 
     def member(self, k: int) -> History:

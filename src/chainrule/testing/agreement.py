@@ -12,6 +12,7 @@ from chainrule import backends
 from chainrule.arrays import random
 from chainrule.backends import Backend
 from chainrule.config import checks
+from chainrule.data.samples import Data
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.layers import Layer
 from chainrule.model import Model
@@ -170,12 +171,17 @@ def _run(
     ).build(tuple(x.shape[1:]))
     if model.built:
         mine.set_weights(model.get_weights())
-    network = mine._need()
+    network, state = mine.bound, mine.training
+    assert network is not None
+    assert state is not None
     with engine.scope(dtype):
-        data = mine._data(network, engine, x, y, None, "")
+        t = mine.loss.target(y, network.output_shape, xp=backends.of(y).xp)
+        labels = mine.loss.labels(t, network.output_shape)
+        given = engine.asarray(t, "int32" if labels else dtype)
+        data = Data(engine.asarray(x, dtype), given, None)
         run = engine.compile(build_pass, network, mine.loss)
         key = random.step_keys(mine.seed, 0, 1, max(1, network.draws))[0]
-        outputs, value, grads = run(*mine._weights, data, engine.asarray(key, "int32"))
+        outputs, value, grads = run(*state.weights, data, engine.asarray(key, "int32"))
         names = [name for name, _ in parts(network.layer)]
         forward = {
             name: engine.to_numpy(z) for name, z in zip(names, outputs, strict=True)
@@ -196,8 +202,10 @@ def _run(
         for name, a in mine.parameters.items()
         if name in gradient
     }
+    trained = mine.training
+    assert trained is not None
     with engine.scope(dtype):
-        outputs, *_ = run(*mine._weights, data, engine.asarray(key, "int32"))
+        outputs, *_ = run(*trained.weights, data, engine.asarray(key, "int32"))
         after = engine.to_numpy(outputs[-1])
     training = {
         f"loss of {epochs} epochs": np.asarray(history["loss"]),

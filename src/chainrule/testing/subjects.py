@@ -282,7 +282,7 @@ def _layered(target: Any, x: Any, train: bool, seed: int) -> Subject:
     model = target if isinstance(target, Model) else None
     network = target
     if model is not None:
-        network = model._bound or model.network
+        network = model.bound or model.network
     if isinstance(network, Layer):
         bound = network.input_shape
         network = Network(network, x.shape[1:] if bound is None else bound)

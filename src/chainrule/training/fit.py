@@ -1,439 +1,334 @@
-"""The loop of a fit: epochs, callbacks, progress, checkpoints, signals, faults.
+"""A fit: its loop, and what it publishes.
 
-It draws the records that `chainrule.training.minibatch.epochs` yields, publishes each on the
-model, and calls what listens. The caller has entered the backend's scope.
+The caller has entered the backend's scope. What is trained, the callbacks, and what
+writes checkpoints are handed in.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import signal
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from chainrule import optimizers
-from chainrule.arrays.trees import tree_map
-from chainrule.callbacks import Checkpoint
-from chainrule.config import checks
 from chainrule.config.memory import exhausted, room
-from chainrule.data import order
-from chainrule.data.bootstrap import resample
 from chainrule.errors import DivergenceError, OutOfMemoryError
-from chainrule.state import epochs as epochs_
-from chainrule.state import training
-from chainrule.state.epochs import EpochResult, PartialEpoch
+from chainrule.state.epochs import EpochResult, PartialEpoch, read_losses
 from chainrule.state.history import History
-from chainrule.training import minibatch
+from chainrule.training import rate
 from chainrule.training.interrupt import Interrupt
-from chainrule.training.logs import logs_rate, plain_rate
-from chainrule.training.objective import Objective
+from chainrule.training.iterations import ProblemTraining
+from chainrule.training.logs import EpochLogs
+from chainrule.training.minibatch import LAG, MinibatchTraining, fresh_slots
+from chainrule.training.options import FitPlan
+from chainrule.training.problem import Problem
 from chainrule.training.progress import ProgressBar
+from chainrule.training.session import Session
 
-__all__ = ["run", "warn_of"]
+if TYPE_CHECKING:
+    from chainrule.callbacks.base import CallbackList
+
+__all__ = ["Fit"]
 
 
-def run(
-    model: Any,
-    objective: Objective,
-    data: Any,
-    validation: tuple[Objective, Any] | None,
-    *,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    bootstrap: bool,
-    hooks: list[Any],
-    progress: bool | None,
-    about: Any = None,
-    resumed: Any = None,
-) -> History:
-    """Train a built model on checked data; see `Model.fit`.
+class Fit:
+    """A fit that is under way: it makes epochs, and makes known what each leaves.
 
     Parameters
     ----------
-    model : Model
-        Claimed for this fit (`chainrule.model.access`).
-    objective : Objective
-    data : Data or SlopeData
-        What is trained on.
-    validation : (Objective, Data or SlopeData), optional
-        What is evaluated on which samples.
-    epochs, batch_size : int
-    shuffle, bootstrap : bool
-    hooks : list of Callback
+    plan : FitPlan
+    session : Session
+        With the model that is trained, claimed for this fit.
+    callbacks : CallbackList
+    logs : EpochLogs
+    history : History
+        Of this fit so far.
     progress : bool or None
-    about : what `checkpoints.describe` returned, where there are checkpoints
-    resumed : checkpoints.Resumed, optional
-        The fit that goes on; `epochs` is then that of all of it.
+        Whether there is a bar.
+
+    Attributes
+    ----------
+    intact : bool
+        Whether the published slots are those that belong to the published weights: not
+        within an epoch, which uses them up.
     """
-    savers = [hook for hook in hooks if isinstance(hook, Checkpoint)]
-    # The others' files are to know the best value, too.
-    savers.sort(key=lambda hook: not hook.best_only)
-    first, history, part = model._epoch, History(), None
-    before = model.history.view()
-    if resumed is not None:
-        first, history, part = resumed.first, resumed.history, resumed.part
-        epochs = max(0, first + epochs - model._epoch)
-        model.history.extend(history)
-    history.first = first
-    fit = _Fit(
-        model, objective, data, validation, history, epochs, batch_size, hooks, savers
-    )
-    with room(model.backend, "at the beginning of a fit", "Use a smaller network."):
-        fit.prepare(shuffle=shuffle, bootstrap=bootstrap, part=part)
-    bar = ProgressBar(progress, epochs, fit.steps)
-    interrupt = Interrupt(sigterm=bool(savers))
-    for hook in savers:
-        hook.write = _writer(model, about, hooks, first, history, before)
-        hook.owns = _owner(about)
-    try:
-        try:
-            with interrupt:
-                try:
-                    fit.train(bar, interrupt)
-                except KeyboardInterrupt:
-                    history.interrupted = True
-                finally:
-                    interrupt.held = True
-                    fit.settle(bar)
-        except (DivergenceError, OutOfMemoryError):
-            fit.end()  # the model is whole, and may be given its best weights back
-            raise
-        fit.end()
-    except BaseException as error:
-        if interrupt.terminated:  # whatever else happened, the process is to end
-            raise SystemExit(128 + signal.SIGTERM) from error
-        raise
-    if interrupt.terminated:
-        raise SystemExit(128 + signal.SIGTERM)
-    return history
-
-
-def warn_of(value: float, epoch: int, dtype: str) -> None:
-    """Warn of a validation loss that is not finite."""
-    checks.warn(
-        f"val_loss is {value} in epoch {epoch} of this fit: for some validation sample "
-        f"the output or the loss overflows {dtype}. Look for outliers there, scale x "
-        f"and y, or take dtype='float64'."
-    )
-
-
-class _Fit:
-    """A fit that is under way: it draws records, and makes known what each leaves."""
 
     def __init__(
         self,
-        model: Any,
-        objective: Objective,
-        data: Any,
-        validation: tuple[Objective, Any] | None,
+        plan: FitPlan,
+        session: Session,
+        callbacks: CallbackList,
+        logs: EpochLogs,
         history: History,
-        epochs: int,
-        batch_size: int,
-        hooks: list[Any],
-        savers: list[Any],
+        progress: bool | None,
     ) -> None:
-        self.model, self.objective, self.data = model, objective, data
-        self.validation = validation
-        self.history, self.epochs, self.batch_size = history, epochs, batch_size
-        self.hooks, self.savers = hooks, savers
-        self.elementwise = isinstance(model.optimizer, optimizers.Optimizer)
-        self.steps = 1
-        if self.elementwise:
-            self.steps = -(-data.x.shape[0] // batch_size)
-        # Whether somebody asks for an epoch's numbers before the next one begins.
-        self.listening = bool(hooks or validation is not None or model.metrics)
-        self.listening |= bool(objective.terms) or not self.elementwise
-        self.rated = logs_rate(model, hooks)
+        self.plan, self.session, self.callbacks = plan, session, callbacks
+        self.epoch_logs, self.history = logs, history
+        self.model, self.access = session.model, session.access
         self.logs: dict[str, Any] = {}
-        self.records: Any = None
-        # Whether the slots are those of the end of an epoch, and nobody has touched them.
-        self.whole = True
+        # Where it began, without the arrays: those may be given up.
+        self.begun = session.state._replace(theta=None, state=None, slots=())
+        self.by_batches = isinstance(plan.optimizer, optimizers.Optimizer)
+        # Whether somebody asks for an epoch's numbers before the next one begins.
+        self.listening = bool(len(callbacks) or logs.wanted or not self.by_batches)
+        self.intact = plan.part is None
+        self.interrupt = Interrupt(sigterm=callbacks.saves)
         # Losses of published epochs that nobody has waited for, a chain of (the chain
-        # before, loss, stretch): to grow it is one assignment.
+        # before, loss, group): to grow it is one assignment.
         self.unread: Any = None
-        self.begun = model._step, model._epoch, model._rate
-        self.factor = model._rate_factor()
-        self.made: int | None = None  # epochs that count, if not all do
-        self.warned = False
+        self.counted: int | None = None  # epochs of this call that count, if not all
+        with room(plan.backend, "at the beginning of a fit", "Use a smaller network."):
+            self.training = self._training()
+        self.bar = ProgressBar(progress, plan.epochs, self.training.steps)
 
-    def prepare(self, *, shuffle: bool, bootstrap: bool, part: Any) -> None:
-        """Make what yields the records."""
-        model, backend, data = self.model, self.model.backend, self.data
-        copy = backend.copy
-        start = training.TrainingState(
-            copy(model._weights[0]),
-            copy(model._weights[1]),
-            model._slots if self.elementwise else tree_map(copy, model._slots),
-            model._step,
-            model._epoch,
-            model._rate,
-            model._begun,
+    def _training(self) -> MinibatchTraining | ProblemTraining:
+        """Return what makes the epochs."""
+        plan, state = self.plan, self.session.state
+        if self.by_batches:
+            return MinibatchTraining(plan, state, self.callbacks.cuts, self.cut_within)
+        penalty = 0.0
+        if plan.penalty is not None:  # of all samples as one batch
+            everything = np.arange(plan.data.x.shape[0])[None, :]
+            penalty = float(plan.penalty(everything)[0])
+        problem = Problem(
+            plan.backend,
+            plan.network,
+            plan.objective,
+            plan.data,
+            plan.batch_size,
+            state.state,
+            penalty=penalty,
         )
-        seen = data
-        if bootstrap:
-            count = model.members
-            members = model._member if count is None else range(count)
-            seen = resample(data, model.seed, members, backend, model.dtype)
-        self.whole = part is None
-        if not self.elementwise:
-            from chainrule.training import iterations, problem
+        return ProblemTraining(problem, plan.optimizer, state, self.end_iteration)
 
-            whole = problem.Problem(
-                backend,
-                model._need(),
-                self.objective,
-                seen,
-                self.batch_size,
-                start.state,
-            )
-            self.records = iterations.epochs(
-                whole, model.optimizer, start, epochs=self.epochs
-            )
-            return
-        seed = model.seed if shuffle else None
-        self.records = minibatch.epochs(
-            backend,
-            model._need(),
-            self.objective,
-            model.optimizer,
-            start,
-            seen,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            order=order.orders(data.x.shape[0], self.batch_size, seed),
-            seed=model.seed,
-            dtype=model.dtype,
-            factor=model._rate_factor,
-            ahead=lambda: 1 if self.listening else minibatch.LAG,
-            cuts={hook.every_steps for hook in self.savers if hook.every_steps},
-            resumed=part,
-            weights=model._weights,
-            begin=self.begin,
-        )
+    def run(self) -> History:
+        """Train; return the history of this call."""
+        with self._exit_after_sigterm():
+            try:
+                with self.interrupt:
+                    self.train()
+            except (DivergenceError, OutOfMemoryError):
+                self.finish()  # the model is whole, and may get its best weights back
+                raise
+            finally:
+                self.callbacks.attach(self.model, None)
+            self.finish()
+        return self.history
+
+    def train(self) -> None:
+        """Make the epochs, and call what listens."""
+        self.model.stop_training, self.model.stopped_members = False, None
+        self.callbacks.attach(self.model, self.session)
+        try:
+            self.begin()
+            while self.remaining and not self.stopping:
+                self.callbacks.on_epoch_begin(self.session.state.epoch)
+                result = self.next_epoch()
+                if result is None:  # interrupted within it, or no iteration is left
+                    break
+                self.end_epoch(result)
+            self.drain()
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+        except DivergenceError as error:
+            self._forget_after(error.epochs)
+            raise
+        finally:
+            self.interrupt.held = True
+            self.settle()
 
     def begin(self) -> None:
-        """Before an epoch's first step, which uses the slots up."""
-        self.whole = False
-        self.model._access.begin_step()
+        """Tell the callbacks that the fit begins."""
+        self.callbacks.on_train_begin()
 
-    def train(self, bar: ProgressBar, interrupt: Interrupt) -> None:
-        """Make the epochs, and call what listens."""
-        model, hooks = self.model, self.hooks
-        model.stop_training, model.stopped_members = False, None
-        for hook in hooks:
-            hook.model = model
-            hook.on_train_begin({})
-        done = 0
-        try:
-            while done < self.epochs and not model.stop_training:
-                for hook in hooks:
-                    hook.on_epoch_begin(model._epoch, {})
-                record = self.next()
-                while isinstance(record, PartialEpoch):
-                    for hook in self.savers:
-                        hook.after_steps(model._epoch, record, interrupt.asked)
-                    if interrupt.asked:
-                        self.history.interrupted = True
-                        return
-                    record = self.next()
-                if record is None:
-                    self.whole = True
-                    return
-                if self.listening:
-                    self.logs = self.report(record)
-                self.publish(record)
-                done += record.epochs
-                if self.listening:
-                    self.warn()
-                for hook in hooks:
-                    hook.on_epoch_end(model._epoch - 1, dict(self.logs))
-                if bar.shown:
-                    bar.show(
-                        functools.partial(_losses, model, record, self.logs),
-                        epochs=record.epochs,
-                    )
-                stop = model.stop_training or interrupt.asked
-                for hook in self.savers:
-                    last = stop or done == self.epochs
-                    hook.after_epoch(model._epoch - 1, self.logs, last)
-                if stop or interrupt.asked:
-                    self.history.interrupted = interrupt.asked
-                    return
-            if not model.stop_training:  # wait for the epochs that are still under way
-                self.next()
-        except DivergenceError as error:
-            # Epochs that were under way already do not count.
-            step, epoch, rate = self.begun
-            model._epoch = epoch + error.epochs
-            model._step = step + error.epochs * self.steps
-            model._rate = rate
-            self.made, self.whole = error.epochs, False
-            raise
+    def drain(self) -> None:
+        """Wait for what is under way, unless the fit was ended before its time."""
+        if not self.stopping:
+            self.training.drain()
+        elif self.interrupt.asked:
+            self.history.interrupted = True
 
-    def next(self) -> Any:
-        """Return the next record; say what to do where memory does not suffice."""
-        backend = self.model.backend
+    @property
+    def done(self) -> int:
+        """How many epochs of this call were made."""
+        return self.session.state.epoch - self.begun.epoch
+
+    @property
+    def remaining(self) -> int:
+        """How many epochs are left to make."""
+        return self.plan.epochs - self.done
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a callback or a signal ends the fit."""
+        return self.model.stop_training or self.interrupt.asked
+
+    def ahead(self) -> int:
+        """How many epochs may be begun before somebody looks at them."""
+        return 1 if self.listening else LAG
+
+    def rate_scale(self) -> Any:
+        """Return what the next epoch's scheduled rates are multiplied with."""
+        scale, held = self.session.state.rate_scale, self.model.stopped_members
+        return scale if held is None else np.where(held, 0.0, scale)
+
+    def next_epoch(self) -> EpochResult | None:
+        """Make the next epoch, or a group of them; say what to do without memory."""
         try:
-            return next(self.records, None)
+            self.training.prepare(self.ahead(), self.rate_scale())
+            if self.by_batches:  # from the first step on the slots are used up
+                self.intact = False
+                self.access.begin_step()
+            return self.training.advance()
         except Exception as error:
-            if not backend.is_out_of_memory(error):
+            if not self.plan.backend.is_out_of_memory(error):
                 raise
-            self.whole = False  # wherever it was: the optimizer starts anew
+            self.intact = False  # wherever it was: the optimizer starts anew
             if isinstance(error, OutOfMemoryError):
-                raise  # an optimizer of the whole problem says what is too large
-            raise _exhausted(self.model, self.batch_size, error) from error
+                raise  # it says already what is too large
+            raise self._exhausted(error) from error
 
-    def report(self, record: Any) -> dict[str, Any]:
-        """Return the logs of an epoch that is not published yet."""
-        advice = (
-            "Use fewer samples for validation, or a smaller network. The parameters of "
-            "the last whole epoch are kept, the optimizer starts anew."
-        )
-        with room(self.model.backend, "at the end of an epoch, in inference", advice):
-            return self._reported(record)
+    def end_epoch(self, result: EpochResult) -> None:
+        """Make an epoch known, and call what listens."""
+        if self.listening:
+            self.logs = self.epoch_logs.of(result)
+        self.publish(result)
+        epoch = self.session.state.epoch
+        if self.listening:
+            self.epoch_logs.warn(self.logs, self.history.epochs, self.plan.dtype)
+        self.callbacks.on_epoch_end(epoch - 1, self.logs)
+        if self.bar.shown:
+            self.bar.show(functools.partial(self._shown, result), epochs=result.epochs)
+        last = self.stopping or not self.remaining
+        self.callbacks.on_cut(epoch, 0, last)
 
-    def _reported(self, record: Any) -> dict[str, Any]:
-        model, weights = self.model, record.weights
-        (value,) = record.losses(model.backend)
-        logs = {**model._losses("", value), **record.logs}
-        logs |= model._report(self.data, "", weights, loss=False)
-        logs |= self.terms(self.objective, self.data, weights)
-        if self.validation is not None:
-            objective, data = self.validation
-            terms = self.terms(objective, data, weights)
-            logs |= model._report(data, "val_", weights)
-            logs["val_loss"] = objective.total(logs["val_loss"], terms)
-            logs |= {f"val_{name}": value for name, value in terms.items()}
-        if self.rated:
-            logs["learning_rate"] = plain_rate(record.state.rate)
-        return logs
+    def end_iteration(self, result: EpochResult) -> bool:
+        """Make an iteration known; say whether there is to be another one."""
+        self.end_epoch(result)
+        if self.stopping or not self.remaining:
+            return False
+        self.callbacks.on_epoch_begin(self.session.state.epoch)
+        return True
 
-    def terms(self, objective: Objective, data: Any, weights: Any) -> dict[str, float]:
-        """Return what an objective has besides its loss, over all samples."""
-        model = self.model
-        return objective.evaluate_terms(model.backend, model._need(), weights, data)
+    def cut_within(self, part: PartialEpoch) -> bool:
+        """Let callbacks save within an epoch; say whether it goes on."""
+        self.session.part = part
+        epoch, last = self.session.state.epoch, self.interrupt.asked
+        self.callbacks.on_cut(epoch, part.done, last)
+        self.session.part = None
+        return not self.interrupt.asked
 
-    def publish(self, record: EpochResult) -> None:
+    def publish(self, result: EpochResult) -> None:
         """Make known what an epoch leaves: weights, slots, counters, history, at once.
 
         A signal's handler runs at calls and at loops. Among the assignments there are
         none, so that Ctrl-C finds all of the epoch or nothing.
         """
-        model, history, access = self.model, self.history, self.model._access
-        total, state, unread = model.history, record.state, self.unread
+        model, history, access = self.model, self.history, self.access
+        total, unread = model.history, self.unread
+        # A callback may have set the learning rate while the epoch was prepared.
+        state = result.state._replace(rate_scale=model.training.rate_scale)
         if self.listening:
             mine, whole = history.grown(self.logs), total.grown(self.logs)
         else:
-            mine, whole = history._kept, total._kept
-            unread = (unread, record.loss, record.stretch)
-        model._slots = state.slots  # first: those before may be gone
-        model._weights = record.weights
-        model._step, model._epoch, model._rate = state.step, state.epoch, state.rate
-        history._kept, total._kept, self.unread = mine, whole, unread
-        self.whole, access.in_step = True, False
+            mine, whole = history.kept, total.kept
+            unread = (unread, result.loss, result.group)
+        model.training = state
+        history.kept, total.kept, self.unread = mine, whole, unread
+        self.intact, access.in_step = True, False
 
-    def warn(self) -> None:
-        """Say once if a loss is not finite; that of training ends the fit by itself."""
-        value = self.logs.get("val_loss", 0.0)
-        if self.warned or math.isfinite(value):
-            return
-        self.warned = True
-        warn_of(value, self.history.epochs, self.model.dtype)
-
-    def settle(self, bar: ProgressBar) -> None:
+    def settle(self) -> None:
         """Put in order what the fit leaves, however it ended."""
         try:
-            self._settle(bar)
+            self._settle()
         except KeyboardInterrupt:  # raised by a handler of the program's own
-            self._settle(bar)
+            self._settle()
             raise
 
-    def _settle(self, bar: ProgressBar) -> None:
-        model = self.model
-        self.records.close()  # and with it what memory it holds
+    def _settle(self) -> None:
         # In the midst of an epoch an update may be half made: the parameters are
         # those of the last whole epoch, and the optimizer starts anew.
-        if not self.whole:
-            model._restart_optimizer()
-            self.whole, model._access.in_step = True, False
-        for hook in self.savers:
-            hook.write = hook.owns = None
-        self.read()
+        if not self.intact:
+            state, plan = self.model.training, self.plan
+            slots = fresh_slots(plan.backend, plan.optimizer, state.theta)
+            self.model.training = state.restarted(slots)
+            self.intact, self.access.in_step = True, False
+        self.read_losses()
         history = self.history
         names = [name for name in history if name in ("loss", "val_loss")]
         shown = {name: history[name][-1] for name in names if history.epochs}
         note = "interrupted" if history.interrupted else ""
-        bar.close(self.done, shown, note)
+        self.bar.close(self.done, shown, note)
 
-    def read(self) -> None:
+    def read_losses(self) -> None:
         """Wait for the losses that nobody has asked for, and tell the histories."""
-        chain, told = self.unread, []
+        chain, read = self.unread, []
         while chain is not None:
             chain, *loss = chain
-            told.append(loss)
-        backend = self.model.backend
-        values = [v for one in reversed(told) for v in epochs_.read(backend, *one)]
+            read.append(loss)
+        plan, logs = self.plan, self.epoch_logs
+        values = [v for one in reversed(read) for v in read_losses(plan.backend, *one)]
         mine, total = self.history.view(), self.model.history.view()
-        for i, value in enumerate(values[: self.made]):
-            logs = self.model._losses("", value)
-            if self.rated:
-                at = self.begun[0] + (i + 1) * self.steps - 1
-                last = self.model.optimizer.rates(at, 1, self.factor)[..., -1]
-                logs["learning_rate"] = plain_rate(last)
-            mine.append(logs)
-            total.append(logs)
+        for i, value in enumerate(values[: self.counted]):
+            row = logs.evaluation.losses("", value)
+            if logs.rated:
+                at = self.begun.step + (i + 1) * self.training.steps - 1
+                scale = self.begun.rate_scale
+                last = plan.optimizer.rates(at, 1, scale)[..., -1]
+                row["learning_rate"] = rate.plain(last)
+            mine.append(row)
+            total.append(row)
         history, whole = self.history, self.model.history
-        history._kept, whole._kept, self.unread = mine._kept, total._kept, None
-        history._show()
-        whole._show()
+        history.kept, whole.kept, self.unread = mine.kept, total.kept, None
+        history.show()
+        whole.show()
 
-    @property
-    def done(self) -> int:
-        """How many epochs of this call count."""
-        return int(self.model._epoch - self.begun[1])
-
-    def end(self) -> None:
+    def finish(self) -> None:
         """Tell the callbacks that the fit is over; they may change the model now."""
-        self.model._access.finish()
-        for hook in self.hooks:
-            hook.on_train_end(dict(self.logs))
+        self.access.finish()
+        self.callbacks.on_train_end(self.logs)
 
+    def _shown(self, result: EpochResult) -> dict[str, Any]:
+        """Return what the bar shows; this waits for the device."""
+        shown = {k: v for k, v in self.logs.items() if k == "val_loss"}
+        last = result.losses(self.plan.backend)[-1]
+        return {**self.epoch_logs.evaluation.losses("", last), **shown}
 
-def _exhausted(model: Any, batch_size: int, error: Exception) -> Exception:
-    """Return the error that says what to make smaller."""
-    advice = f"Try batch_size={batch_size // 2}."
-    if batch_size == 1:
-        advice = "Use a smaller network."
-    advice += (
-        " The parameters of the last whole epoch are kept, the optimizer starts anew."
-    )
-    what = f"in a training step of batch_size {batch_size}"
-    return exhausted(model.backend, what, advice, error)
+    def _forget_after(self, epochs: int) -> None:
+        """Let those epochs of this call count, and none that was under way after them."""
+        before = self.begun
+        self.model.training = self.model.training._replace(
+            step=before.step + epochs * self.training.steps,
+            epoch=before.epoch + epochs,
+            rate=before.rate,
+        )
+        self.counted, self.intact = epochs, False
 
+    def _exhausted(self, error: Exception) -> Exception:
+        """Return the error that says what to make smaller."""
+        batch_size = self.plan.batch_size
+        advice = f"Try batch_size={batch_size // 2}."
+        if batch_size == 1:
+            advice = "Use a smaller network."
+        advice += (
+            " The parameters of the last whole epoch are kept, the optimizer starts "
+            "anew."
+        )
+        what = f"in a training step of batch_size {batch_size}"
+        return exhausted(self.plan.backend, what, advice, error)
 
-def _writer(
-    model: Any, about: Any, hooks: list[Any], first: int, history: Any, before: Any
-) -> Any:
-    """Return ``write(path, part)`` for the checkpoints of a fit."""
-
-    def write(path: Any, part: PartialEpoch | None) -> bool:
-        from chainrule.files import checkpoints
-
-        resumed = checkpoints.Resumed(first, history, [], part)
-        return checkpoints.write(path, model, about, hooks, resumed, before)
-
-    return write
-
-
-def _owner(about: Any) -> Any:
-    """Return ``owns(path, number)`` for the checkpoints of a fit."""
-    from chainrule.files import checkpoints
-
-    return functools.partial(checkpoints.owns, about)
-
-
-def _losses(model: Any, record: Any, logs: dict[str, Any]) -> dict[str, Any]:
-    """Read what the bar shows; this waits for the device."""
-    shown = {k: v for k, v in logs.items() if k == "val_loss"}
-    return {**model._losses("", record.losses(model.backend)[-1]), **shown}
+    @contextmanager
+    def _exit_after_sigterm(self) -> Iterator[None]:
+        """End the process after SIGTERM, whatever else happened."""
+        try:
+            yield
+        except BaseException as error:
+            if self.interrupt.terminated:
+                raise SystemExit(128 + signal.SIGTERM) from error
+            raise
+        if self.interrupt.terminated:
+            raise SystemExit(128 + signal.SIGTERM)

@@ -1,8 +1,9 @@
-"""Epochs of an optimizer that makes iterations of its own."""
+"""The iterations of an optimizer that takes the whole problem, each an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,65 +15,111 @@ from chainrule.errors import OutOfMemoryError
 from chainrule.optimizers import Iteration
 from chainrule.state.epochs import EpochResult
 from chainrule.state.training import TrainingState
-from chainrule.training.minibatch import ask
+from chainrule.training.minibatch import check_finite
 from chainrule.training.problem import Problem
 
-__all__ = ["epochs"]
+__all__ = ["ProblemTraining"]
 
 
-def epochs(
-    problem: Problem, optimizer: Any, state: TrainingState, *, epochs: int
-) -> Generator[EpochResult, None, None]:
-    """Train by an optimizer's own iterations, yielding a `EpochResult` after each.
+class ProblemTraining:
+    """The iterations of a `ProblemOptimizer`.
 
-    Raises
-    ------
-    DivergenceError
-        When the loss or the parameters stop being finite.
+    Parameters
+    ----------
+    problem : Problem
+    optimizer : ProblemOptimizer
+    state : TrainingState
+        Where training begins.
+    on_result : function
+        ``on_result(result) -> bool``: hears of each `EpochResult`, and says whether
+        there is to be another iteration.
+
+    Attributes
+    ----------
+    steps : int
+        Of one epoch: an iteration is a step.
     """
-    backend = problem.backend
-    xp = backend.xp
-    made, value = 0, None
-    memory = state.slots[0] if state.slots else None
-    iterations = optimizer.minimise(problem, state.theta, memory)
-    try:
-        for number in range(1, epochs + 1):
-            found = _next(problem, optimizer, iterations)
-            if found is None:
-                break
-            theta, value, memory, logs = Iteration(*found)
-            finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
-            ask(backend, number, finite)
-            state = state._replace(
-                theta=theta,
-                # A copy: the optimizer may write into its own.
-                slots=() if memory is None else (tree_map(backend.copy, memory),),
-                step=state.step + 1,
-                epoch=state.epoch + 1,
-            )
-            weights = (backend.copy(theta), state.state)
-            made = number
-            yield EpochResult(value, weights, state, logs)
-        if made:
-            ended = made < epochs
-            optimizer.conclude(problem, problem.number(value), made, ended=ended)
-    finally:
-        iterations.close()
 
+    steps = 1
 
-def _next(problem: Problem, optimizer: Any, iterations: Any) -> Any:
-    """Return the next iteration; say what to do where memory does not suffice for it."""
-    backend = problem.backend
-    try:
-        return next(iterations, None)
-    except Exception as error:
-        if isinstance(error, OutOfMemoryError) or not backend.is_out_of_memory(error):
-            raise
-        kind = str(problem.data.x.dtype).rpartition(".")[2]
-        advice = optimizer.too_large(problem.network, np.dtype(kind).itemsize)
-        network, rows = problem.network, problem.batch_size
-        each = network.widest
-        if optimizer.least_squares:
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Any,
+        state: TrainingState,
+        on_result: Callable[[EpochResult], bool],
+    ) -> None:
+        self._problem, self._optimizer, self._state = problem, optimizer, state
+        self._on_result = on_result
+        self._made, self._value = 0, None
+        self._goes_on = True  # whether another iteration was wanted after the last one
+        self._reporting = False
+
+    def prepare(self, ahead: int, rate_scale: Any) -> None:
+        """Prepare nothing: iterations need no plan of the host's."""
+
+    def advance(self) -> None:
+        """Make iterations as long as they are wanted, and as the optimizer has some.
+
+        Raises
+        ------
+        DivergenceError
+            When the loss or the parameters stop being finite.
+        """
+        backend, state = self._problem.backend, self._state
+        theta = backend.copy(state.theta)
+        memory = tree_map(backend.copy, state.slots)[0] if state.slots else None
+        minimise = self._optimizer.minimise
+        try:
+            if inspect.isgeneratorfunction(minimise):  # as they were until 0.1
+                for iteration in minimise(self._problem, theta, memory):
+                    if not self._report(iteration):
+                        return
+            else:
+                minimise(self._problem, theta, memory, self._report)
+        except Exception as error:
+            known = isinstance(error, OutOfMemoryError) or self._reporting
+            if known or not backend.is_out_of_memory(error):
+                raise
+            raise self._exhausted(error) from error
+
+    def _report(self, iteration: Iteration) -> bool:
+        """Take an iteration; say whether there is to be another one."""
+        backend = self._problem.backend
+        xp = backend.xp
+        theta, value, memory, logs = Iteration(*iteration)
+        finite = xp.all(xp.isfinite(theta)) & xp.all(xp.isfinite(value))
+        check_finite(backend, self._made + 1, finite)
+        before = self._state
+        self._state = before._replace(
+            theta=backend.copy(theta),
+            # A copy: the optimizer may write into its own.
+            slots=() if memory is None else (tree_map(backend.copy, memory),),
+            step=before.step + 1,
+            epoch=before.epoch + 1,
+        )
+        self._made, self._value = self._made + 1, value
+        self._reporting = True
+        self._goes_on = self._on_result(
+            EpochResult(value, self._state, (theta, before.state), logs)
+        )
+        self._reporting = False
+        return self._goes_on
+
+    def drain(self) -> None:
+        """Let the optimizer look back on what it reached; it may warn."""
+        if self._made:
+            problem, value = self._problem, self._problem.number(self._value)
+            ended = self._goes_on  # it was wanted, and there was none
+            self._optimizer.conclude(problem, value, self._made, ended=ended)
+
+    def _exhausted(self, error: Exception) -> Exception:
+        """Return the error that says what is too large, and what to do."""
+        problem, network = self._problem, self._problem.network
+        dtype = str(problem.data.x.dtype).rpartition(".")[2]
+        advice = self._optimizer.too_large(network, np.dtype(dtype).itemsize)
+        rows, each = problem.batch_size, network.widest
+        if self._optimizer.least_squares:
             each = network.size * network.output_size
         if rows * each > LIMIT and rows * network.output_size > network.size:
             advice = f"Try batch_size={max(1, LIMIT // each)}"
@@ -80,5 +127,5 @@ def _next(problem: Problem, optimizer: Any, iterations: Any) -> Any:
             f"{advice or 'Use a smaller network'}. The parameters of the last whole "
             f"iteration are kept, the optimizer starts anew."
         )
-        what = f"in an iteration of {type(optimizer).__name__}"
-        raise exhausted(backend, what, advice, error) from error
+        what = f"in an iteration of {type(self._optimizer).__name__}"
+        return exhausted(problem.backend, what, advice, error)

@@ -1,194 +1,217 @@
-"""Training by batches: a generator of epochs' results."""
+"""Training by batches: each epoch is prepared on the host, then made in one call."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Generator
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.data.samples import Data
 from chainrule.errors import DivergenceError
-from chainrule.network import Network
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
 from chainrule.training.epoch import build_close, build_epoch, build_stretch
-from chainrule.training.objective import Objective
+from chainrule.training.options import FitPlan
 from chainrule.training.plan import Planner, mask_keys
 from chainrule.training.step import build_steps
 
-__all__ = ["ask", "epochs"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
+__all__ = ["BUDGET", "LAG", "MinibatchTraining", "check_finite", "fresh_slots"]
 
 # Epochs that may be under way before anybody looks at them.
 LAG = 16
-
-
 # Products of numbers (two for each parameter and sample, three times) that one call of
 # several epochs may make: some 20 ms, so that progress shows and Ctrl-C is heard.
 BUDGET = 1_000_000_000
 
 
-def epochs(
-    backend: Any,
-    network: Network,
-    objective: Objective,
-    optimizer: Any,
-    state: TrainingState,
-    data: Data,
-    *,
-    epochs: int,
-    batch_size: int,
-    order: Callable[[int], tuple[Any, Any]],
-    seed: int,
-    dtype: str,
-    factor: Callable[[], Any],
-    ahead: Callable[[], int],
-    cuts: Collection[int] = (),
-    resumed: PartialEpoch | None = None,
-    penalty: Callable[[Any], Any] | None = None,
-    guard: bool = True,
-    weights: tuple[Any, Any] | None = None,
-    begin: Callable[[], None] = lambda: None,
-) -> Generator[EpochResult | PartialEpoch, None, None]:
-    """Train, yielding a `EpochResult` after each epoch or stretch, a `PartialEpoch` at each cut.
+def fresh_slots(backend: Backend, optimizer: Any, theta: Any) -> tuple[Any, ...]:
+    """Return the slots with which an optimizer begins: zeros."""
+    names = getattr(optimizer, "slots", ())
+    return tuple(backend.xp.zeros_like(theta) for _ in names)
+
+
+class MinibatchTraining:
+    """The epochs of an optimizer that goes by batches.
 
     Parameters
     ----------
-    backend : Backend
-        Entered by the caller through its `scope`.
-    network : Network
-    objective : Objective
-    optimizer : Optimizer
+    plan : FitPlan
     state : TrainingState
-        Given away by the caller, from the first `begin` on.
-    data : Data
-    epochs, batch_size : int
-    order, seed, dtype, penalty
-        See `Planner`, which calls `order` once for each epoch, and `mask_keys`.
-    factor : function
-        Returns what the learning rates are multiplied with, a float or an array
-        (members,), asked before each record.
-    ahead : function
-        Returns how many epochs may be begun before somebody looks at them, asked before
-        each record. At 1 each epoch has a record of its own, whose loss is known to be
-        finite; beyond, nothing waits for the device, and a record may tell of as many.
+        Where training begins. Its slots are used up from the first epoch on; theta and
+        state stay.
     cuts : collection of int
         Numbers n: an epoch is cut after each n whole batches of it. This changes no
         bit of what comes out.
-    resumed : PartialEpoch, optional
-        How far the first epoch is already; `state` is then that of its beginning.
-    guard : bool
-        Whether training that stops being finite ends; if not, it goes on.
-    weights : tuple of arrays, optional
-        (theta, state) as `state` has them, in memory that nobody overwrites; copies are
-        made if there are none.
-    begin : function
-        Called whenever an epoch has been planned and its first step is next: from here
-        on, and not before, the arrays of the state are overwritten or given away.
+    on_cut : function
+        ``on_cut(part) -> bool``: hears of each `PartialEpoch`, and says whether the
+        epoch goes on.
 
-    Raises
-    ------
-    DivergenceError
-        When the loss, the parameters, the slots or the state stop being finite.
+    Attributes
+    ----------
+    steps : int
+        Of one epoch.
     """
-    steps = -(-data.x.shape[0] // batch_size)
-    keys = mask_keys(network, seed, state.begun)
-    planner = Planner(backend, optimizer, order, steps, dtype, keys, penalty)
-    key = (network, objective, optimizer.structure(), planner.names)
-    room = _room(backend, state.theta, data.x)
-    run: Any = None
-    stretch: Any = None
-    carry = (state.theta, state.state, state.slots)
-    if weights is None:
-        weights = (backend.copy(state.theta), backend.copy(state.state))
-    step, epoch, rate = state.step, state.epoch, state.rate
-    last = epoch + epochs
-    pending: deque[tuple[int, Any, int | None]] = deque()
-    while epoch < last:
-        free = ahead()
-        count: int | None = None
-        start = epoch, step, rate, factor()
-        if cuts or resumed:
-            parts, rate = planner.epoch(*start)
-            begin()
-            carry, weights, mean, finite = yield from _cut_epoch(
-                backend, key, carry, weights, data, parts, cuts, resumed
-            )
-            resumed = None
-        elif room > 1 and (free > 1 or stretch is not None):
-            # Of a single epoch, too, where the stretch is there already.
-            count = min(free, room, last - epoch)
-            parts, count, rate = planner.group(*start, count, room)
-            stretch = stretch or backend.compile(build_stretch, *key, donate=1)
-            begin()
-            carry, weights, mean, finite = stretch(carry, weights, data, parts, count)
+
+    def __init__(
+        self,
+        plan: FitPlan,
+        state: TrainingState,
+        cuts: Collection[int],
+        on_cut: Callable[[PartialEpoch], bool],
+    ) -> None:
+        backend = self._backend = plan.backend
+        self._plan, self._state, self._cuts, self._on_cut = plan, state, cuts, on_cut
+        self.steps, self._first = plan.steps, state.epoch
+        self._last = state.epoch + plan.epochs
+        keys = mask_keys(plan.network, plan.seed, state.begun)
+        self._planner = Planner(
+            backend,
+            plan.optimizer,
+            plan.order,
+            self.steps,
+            plan.dtype,
+            keys,
+            plan.penalty,
+        )
+        self._key = (
+            plan.network,
+            plan.objective,
+            plan.optimizer.structure(),
+            self._planner.names,
+        )
+        self._largest = _largest_group(backend, state.theta, plan.data.x)
+        self._group: Any = None
+        copies = backend.copy(state.theta), backend.copy(state.state)
+        self._carry = (*copies, state.slots)
+        self._part = plan.part
+        # (epochs of this fit before, whether finite, of how many epochs), unread.
+        self._flags: deque[tuple[int, Any, int | None]] = deque()
+        self._lag = 0
+        self._prepared: tuple[Any, int | None, Any] | None = None
+
+    def prepare(self, ahead: int, rate_scale: Any) -> None:
+        """Prepare the next epoch, or a group of at most `ahead`, on the host.
+
+        Nothing of the state is touched: what goes wrong here leaves it whole. At 1 each
+        epoch is known to be finite when it is returned; beyond, nothing waits for the
+        device.
+        """
+        state = self._state
+        start = state.epoch, state.step, state.rate, rate_scale
+        self._lag = LAG if ahead > 1 and not self._backend.eager else 0
+        cut = bool(self._cuts or self._part)
+        grouped = self._largest > 1 and (ahead > 1 or self._group is not None)
+        if cut or not grouped:
+            parts, rate = self._planner.epoch(*start)
+            self._prepared = parts, None, rate
+            return
+        # Of a single epoch, too, where the group is compiled already.
+        count = min(ahead, self._largest, self._last - state.epoch)
+        parts, count, rate = self._planner.group(*start, count, self._largest)
+        self._group = self._group or self._backend.compile(
+            build_stretch, *self._key, donate=1
+        )
+        self._prepared = parts, count, rate
+
+    def advance(self) -> EpochResult | None:
+        """Make what was prepared; None where it was not let go on at a cut.
+
+        Raises
+        ------
+        DivergenceError
+            When the loss, the parameters, the slots or the state stop being finite.
+        """
+        assert self._prepared is not None
+        parts, count, rate = self._prepared
+        backend, data, before = self._backend, self._plan.data, self._state
+        call = self._carry, before.weights, data, parts
+        if count is not None:
+            found = self._group(*call, count)
+        elif self._cuts or self._part:
+            found = self._cut_epoch(parts)
+            if found is None:
+                return None
         else:
-            run = run or backend.compile(build_epoch, *key, donate=1)
-            parts, rate = planner.epoch(*start)
-            begin()
-            carry, weights, mean, finite = run(carry, weights, data, parts)
-        if guard:
-            pending.append((epoch - state.epoch + 1, finite, count))
-        made = count or 1
-        step, epoch = step + made * steps, epoch + made
-        lag = LAG if free > 1 and not backend.eager else 0
-        while pending and epoch - state.epoch - pending[0][0] >= lag:
-            ask(backend, *pending.popleft())
-        theta, running, slots = carry
-        after = TrainingState(theta, running, slots, step, epoch, rate, state.begun)
-        yield EpochResult(mean, weights, after, stretch=count)
-    while pending:
-        ask(backend, *pending.popleft())
+            found = backend.compile(build_epoch, *self._key, donate=1)(*call)
+        carry, weights, mean, finite = found
+        self._carry = carry
+        if self._plan.guarded:
+            self._flags.append((before.epoch - self._first + 1, finite, count))
+        epochs = count or 1
+        theta, state = weights
+        self._state = TrainingState(
+            theta,
+            state,
+            carry[2],
+            before.step + epochs * self.steps,
+            before.epoch + epochs,
+            rate,
+            begun=before.begun,
+        )
+        made = self._state.epoch - self._first
+        while self._flags and made - self._flags[0][0] >= self._lag:
+            check_finite(backend, *self._flags.popleft())
+        return EpochResult(mean, self._state, carry[:2], group=count)
+
+    def drain(self) -> None:
+        """Wait for all epochs that are under way; a late divergence surfaces here."""
+        while self._flags:
+            check_finite(self._backend, *self._flags.popleft())
+
+    def _cut_epoch(self, parts: Any) -> Any:
+        """Make an epoch piece by piece; None where it was not let go on."""
+        backend, data = self._backend, self._plan.data
+        run = backend.compile(build_steps, *self._key, donate=1)
+        (order, rows, keys), *rest = parts
+        carry, done, tally = self._carry, 0, None
+        if self._part is not None:
+            carry, done, *tally = self._part
+            self._part = None
+        for stop, is_cut in _stops(order.shape[0], done, self._cuts, bool(rest)):
+            steps = slice(done, stop)
+            drawn = None if keys is None else keys[steps, ...]
+            carry, new = run(carry, data, (order[steps, :], rows[steps], drawn))
+            tally = new if tally is None else _joined(backend.xp, tally, new)
+            done = stop
+            if is_cut and not self._on_cut(PartialEpoch(carry, done, *tally)):
+                return None
+        tallies = [tally]
+        for part in rest:
+            carry, new = run(carry, data, part)
+            tallies.append(new)
+        shapes = tuple(tuple(part[0].shape) for part in parts)
+        close = backend.compile(build_close, self._plan.network, shapes, donate=1)
+        return close(carry, self._state.weights, tallies)
 
 
-def _room(backend: Any, theta: Any, x: Any) -> int:
-    """How many epochs one call may make: fewer, the longer they are."""
-    work = (6 * math.prod(theta.shape) + 512) * math.prod(x.shape[:-1])
-    room: int = max(1, min(backend.stretch, BUDGET // work))
-    return room
+def _stops(
+    total: int, done: int, cuts: Collection[int], rest: bool
+) -> list[tuple[int, bool]]:
+    """Return after how many of an epoch's whole batches to stop, and where to cut it.
 
-
-def _cut_epoch(
-    backend: Any,
-    key: tuple[Any, ...],
-    carry: Any,
-    weights: Any,
-    data: Any,
-    parts: list[Any],
-    cuts: Collection[int],
-    resumed: PartialEpoch | None,
-) -> Generator[PartialEpoch, None, Any]:
-    """Make an epoch piece by piece, yielding between them; return what `epoch` does."""
-    run = backend.compile(build_steps, *key, donate=1)
-    (order, rows, keys), *rest = parts
-    total, done = order.shape[0], 0
-    tally: Any = None
-    if resumed is not None:
-        carry, done, *tally = resumed
-    # No piece has but one step: XLA compiles a loop of one as none, to other bits.
+    No piece has but one step: XLA compiles a loop of one as none, to other bits.
+    """
     stops = {k for n in cuts for k in range(n, total - 1, n)}
     if rest and any(total % n == 0 for n in cuts):
         stops.add(total)
+    found = []
     for stop in sorted(stops | {total}):
-        if stop <= done or (stop < total and stop == done + 1):
-            continue
-        some = slice(done, stop)
-        part = order[some, :], rows[some], None if keys is None else keys[some, ...]
-        carry, new = run(carry, data, part)
-        tally = new if tally is None else _joined(backend.xp, tally, new)
-        done = stop
-        if stop in stops:
-            yield PartialEpoch(carry, done, *tally)
-    tallies = [tally]
-    for part in rest:
-        carry, new = run(carry, data, part)
-        tallies.append(new)
-    shapes = tuple(tuple(part[0].shape) for part in parts)
-    close = backend.compile(build_close, key[0], shapes, donate=1)
-    return close(carry, weights, tallies)
+        if stop > done and (stop == total or stop != done + 1):
+            found.append((stop, stop in stops))
+            done = stop
+    return found
+
+
+def _largest_group(backend: Backend, theta: Any, x: Any) -> int:
+    """How many epochs one call may make: fewer, the longer they are."""
+    work = (6 * math.prod(theta.shape) + 512) * math.prod(x.shape[:-1])
+    largest: int = max(1, min(backend.stretch, BUDGET // work))
+    return largest
 
 
 def _joined(xp: Any, *tallies: Any) -> Any:
@@ -197,7 +220,9 @@ def _joined(xp: Any, *tallies: Any) -> Any:
     return tuple(None if c[0] is None else xp.concat(c, axis=0) for c in columns)
 
 
-def ask(backend: Any, number: int, finite: Any, count: int | None = None) -> None:
+def check_finite(
+    backend: Backend, number: int, finite: Any, count: int | None = None
+) -> None:
     """Wait for an epoch's flag; raise a `DivergenceError` if it is not finite.
 
     With a count, `finite` has the flags of so many epochs, or more; `number` is the

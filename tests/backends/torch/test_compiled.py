@@ -19,6 +19,7 @@ import chainrule as cr
 from chainrule import backends
 
 from tests.support.libraries import LIBRARIES, backend, here
+from tests.support.models import host_slots
 
 needs_torch = pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
 USUAL = "clang++" if sys.platform == "darwin" else "g++"
@@ -106,7 +107,7 @@ def test_compiled_is_what_is_not(network: Any, options: Any, more: Any) -> None:
     ):
         m = model(network, **(options | choice))
         losses = fit(m, **more)["loss"]
-        found.append((*m.get_weights(), *m._host_slots(), losses))
+        found.append((*m.get_weights(), *host_slots(m), losses))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             tolerance = 1e-4 if single else 1e-10

@@ -1,0 +1,159 @@
+"""What `Model` offers of its outputs: predictions and their evaluation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from chainrule.config import checks
+from chainrule.config.explain import explain_methods
+from chainrule.config.memory import FEWER_ROWS, exhausted, room
+from chainrule.errors import ArgumentError
+from chainrule.losses import Loss
+from chainrule.model.predictor import Predictor
+from chainrule.network import ensemble, forward
+from chainrule.training.logs import Evaluation
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.network import Network
+
+__all__ = ["Prediction"]
+
+
+@explain_methods
+class Prediction(Predictor):
+    """What `Model` offers of its outputs."""
+
+    if TYPE_CHECKING:
+        metrics: Any
+
+        def _band(self, x: Any) -> Any: ...
+
+    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any:
+        """Return the network's output for x: logits, for the cross entropies.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+        return_std : bool
+            Return the standard deviation too, as scikit-learn's Gaussian processes do.
+        method : {"ensemble", "laplace"}, optional
+            Where the standard deviation comes from. "ensemble": how far the members of
+            an ensemble disagree; the default. "laplace": the parameters' covariance at
+            the optimum, carried to the output; of a lone model whose loss is
+            squared_error. A fit by `LevenbergMarquardt` (of up to 512 parameters)
+            leaves it behind; after any other, call `parameter_covariance(x, y)` once.
+            It is that of the fit, without the noise of a new observation.
+
+        Returns
+        -------
+        array, shape (batch, *output_shape)
+            Of the library and on the device of x, in the model's dtype. An ensemble's is
+            the mean over its members.
+        std : array, the same shape
+            If `return_std`: sqrt(Σ (zₖ - mean)² / members), or sqrt(J Cov Jᵀ).
+
+        Raises
+        ------
+        ArgumentError
+            If a standard deviation is asked of a lone model without a method, or cannot
+            be had by it.
+        OutOfMemoryError
+            If that many rows do not fit into the memory.
+        """
+        if not return_std:
+            # Each attribute of a class with __getattr__ is looked up the slow way.
+            own = self.__dict__
+            direct = own["_direct"]
+            if direct is not None:
+                try:
+                    z = direct(own["training"], x)
+                except MemoryError as error:
+                    raise exhausted(
+                        self.backend, "in inference", FEWER_ROWS, error
+                    ) from error
+                if z is not None:
+                    return z
+            return self._apply(x, *self._joint(forward.build_output))
+        checks.boolean("return_std", return_std)
+        if method is not None:
+            checks.choice("method", method, ("ensemble", "laplace"))
+        if method == "laplace":
+            return self.predict(x), self._band(x)
+        if self.spec.members is None:
+            msg = (
+                "predict(x, return_std=True) of a lone model needs method='laplace'; "
+                "or make an ensemble: Model(..., members=8)."
+            )
+            raise ArgumentError(msg)
+        return self._apply(
+            x,
+            ensemble.build_mean_and_std,
+            forward.build_output,
+            finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
+        )
+
+    def predict_members(self, x: Any) -> Any:
+        """Return the output of each member of an ensemble.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+
+        Returns
+        -------
+        array, shape (members, batch, *output_shape)
+        """
+        self._need_ensemble("predict_members")
+        return self._apply(
+            x,
+            ensemble.build_members,
+            forward.build_output,
+            finish=lambda z, xp: xp.moveaxis(z, 0, 1),
+        )
+
+    def predict_proba(self, x: Any) -> Any:
+        """Return class probabilities, through the loss's own link.
+
+        Softmax for cross_entropy, sigmoid for binary_cross_entropy. An ensemble's are
+        the mean of its members' probabilities.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not one of probabilities.
+        """
+        self._need()
+        if type(self.spec.loss).probabilities is Loss.probabilities:
+            self.spec.loss.probabilities(None, xp=None)
+        return self._apply(x, *self._joint(forward.build_probabilities, self.spec.loss))
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Return the loss and the metrics of (x, y), in inference.
+
+        For an ensemble "loss" is the mean over members of each one's loss, which are in
+        "member_loss" (members,); metrics are those of the mean output.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If that many rows do not fit into the memory.
+        """
+        network, backend = self._need(), self.backend
+        with room(backend, "in inference", FEWER_ROWS), self._scope():
+            given = (x, y, sample_weight)
+            data = self._data(network, backend, given, host=backend.pads)
+            logs = self._evaluation(network, backend)(data, self._state().weights)
+        if not math.isfinite(logs["loss"]):
+            checks.warn(
+                f"evaluate: the loss is {logs['loss']}: for some sample the output or "
+                f"the loss overflows {self.spec.dtype}. Look for outliers in x and y, or "
+                f"take dtype='float64'."
+            )
+        return logs
+
+    def _evaluation(self, network: Network, backend: Backend) -> Evaluation:
+        """Return what evaluates this model's loss and metrics."""
+        spec = self.spec
+        return Evaluation(backend, network, spec.loss, self.metrics, spec.members)

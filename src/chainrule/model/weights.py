@@ -1,0 +1,115 @@
+"""What `Model` offers of its weights, and of the rate at which they learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.config.explain import explain_methods
+from chainrule.data import intake
+from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.model.predictor import Predictor
+from chainrule.training import rate
+
+__all__ = ["Weights"]
+
+
+@explain_methods
+class Weights(Predictor):
+    """What `Model` offers of its weights, and of the rate at which they learn."""
+
+    @property
+    def theta(self) -> Any:
+        """All parameters in one vector (P,), or (members, P): a copy, on the backend."""
+        training = self._state()
+        with self._scope():
+            return self.backend.copy(training.theta)
+
+    @property
+    def state(self) -> Any:
+        """What layers keep, in one vector (S,), or (members, S): a copy, on the backend.
+
+        Batch norm's running statistics; of a network without any it is empty.
+        """
+        training = self._state()
+        with self._scope():
+            return self.backend.copy(training.state)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Name -> array, in layout order: copies, on the model's backend."""
+        network, theta = self._need(), self.theta
+        with self._scope():
+            views = network.views(theta, self.backend.xp)
+            copy = self.backend.copy
+            return {
+                e.name: copy(v) for e, v in zip(network.entries, views, strict=True)
+            }
+
+    def get_weights(self) -> tuple[Any, Any]:
+        """Return the parameters (P,) and the state (S,) as NumPy arrays, copies.
+
+        Those of an ensemble are (members, P) and (members, S).
+        """
+        weights = self._state().weights
+        with self._scope():
+            theta, state = (np.array(self.backend.to_numpy(a)) for a in weights)
+        return theta, state
+
+    def set_weights(self, weights: Any) -> None:
+        """Take over what `get_weights` of a model of the same structure returned.
+
+        Raises
+        ------
+        BusyError
+            While the model is being fitted; `Callback.on_train_end` is afterwards.
+        """
+        network, training = self._need(), self._state()
+        self._access.check_change("weights")
+        if not isinstance(weights, (tuple, list)) or len(weights) != 2:
+            msg = (
+                f"weights must be the pair that get_weights returns; "
+                f"got {type(weights).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+        received = [intake.receive("weights", a) for a in weights]
+        theta, state = (a for a, _ in received)
+        lead = () if self.spec.members is None else (self.spec.members,)
+        wanted = ((*lead, network.size), (*lead, network.state_size))
+        if (theta.shape, state.shape) != wanted:
+            msg = (
+                f"weights must have the shapes {wanted[0]} and {wanted[1]}; "
+                f"got {theta.shape} and {state.shape}."
+            )
+            raise ShapeError(msg)
+        backend, dtype = self.backend, self.spec.dtype
+        with self._scope():
+            theta, state = (
+                backend.copy(intake.place("weights", a, origin, backend, dtype))
+                for a, origin in received
+            )
+        self.training = training._replace(theta=theta, state=state)
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step. Setting it rescales the whole schedule.
+
+        A float; where the members of an ensemble have rates of their own, an array
+        (members,). To set it so gives them rates of their own.
+        """
+        training, step = (
+            self.training,
+            0 if self.training is None else self.training.step,
+        )
+        scale = self._rate_scale if training is None else training.rate_scale
+        return scale * rate.scheduled(self.spec.optimizer, step)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        step = 0 if self.training is None else self.training.step
+        scale = rate.scale_for(value, self.spec.optimizer, step, self.spec.members)
+        if self.training is None:
+            self._rate_scale = scale
+        else:
+            self.training = self.training._replace(rate_scale=scale)
