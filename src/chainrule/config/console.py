@@ -8,12 +8,12 @@ import os
 import sys
 from collections.abc import Callable
 
-__all__ = ["command"]
+__all__ = ["command", "say_error"]
 
-Main = Callable[..., int]
+_Main = Callable[..., int]
 
 
-def command(main: Main) -> Main:
+def command(main: _Main) -> _Main:
     """Make a function from arguments to an exit status fit for every console.
 
     A letter that the console's encoding lacks is shown as a question mark. Where the

@@ -27,16 +27,16 @@ __all__ = ["decode", "encode"]
 
 
 # What a file may ask for. No network of ours comes near; a hostile file would.
-MAX_DEPTH = 100
+_MAX_DEPTH = 100
 
 
-MAX_RECORDS = 10_000
+_MAX_RECORDS = 10_000
 
 
-MAX_BITS = 256  # of an integer: seeds have 128
+_MAX_BITS = 256  # of an integer: seeds have 128
 
 
-MAX_WHERE = 500  # characters of an error that say where
+_MAX_WHERE = 500  # characters of an error that say where
 
 
 def encode(value: Any, where: str, tensors: dict[str, Any] | None = None) -> Any:
@@ -60,16 +60,16 @@ def encode(value: Any, where: str, tensors: dict[str, Any] | None = None) -> Any
 
 
 def _encode(value: Any, where: str, tensors: Any, depth: int, inside: bool) -> Any:
-    if depth > MAX_DEPTH:
-        msg = f"{where} cannot be saved: it is nested more than {MAX_DEPTH} deep."
+    if depth > _MAX_DEPTH:
+        msg = f"{where} cannot be saved: it is nested more than {_MAX_DEPTH} deep."
         raise SerializationError(msg)
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
-        if value.bit_length() > MAX_BITS:
-            msg = f"{where} cannot be saved: it is an integer of over {MAX_BITS} bits."
+        if value.bit_length() > _MAX_BITS:
+            msg = f"{where} cannot be saved: it is an integer of over {_MAX_BITS} bits."
             raise SerializationError(msg)
         return int(value)
     if isinstance(value, float):
@@ -142,7 +142,7 @@ def decode(value: Any, where: str, tensors: dict[str, Any] | None = None) -> Any
 
 def _at(where: str, key: Any) -> str:
     """Return where an entry stands; hostile names may be long, and are many."""
-    return f"{where[-MAX_WHERE:]}/{str(key)[:80]}"
+    return f"{where[-_MAX_WHERE:]}/{str(key)[:80]}"
 
 
 class _Decoder:
@@ -153,11 +153,11 @@ class _Decoder:
         self.records = 0
 
     def value(self, value: Any, where: str, depth: int, inside: bool) -> Any:
-        if depth > MAX_DEPTH:
-            msg = f"{where} is nested more than {MAX_DEPTH} deep."
+        if depth > _MAX_DEPTH:
+            msg = f"{where} is nested more than {_MAX_DEPTH} deep."
             raise SerializationError(msg)
-        if isinstance(value, int) and value.bit_length() > MAX_BITS:
-            msg = f"{where} is an integer of more than {MAX_BITS} bits."
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            msg = f"{where} is an integer of more than {_MAX_BITS} bits."
             raise SerializationError(msg)
         if isinstance(value, list):
             items = [
@@ -200,8 +200,8 @@ class _Decoder:
 
     def record(self, data: dict[str, Any], where: str, depth: int) -> Any:
         self.records += 1
-        if self.records > MAX_RECORDS:
-            msg = f"{where}: there are more than {MAX_RECORDS} records."
+        if self.records > _MAX_RECORDS:
+            msg = f"{where}: there are more than {_MAX_RECORDS} records."
             raise SerializationError(msg)
         name = data["$class"]
         cls = _known(name, where)

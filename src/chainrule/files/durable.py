@@ -42,9 +42,9 @@ __all__ = [
 ]
 
 # Temporary names of one path that a sweep knows: as many may write it at once.
-SLOTS = 16
+_SLOTS = 16
 # Bytes that are copied at once where a file system has no links.
-PIECE = 1 << 20
+_PIECE = 1 << 20
 # What a file system answers that cannot flush; a failing disk says EIO.
 _CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
@@ -177,7 +177,7 @@ def _temporary(path: Path, digits: str) -> Path:
 def _slots(path: Path) -> list[Path]:
     """Return the temporary names that follow from a path."""
     name = os.fsencode(path.name)
-    marks = (hashlib.sha256(b"%d %s" % (k, name)).hexdigest() for k in range(SLOTS))
+    marks = (hashlib.sha256(b"%d %s" % (k, name)).hexdigest() for k in range(_SLOTS))
     return [_temporary(path, mark[:12]) for mark in marks]
 
 
@@ -265,7 +265,7 @@ def second_name(path: Path, name: Path) -> None:
             return  # somebody took the file away: there is nothing to keep
         except OSError:
             with path.open("rb") as file:
-                write(name, iter(lambda: file.read(PIECE), b""))
+                write(name, iter(lambda: file.read(_PIECE), b""))
 
 
 def remove(path: Path) -> None:

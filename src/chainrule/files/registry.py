@@ -14,7 +14,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, SerializationErro
 __all__ = ["register"]
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 # Family -> the modules whose public names it has. Files speak of families, so that a
@@ -66,11 +66,11 @@ def _builtin() -> dict[str, Any]:
 
 
 @overload
-def register(thing: T, *, name: str | None = None) -> T: ...
+def register(thing: _T, *, name: str | None = None) -> _T: ...
 
 
 @overload
-def register(thing: None = None, *, name: str | None = None) -> Callable[[T], T]: ...
+def register(thing: None = None, *, name: str | None = None) -> Callable[[_T], _T]: ...
 
 
 def register(thing: Any = None, *, name: str | None = None) -> Any:

@@ -22,6 +22,10 @@ __all__ = [
     "HalfSquaredError",
     "LogLoss",
     "MultiQuantile",
+    "half_poisson_deviance",
+    "half_squared_error",
+    "log_loss",
+    "multi_quantile",
 ]
 
 

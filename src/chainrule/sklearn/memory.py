@@ -6,7 +6,7 @@ from typing import Any
 
 from chainrule import optimizers
 
-__all__ = ["OptimizerState"]
+__all__ = ["OptimizerState", "going_on", "solver"]
 
 
 class OptimizerState:

@@ -20,7 +20,18 @@ from chainrule.layers.context import Context
 from chainrule.network import Network
 from chainrule.sklearn.losses import FunctionLoss
 
-__all__ = ["ACTIVATIONS", "LINKS", "LOSSES", "bind", "custom_loss", "mlp"]
+__all__ = [
+    "ACTIVATIONS",
+    "LINKS",
+    "LOSSES",
+    "FunctionActivation",
+    "activation",
+    "bind",
+    "custom_loss",
+    "each",
+    "mlp",
+    "output_activation",
+]
 
 
 ACTIVATIONS = frozenset(activations._NAMES) | {"logistic"}

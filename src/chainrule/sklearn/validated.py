@@ -11,7 +11,16 @@ from sklearn.utils.validation import validate_data
 from chainrule import backends
 from chainrule.data import intake
 
-__all__ = ["check_same_place", "host", "like", "receive", "target_dtype"]
+__all__ = [
+    "SPARSE",
+    "check_same_place",
+    "dense",
+    "host",
+    "like",
+    "receive",
+    "receive_device",
+    "target_dtype",
+]
 
 SPARSE = ("csr", "csc")
 

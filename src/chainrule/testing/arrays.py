@@ -10,9 +10,9 @@ from chainrule.testing.differences import EPS
 
 __all__ = ["index_of", "members", "near", "same", "size_of"]
 
-MEMBERS = 3
+_MEMBERS = 3
 # What two orders of the same sum may differ by, relative to the largest entry.
-ROUNDING = 1e-10
+_ROUNDING = 1e-10
 
 
 def size_of(a: Any) -> float:
@@ -26,7 +26,7 @@ def same(a: Any, b: Any) -> bool:
     return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
-def near(got: Any, wanted: Any, share: float = ROUNDING) -> bool:
+def near(got: Any, wanted: Any, share: float = _ROUNDING) -> bool:
     """Whether two arrays differ by less than a share of the largest entry."""
     got, wanted = np.asarray(got), np.asarray(wanted)
     if got.shape != wanted.shape:
@@ -46,6 +46,6 @@ def index_of(a: Any, *, largest: bool = True) -> tuple[int, ...]:
 def members(a: Any) -> Any:
     """Members of an ensemble: the same entries in other places, all valid."""
     if not a.ndim:
-        return np.stack([a] * MEMBERS)
+        return np.stack([a] * _MEMBERS)
     axis = next((i for i, n in enumerate(a.shape) if n > 1), 0)
-    return np.stack([np.roll(a, i, axis=axis) for i in range(MEMBERS)])
+    return np.stack([np.roll(a, i, axis=axis) for i in range(_MEMBERS)])

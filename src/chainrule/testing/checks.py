@@ -18,11 +18,11 @@ from chainrule.testing.subjects import Subject
 __all__ = ["CHECKS", "Check", "build"]
 
 CHECKS = ("purity", "shape", "wrt", "differences", "leads", "dtype", "compiled")
-MOST_REDRAWS = 10
+_MOST_REDRAWS = 10
 # Slopes below this, relative to the value itself, are rounding.
-FLAT = 1e-9
+_FLAT = 1e-9
 # Entries that are looked at one by one to find the worst of a wrong gradient.
-MOST_ENTRIES = 2048
+_MOST_ENTRIES = 2048
 
 
 class Check:
@@ -265,7 +265,7 @@ class Check:
             want, norm, scale, fine = self._slope(k, items, dz, v, g, got)
             if not fine:
                 redraws += 1
-                if redraws > MOST_REDRAWS:
+                if redraws > _MOST_REDRAWS:
                     text = (
                         f"cannot be checked{where}: after {redraws} draws no "
                         f"difference quotient converges (slope {want.value:g} ± "
@@ -280,7 +280,7 @@ class Check:
             gap = abs(got - want.value)
             if not gap <= self.rtol * norm + 2.0 * want.error:
                 self._wrong(k, items, dz, g, Slope(want.value, gap), got, where)
-            if norm > FLAT * scale:
+            if norm > _FLAT * scale:
                 flat, worst = False, max(worst, gap / norm)
             made += 1
         name = self.what.names[k]
@@ -330,9 +330,9 @@ class Check:
         """Find the worst entry of a wrong gradient, and raise."""
         size = g.size
         some = np.arange(size)
-        if size > MOST_ENTRIES:
-            largest = np.argsort(-np.abs(g), axis=None)[: MOST_ENTRIES // 2]
-            some = self.rng.choice(size, MOST_ENTRIES // 2, replace=False)
+        if size > _MOST_ENTRIES:
+            largest = np.argsort(-np.abs(g), axis=None)[: _MOST_ENTRIES // 2]
+            some = self.rng.choice(size, _MOST_ENTRIES // 2, replace=False)
             some = np.unique(np.concatenate([largest, some]))
         worst: tuple[float, int, float] = (-1.0, 0, 0.0)
         for i in some:

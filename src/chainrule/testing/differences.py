@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Slope", "slope"]
+__all__ = ["EPS", "Slope", "slope"]
 
 EPS = float(np.finfo(np.float64).eps)
 # Steps, in units of the argument's size: from where a smooth function is soon resolved
 # down to where even a kink nearby is left behind.
-STEPS = tuple(2.0 ** -(5 + 2 * k) for k in range(9))
-RATIO = 16.0  # what one step's error term h² shrinks by
+_STEPS = tuple(2.0 ** -(5 + 2 * k) for k in range(9))
+_RATIO = 16.0  # what one step's error term h² shrinks by
 
 
 class Slope(NamedTuple):
@@ -61,7 +61,7 @@ def slope(
     best = Slope(np.nan, np.inf)
     above: list[float] = []
     bend_above = np.nan
-    for h in STEPS:
+    for h in _STEPS:
         up, down = f(h), f(-h)
         if not (np.isfinite(up).all() and np.isfinite(down).all()):
             above, bend_above = [], np.nan
@@ -69,14 +69,14 @@ def slope(
         row = [float(np.sum(dz * (up - down))) / (2.0 * h)]
         bend = float(np.sum(dz * ((up - centre) - (centre - down)))) / h
         jump = abs(4.0 * bend - bend_above) / 3.0
-        factor = RATIO
+        factor = _RATIO
         for m, before in enumerate(above[:4]):
             row.append((factor * row[m] - before) / (factor - 1.0))
             error = max(abs(row[-1] - row[m]), abs(row[-1] - before))
             error += jump + 2.0 * noise / h
             if error < best.error:
                 best = Slope(row[-1], error)
-            factor *= RATIO
+            factor *= _RATIO
         above, bend_above = row, bend
         if enough(best):
             break

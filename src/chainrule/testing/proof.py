@@ -21,17 +21,17 @@ from chainrule.testing.checks import CHECKS, build
 from chainrule.testing.gradients import check_gradients
 from chainrule.testing.subjects import Subject, subject
 
-__all__ = ["COLUMNS", "Proof", "Result", "engines", "prove", "tasks"]
+__all__ = ["COLUMNS", "Proof", "Result", "Task", "engines", "prove", "tasks"]
 
 # What stands in a cell of the table, one letter for each check.
 COLUMNS = {name: name[0] for name in CHECKS} | {"dtype": "t", "agreement": "a"}
-STRICT = "array_api_strict"
+_STRICT = "array_api_strict"
 # dtype -> how far a value or a gradient may be from NumPy's, trained parameters too.
-AGREEMENT = {"float64": 1e-11, "float32": 1e-4}
-STEPS = 20
+_AGREEMENT = {"float64": 1e-11, "float32": 1e-4}
+_STEPS = 20
 
 # Random123's known answers of threefry2x32-20: counter, key, result (kat_vectors).
-VECTORS = (
+_VECTORS = (
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
     ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
@@ -164,26 +164,26 @@ def engines(names: list[str] | None = None) -> tuple[dict[str, Any], dict[str, s
     here = backends.available()
     found = {name: backends.get(name) for name in here}
     missing = dict(here.missing)
-    if importlib.util.find_spec(STRICT) is None:
-        missing[STRICT] = "Install it with: pip install array-api-strict"
+    if importlib.util.find_spec(_STRICT) is None:
+        missing[_STRICT] = "Install it with: pip install array-api-strict"
     else:
-        found[STRICT] = _engine(STRICT)
+        found[_STRICT] = _engine(_STRICT)
     return found, missing
 
 
 def _engine(name: str) -> Any:
-    if name == STRICT and importlib.util.find_spec(STRICT) is not None:
+    if name == _STRICT and importlib.util.find_spec(_STRICT) is not None:
         # On this device nothing can be taken for a NumPy array, as on a GPU.
-        return backends.get(importlib.import_module(STRICT), "device1")
+        return backends.get(importlib.import_module(_STRICT), "device1")
     return backends.get(name)
 
 
 @contextlib.contextmanager
 def _strictness(engine: Any) -> Iterator[None]:
-    if engine.name != STRICT:
+    if engine.name != _STRICT:
         yield
         return
-    flags = importlib.import_module(STRICT).ArrayAPIStrictFlags
+    flags = importlib.import_module(_STRICT).ArrayAPIStrictFlags
     with flags(
         api_version="2024.12", boolean_indexing=False, data_dependent_shapes=False
     ):
@@ -262,7 +262,7 @@ def _agreement(what: Subject, engine: Any, numpy: Any) -> None:
             *[f"the gradient of {what.label(k)}" for k in what.active],
         ]
         for name, want, got in zip(names, *answers, strict=True):
-            if not near(got, want, AGREEMENT[dtype]):
+            if not near(got, want, _AGREEMENT[dtype]):
                 with_lead = " with leading axes" if lead else ""
                 gap = (
                     float(np.max(np.abs(got - want))) if got.shape == want.shape else 0
@@ -296,12 +296,12 @@ def _training(
         _descends(optimizer)
         return {"differences": "ok"}, 0.0
     worst = 0.0
-    for dtype, allowed in AGREEMENT.items():
+    for dtype, allowed in _AGREEMENT.items():
         thetas = [_trained(optimizer, one, dtype)[0] for one in (numpy, engine)]
         if not near(thetas[1], thetas[0], allowed):
             gap = float(np.max(np.abs(thetas[1] - thetas[0])))
             msg = (
-                f"after {STEPS} steps in {dtype} the parameters are not NumPy's: they "
+                f"after {_STEPS} steps in {dtype} the parameters are not NumPy's: they "
                 f"differ by {gap:.1e}"
             )
             raise GradientError(msg, check="agreement")
@@ -317,7 +317,7 @@ def _trained(optimizer: Any, engine: Any, dtype: str) -> tuple[Any, Any]:
     network = layers.MLP((4, 2), activation="tanh")
     model = Model(network, optimizer=optimizer, backend=engine, dtype=dtype)
     # Two batches of 8 and a remainder of 4: three steps an epoch.
-    history = model.fit(x, y, epochs=-(-STEPS // 3), batch_size=8, progress=False)
+    history = model.fit(x, y, epochs=-(-_STEPS // 3), batch_size=8, progress=False)
     return model.get_weights()[0].astype(np.float64), history["loss"]
 
 
@@ -335,7 +335,7 @@ def _vectors(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]
         return np.array([[n] for n in numbers], dtype=np.uint32).view(np.int32)
 
     with engine.scope("float32"):
-        for counter, key, wanted in VECTORS:
+        for counter, key, wanted in _VECTORS:
             c = [engine.asarray(a, "int32") for a in words(counter)]
             k = engine.asarray(words(key)[:, 0], "int32")
             got = [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.optimizers import Optimizer
 
-__all__ = ["Order", "Planner", "mask_keys"]
+__all__ = ["Keys", "Order", "Planner", "mask_keys"]
 
 # The sample numbers of an epoch: those of the full batches, (steps, batch), and those
 # of the remainder, (1, rest), or None.

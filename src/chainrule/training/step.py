@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["build_steps"]
 
 # Scalars that a step finds itself: see `Optimizer.apply`.
-CLIPPING = ("clip_top", "clip_factor")
+_CLIPPING = ("clip_top", "clip_factor")
 
 
 def build_steps(
@@ -50,7 +50,7 @@ def build_steps(
     """
     xp = backend.xp
     clips, decays = bool(structure.clip_norm), bool(structure.weight_decay)
-    fields = (*names, *CLIPPING) if clips else names
+    fields = (*names, *_CLIPPING) if clips else names
     unset = [None] * (len(fields) - len(names))
     Scalars = namedtuple("Scalars", fields, defaults=unset)  # type: ignore[misc]  # noqa: PYI024
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))

@@ -17,7 +17,7 @@ except ImportError:
         return False
 
 
-__all__ = ["FUNCTIONS"]
+__all__ = ["FUNCTIONS", "JOINED"]
 
 
 def _matmul(a: Any, b: Any, /) -> Any:

@@ -11,21 +11,21 @@ __all__ = ["FUNCTIONS"]
 
 
 # Rows up to which a stack of matrices is worth being copied into one.
-FOLD = 64
+_FOLD = 64
 
 
 # Numbers of a matrix, and those that are added up, up to which a sum is a product with
 # ones. Beyond some 450,000 BLAS wakes its threads for it, and may wait for them for
 # long.
-SUM, LONG = 1 << 18, 1 << 14
+_SUM, _LONG = 1 << 18, 1 << 14
 
 
 # Entries of a row up to which the greatest of each row is found column by column.
-SHORT = 64
+_SHORT = 64
 
 
 # Elements from which on a choice between two arrays is made bit by bit.
-CHOICE = 1 << 11
+_CHOICE = 1 << 11
 
 
 _add_reduce: Any = np.add.reduce
@@ -47,8 +47,8 @@ def _sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     if (
         axis in (-1, -2)
         and x.ndim == 2
-        and x.size <= SUM
-        and x.shape[axis] <= LONG
+        and x.size <= _SUM
+        and x.shape[axis] <= _LONG
         and x.dtype.char in "fd"
     ):
         ones = _ones(x.shape[axis], x.dtype)
@@ -72,14 +72,14 @@ def _matmul(a: Any, b: Any, /) -> Any:
         return np.dot(a, b)
     # A stack of matrices times one matrix: one product of all rows, where NumPy makes
     # one for each matrix, and those of a single row are slow.
-    if a.ndim > 2 and b.ndim == 2 and a.shape[-2] < FOLD and a.size:
+    if a.ndim > 2 and b.ndim == 2 and a.shape[-2] < _FOLD and a.size:
         rows = np.matmul(a.reshape(-1, a.shape[-1]), b)
         return rows.reshape(*a.shape[:-1], b.shape[-1])
     return np.matmul(a, b)
 
 
 def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    if axis == -1 and x.ndim == 2 and x.shape[0] >= 32 and 0 < x.shape[1] <= SHORT:
+    if axis == -1 and x.ndim == 2 and x.shape[0] >= 32 and 0 < x.shape[1] <= _SHORT:
         # Of many short rows: NumPy begins anew for each one, but takes the greater of
         # whole columns at once. With the copy, two to twenty times as fast.
         most = _maximum_reduce(x.T.copy(), axis=0)
@@ -106,7 +106,7 @@ def _positive_part(x: Any, /) -> Any:
 def _where(condition: Any, a: Any, b: Any, /) -> Any:
     # NumPy's own jumps for each element, and a processor that guesses wrong at every
     # other one takes six times as long as this choice of bits.
-    if getattr(condition, "size", 0) < CHOICE:
+    if getattr(condition, "size", 0) < _CHOICE:
         return np.where(condition, a, b)
     dtype = getattr(a, "dtype", None) or getattr(b, "dtype", None)
     if dtype not in _WORDS or any(not _like(v, condition.shape, dtype) for v in (a, b)):
