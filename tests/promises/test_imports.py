@@ -73,52 +73,15 @@ LIBRARIES = {
 
 # What does not hold yet.
 IMPORT_DEBTS: set[str] = {
-    "callbacks/checkpoint.py -> files.checkpoints",
-    "callbacks/monitor.py -> metrics",
-    "callbacks/plateau.py -> optimizers",
-    "files/checkpoints.py -> arrays.trees",
-    "files/container.py -> chainrule",
-    "files/models.py -> model",
-    "network/ensemble.py -> model.access",
-    "network/ensemble.py -> optimizers",
     "state/history.py -> plotting",
-    "training/fit.py -> callbacks",
-    "training/fit.py -> files.checkpoints",
 }
-CIRCLE_DEBTS: list[set[str]] = [
-    {
-        "chainrule.callbacks",
-        "chainrule.callbacks.checkpoint",
-        "chainrule.files.checkpoints",
-        "chainrule.files.models",
-        "chainrule.model",
-        "chainrule.model.model",
-        "chainrule.training.fit",
-    },
-    {
-        "chainrule.sklearn.base",
-        "chainrule.sklearn.classifier",
-        "chainrule.sklearn.convert",
-        "chainrule.sklearn.fitted",
-        "chainrule.sklearn.regressor",
-    },
-]
-PACKAGE_DEBTS: list[set[str]] = [
-    {
-        "callbacks",
-        "derivatives",
-        "files",
-        "model",
-        "network",
-        "training",
-    },
-]
+CIRCLE_DEBTS: list[set[str]] = []
+PACKAGE_DEBTS: list[set[str]] = []
 UNDERSCORE_DEBTS: set[str] = {
     "arrays/dual/namespace.py: arrays.dual.array._plus",
     "arrays/dual/namespace.py: arrays.dual.array._point",
     "arrays/dual/namespace.py: arrays.dual.array._times",
     "backends/torch/engine.py: backends.torch.functions._THREAD",
-    "files/checkpoints.py: files.digest._digest",
     "files/codec.py: files.registry._check_place",
     "files/codec.py: files.registry._known",
     "files/codec.py: files.registry._name",
@@ -129,21 +92,8 @@ UNDERSCORE_DEBTS: set[str] = {
     "network/network.py: network.tree._leaves",
     "network/network.py: network.tree._numbered",
     "network/network.py: network.tree._paths",
-    "serialization.py: files.models._entry",
-    "sklearn/stochastic.py: sklearn.stopping._judge",
 }
-MODEL_DEBTS: set[str] = {
-    "files/checkpoints.py",
-    "files/models.py",
-    "network/ensemble.py",
-    "sklearn/convert.py",
-    "sklearn/listener.py",
-    "sklearn/stochastic.py",
-    "testing/agreement.py",
-    "testing/subjects.py",
-    "training/fit.py",
-    "training/logs.py",
-}
+MODEL_DEBTS: set[str] = set()
 PUBLIC_DEBTS: set[str] = {
     "arrays/random.py",
     "backends/base.py",
@@ -158,21 +108,14 @@ PUBLIC_DEBTS: set[str] = {
     "files/models.py",
     "layers/activations.py",
     "layers/rows.py",
-    "metrics.py",
-    "model/derivatives.py",
     "network/chunks.py",
     "optimizers/levenberg_marquardt.py",
     "sklearn/base.py",
     "sklearn/linked.py",
     "sklearn/regressor.py",
-    "sklearn/stochastic.py",
     "sklearn/stopping.py",
-    "training/minibatch.py",
 }
-LARGE_DEBTS: set[str] = {
-    "model/model.py",
-    "training/fit.py",
-}
+LARGE_DEBTS: set[str] = set()
 LINES, ROOMS = 420, 32
 
 
