@@ -57,12 +57,12 @@ def _files() -> list[str]:
     return [name for name in names if name not in LEFT_OUT]
 
 
-def _tests(path: str) -> str:
-    """Return the file of tests that stands for a file of the package."""
+def _tests(path: str) -> list[str]:
+    """Return the files of tests that stand for a file of the package."""
     folder, _, name = path.rpartition("/")
     if folder == "optimizers":
-        return "tests/optimizers/test_base.py"
-    return TESTS.get(path, f"tests/{folder}/test_{name}")
+        return [f"tests/optimizers/test_{stem}.py" for stem in ("base", "own")]
+    return [TESTS.get(path, f"tests/{folder}/test_{name}")]
 
 
 # A quick trial.
@@ -143,9 +143,9 @@ def quick(path: str, chosen: list[Mutant]) -> list[int]:
     It loads the package: call it in a fork, and with the environment set.
     """
     plugin = _Quick(chosen)
-    pytest.main([*OPTIONS, _tests(path)], plugins=[plugin])
+    pytest.main([*OPTIONS, *_tests(path)], plugins=[plugin])
     if not plugin.passed or not plugin.passed[0]:
-        msg = f"{_tests(path)} does not pass on the source as it is."
+        msg = f"The tests of {path} do not pass on the source as it is."
         raise RuntimeError(msg)
     return [i for i, passed in enumerate(plugin.passed[1:]) if passed]
 
@@ -181,7 +181,7 @@ def survives(mutant: Mutant | None, path: str) -> bool:
             (copy / path).write_text(mutant.source, encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": folder}
         del environment["CHAINRULE_ONLY"]
-        tests = [_tests(path), "tests/promises/test_matrix.py"]
+        tests = [*_tests(path), "tests/promises/test_matrix.py"]
         command = [sys.executable, "-m", "pytest", *OPTIONS, *tests]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -363,6 +364,57 @@ def test_rates_and_scalars() -> None:
     assert (scalars["decay"], scalars["clip_norm"]) == (0.1, 2.0)
     plain = cr.AdamW(0.1, weight_decay=0.0).scalars(0, np.ones(1), 0.0)
     assert not plain.keys() & {"decay", "shrink", "clip_norm"}
+
+
+def test_an_epsilon_of_0_divides_nothing_by_0() -> None:
+    optimizers: list[Any] = [cr.RMSprop, cr.Adagrad, cr.NAdam, cr.Adam]
+    optimizers.append(lambda **k: cr.Adam(epsilon_hat=True, **k))
+    for make in optimizers:
+        scalars = make(epsilon=0.0).scalars(0, np.ones(1), 1.0)
+        assert np.all(scalars["e"] == 2.0**-126)
+
+
+def test_rates_of_members_and_factors() -> None:
+    """A factor is for all, or one for each member; so is a rate."""
+    factor = np.array([2.0, 4.0])
+    rows = np.array([[1.0], [2.0]]) * np.ones(3)
+    for rate in (0.5, lambda _: 0.5):
+        np.testing.assert_array_equal(cr.SGD(rate).rates(0, 3, 3.0), [1.5] * 3)
+        np.testing.assert_array_equal(cr.SGD(rate).rates(0, 3, factor), rows)
+    given: Any
+    for given in ((0.5, 0.25), [0.5, 0.25], np.array([0.5, 0.25])):
+        optimizer = cr.SGD(given)
+        assert optimizer.learning_rate == (0.5, 0.25)
+        assert optimizer.members == 2
+        np.testing.assert_array_equal(optimizer.rates(0, 3, factor), np.ones((2, 3)))
+        np.testing.assert_array_equal(optimizer.rates(0, 3, 2.0)[:, 0], [1.0, 0.5])
+    for given in (np.array(0.5), np.full((1, 1), 0.5), array("d", [0.5])):
+        with pytest.raises(cr.ArgumentTypeError, match=r"learning_rate must .*array\)"):
+            cr.SGD(given)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("limit", [0.3, 1e3])
+def test_clipping_by_hand(limit: float, members: int | None) -> None:
+    """One step of plain descent: each member's gradient has a norm of its own."""
+    moved = []
+    for clip_norm in (None, limit):
+        optimizer = cr.SGD(1.0, clip_norm=clip_norm)
+        model = cr.Model(
+            NETWORK,
+            optimizer=optimizer,
+            dtype="float64",
+            backend="numpy",
+            members=members,
+        ).build(3)
+        before = model.theta
+        model.fit(X, Y, epochs=1, batch_size=len(X), shuffle=False)
+        moved.append(before - model.theta)
+    gradient, clipped = moved
+    norm = np.linalg.norm(gradient, axis=-1, keepdims=True)
+    assert (norm > 0.3).all()
+    want = gradient * np.minimum(1.0, limit / norm)
+    np.testing.assert_allclose(clipped, want, rtol=1e-11, atol=1e-15)
 
 
 @pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])

@@ -146,6 +146,30 @@ def test_what_compiles_anew() -> None:
     assert compilations(Renamed(0.1), Renamed(0.2, 0.8, weight_decay=0.0)) == 0
 
 
+def test_an_optimizer_that_says_nothing_else() -> None:
+    """It neither decays nor clips, and its scalars are the rates."""
+    plain = Plain(0.1)
+    assert (plain.learning_rate, plain.weight_decay, plain.clip_norm) == (
+        0.1,
+        0.0,
+        None,
+    )
+    rates = np.array([0.1, 0.2])
+    scalars = plain.scalars(0, rates, 0.1)
+    assert list(scalars) == ["rate"]
+    np.testing.assert_array_equal(scalars["rate"], rates)
+    with pytest.raises(cr.ArgumentError, match="Plain: weight_decay"):
+        Plain(0.1, weight_decay=-1.0)
+
+    class Bare(Plain):
+        def __init__(self) -> None:
+            self.learning_rate = 0.1
+
+    assert fitted(Bare(), {"backend": "numpy"}).tolist() == (
+        fitted(plain, {"backend": "numpy"}).tolist()
+    )
+
+
 def test_structure() -> None:
     own = Reading(0.1, 0.5)
     assert own.structure() == own
@@ -275,6 +299,7 @@ class ReturningFromUpdate(Returning):
 
 WRONG: dict[str, tuple[Any, str]] = {
     "too few": (lambda new: new[:2], r"got 2 arrays"),
+    "one": (lambda new: new[:1], r"got 1 array\."),
     "too many": (lambda new: (*new, new[0]), r"got 4 arrays"),
     "theta alone": (lambda new: new[0], r"got an array of shape \(.*\)"),
     "nothing": (lambda new: None, r"got None"),
