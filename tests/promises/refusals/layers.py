@@ -1,0 +1,83 @@
+"""Arguments of layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import chainrule as cr
+
+from tests.support.inputs import (
+    Shape,
+    Type,
+    Value,
+)
+
+LAYERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    **{
+        f"Dense({units!r})": (
+            partial(cr.Dense, units),  # type: ignore[arg-type]
+            error,
+            f"^Dense: units must be an integer of at least 1; got {units!r}",
+        )
+        for units, error in ((0, Value), (-1, Value), (2.5, Type), (True, Type))
+    },
+    **{
+        f"Dropout({rate!r})": (
+            partial(cr.Dropout, rate),  # type: ignore[arg-type]
+            error,
+            rf"^Dropout: rate must be a number in \[0, 1\); got {rate!r}",
+        )
+        for rate, error in (
+            (1.0, Value),
+            (-0.1, Value),
+            (math.nan, Value),
+            ("x", Type),
+            (False, Type),
+        )
+    },
+    "Keras's activation": (
+        lambda: cr.Dense(8, activation="relu"),  # type: ignore[call-arg]
+        Type,
+        "^Dense has no argument 'activation': put the layer behind it",
+    ),
+    "initializer's shape": (
+        lambda: cr.Model(cr.Dense(2, kernel_initializer=lambda s, g: s)).build(3),
+        Shape,
+        r"^the initializer of weight must return .*\(2, 3\).*got \(2,\)",
+    ),
+    "activation": (
+        lambda: cr.MLP((2,), activation="rellu"),
+        Value,
+        "^activation .*'rellu'. Did you mean 'relu'",
+    ),
+    "activation 3": (lambda: cr.MLP((2,), activation=3), Type, "^activation .*got 3"),
+    "initializer": (
+        lambda: cr.Dense(2, kernel_initializer="he_norml"),
+        Value,
+        "^Dense: kernel_initializer .*Did you mean 'he_normal'",
+    ),
+    "bias initializer": (
+        lambda: cr.Dense(2, bias_initializer="zero"),
+        Value,
+        "^Dense: bias_initializer .*Did you mean 'zeros'",
+    ),
+    "Dense.replace(own=bytearray())": (
+        lambda: cr.Dense(2).replace(own=bytearray(b"12")),
+        Type,
+        "^Dense: the attribute 'own' has a bytearray in it.* Keep numbers, text",
+    ),
+    "bias": (lambda: cr.Dense(2, bias=1), Type, "^Dense: bias must be True or False"),  # type: ignore[arg-type]
+    "layer class": (lambda: cr.Sequential(cr.Tanh), Type, r"write Tanh\(\)"),  # type: ignore[arg-type]
+    "no layer": (lambda: cr.Sequential(3), Type, "^Sequential: every part .*got 3"),  # type: ignore[arg-type]
+    "no layers": (cr.Sequential, Value, "^Sequential: at least one layer"),
+    "no units": (lambda: cr.MLP(()), Value, "^MLP: units must name"),
+    "units 3": (lambda: cr.MLP(3), Type, "^MLP: units must be a sequence .*got 3"),  # type: ignore[arg-type]
+    "Residual": (
+        lambda: cr.Model(cr.Residual(cr.Dense(4))).build(3),
+        Shape,
+        r"^Residual: .*\(3,\).*\(4,\)|^Residual: .*\(4,\).*\(3,\)",
+    ),
+}
