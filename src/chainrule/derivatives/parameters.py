@@ -36,7 +36,7 @@ def build_sample_gradients(
         z, pullback = run(network, theta, state, x, xp)
         _, loss_pullback = loss(z, t, None, network.output_shape, xp=xp)
         _, dparams = pullback(loss_pullback()[0], dx=False)
-        return network.flatten(dparams, xp)
+        return network.gradient(dparams, xp)
 
     return sample_gradients
 
@@ -54,7 +54,7 @@ def build_parameter_jacobian(backend: Backend, network: Network) -> Callable[...
         z, pullback = run(network, theta, state, x[:, None, None, ...], xp)
         eye = basis(out, z.dtype, xp)
         _, dparams = pullback(xp.broadcast_to(eye, (x.shape[0], *eye.shape)), dx=False)
-        return network.flatten(dparams, xp)
+        return network.gradient(dparams, xp)
 
     return parameter_jacobian
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, Self
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 from chainrule.arrays.types import Params, Shape
 from chainrule.config import checks
 from chainrule.config.record import Config
-from chainrule.errors import NotBuiltError, ShapeError
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NotBuiltError,
+    ShapeError,
+)
 from chainrule.layers.context import Context
 
-__all__ = ["Layer", "Variable", "output_shape", "unbound"]
+__all__ = [
+    "Layer",
+    "Variable",
+    "children",
+    "freeze_parts",
+    "mapped",
+    "output_shape",
+    "prefixed",
+    "unbound",
+    "variables",
+]
 
 
 class Variable(NamedTuple):
@@ -43,6 +58,11 @@ class Layer(Config):
     ``pullback(dz, dx=True, dp=True) -> (dx, dparams)``: dparams has the form of params,
     or is None where dp is False or the layer is frozen. It may have axes before the
     batch: they are members, not samples.
+
+    A layer that is made of others has `children`, `bind` and `forward`; the rest is
+    what the children say. Its params are a tuple with those of each child, in their
+    order; its `forward` runs the children that take from the context in that order,
+    too, as state and draws lie in it.
     """
 
     trainable: bool = True
@@ -60,18 +80,23 @@ class Layer(Config):
 
     @property
     def parameters(self) -> tuple[Any, ...]:
-        """The `Variable`s of the bound layer: a tree in layout order."""
-        return ()
+        """The `Variable`s of the bound layer: a tree in layout order.
+
+        By default a tuple of the children's, each under its child's name.
+        """
+        return tuple(prefixed(name, part.parameters) for name, part in self.children)
 
     @property
     def state(self) -> tuple[Variable, ...]:
         """What the bound layer keeps between passes, in layout order."""
-        return ()
+        return tuple(
+            v for name, part in self.children for v in prefixed(name, part.state)
+        )
 
     @property
     def draws(self) -> int:
         """How many random draws one training pass makes."""
-        return 0
+        return sum(part.draws for _, part in self.children)
 
     @property
     def ending(self) -> Layer | None:
@@ -81,17 +106,28 @@ class Layer(Config):
     @property
     def learns(self) -> bool:
         """Whether the bound layer has a parameter that training may change."""
-        return self.trainable and bool(self.parameters)
+        return self.trainable and (
+            bool(self.own_parameters) or any(part.learns for _, part in self.children)
+        )
+
+    @property
+    def own_parameters(self) -> tuple[Variable, ...]:
+        """The parameters of the bound layer that are none of its children's."""
+        theirs = tuple(f"{name}." for name, _ in self.children)
+        every = variables(self.parameters)
+        return tuple(v for v in every if not v.name.startswith(theirs))
 
     @property
     def children(self) -> tuple[tuple[str, Layer], ...]:
         """The layers that this one is made of, by the names that parameters carry.
 
-        Those of a layer of one's own are its `layer`, or its `layers` by number.
+        By default they are its `layer`, or its `layers` by number. A layer of one's own
+        with other parts gives them here: ``(("left", self.left), ("right", ...))``.
         """
         if isinstance(inner := getattr(self, "layer", None), Layer):
             return (("layer", inner),)
-        if isinstance(layers := getattr(self, "layers", None), tuple):
+        layers = getattr(self, "layers", None)
+        if isinstance(layers, tuple) and any(isinstance(p, Layer) for p in layers):
             return tuple((str(i), part) for i, part in enumerate(layers))
         return ()
 
@@ -140,7 +176,7 @@ class Layer(Config):
         """
         return None
 
-    def forward(self, params: Params, x: Any, context: Context) -> Any:
+    def forward(self, params: Params, x: Any, context: Context) -> tuple[Any, Any]:
         """Return ``(z, pullback)`` for the batch x."""
         raise NotImplementedError
 
@@ -150,6 +186,88 @@ class Layer(Config):
         )
         inside = (f"{k}={v!r}" for k, v in self._values().items() if k not in skip)
         return f"{type(self).__name__}({', '.join(inside)})"
+
+
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
+
+
+def variables(tree: Any) -> Iterator[Variable]:
+    """Yield the variables of a tree, in layout order."""
+    if isinstance(tree, Variable):
+        yield tree
+        return
+    for branch in tree:
+        yield from variables(branch)
+
+
+def prefixed(name: str, variables: Any) -> Any:
+    """Return a tree of variables with a part's name before their own."""
+    if isinstance(variables, Variable):
+        return variables._replace(name=f"{name}.{variables.name}")
+    return tuple(prefixed(name, branch) for branch in variables)
+
+
+def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
+    """Return `Layer.children`, or raise an error if they are something else.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+    """
+    given: Any = layer.children
+    if type(layer).children is Layer.children and not given:
+        return ()
+    name = f"{type(layer).__name__}.children"
+    form = '(("left", self.left), ("right", self.right)), say'
+    if not isinstance(given, (tuple, list)):
+        checks.refuse(name, f"a tuple of names and layers, {form}", given)
+    for pair in given:
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+            checks.refuse(name, f"pairs of a name and a layer, {form}", pair)
+        if not isinstance(pair[0], str) or not pair[0]:
+            checks.refuse(f"{name}: every name", "a text", pair[0])
+        part = pair[1]
+        if isinstance(part, type) and issubclass(part, Layer):
+            msg = f"{name}: {pair[0]!r} is the class {part.__name__}; make one of it: {part.__name__}(...)."
+            raise ArgumentTypeError(msg)
+        if not isinstance(part, Layer):
+            wanted = "a layer such as chainrule.Dense(8)"
+            checks.refuse(f"{name}: {pair[0]!r}", wanted, part)
+    names = [pair[0] for pair in given]
+    if len(set(names)) < len(names):
+        msg = f"{name}: each child needs a name of its own; got {', '.join(names)}."
+        raise ArgumentError(msg)
+    return tuple((key, part) for key, part in given)
+
+
+def mapped(layer: AnyLayer, change: Callable[[str, Layer], Layer]) -> AnyLayer:
+    """Return the layer with ``change(name, child)`` in the place of each child.
+
+    A child's place is where the layer's values have it, in tuples, lists and dicts, too.
+    """
+    new = {id(part): change(name, part) for name, part in children(layer)}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, Layer):
+            return new.get(id(value), value)
+        if type(value) in (tuple, list):
+            return type(value)([placed(v) for v in value])
+        if type(value) is dict:
+            return {k: placed(v) for k, v in value.items()}
+        return value
+
+    return layer.replace(**{k: placed(v) for k, v in layer.__getstate__().items()})
+
+
+def freeze_parts(layer: AnyLayer) -> AnyLayer:
+    """Return the layer in which all that is inside a frozen layer is frozen, too."""
+
+    def frozen(_: str, part: Layer) -> Layer:
+        if not layer.trainable and part.trainable:
+            part = part.replace(trainable=False)
+        return freeze_parts(part)
+
+    return mapped(layer, frozen) if layer.children else layer
 
 
 def unbound(layer: Layer) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from chainrule.arrays.types import Params, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
-from chainrule.layers.base import Layer, Variable, output_shape, unbound
+from chainrule.layers.base import Layer, freeze_parts, output_shape, unbound
 from chainrule.layers.context import Context
 
 __all__ = ["Residual", "Sequential"]
@@ -52,9 +52,7 @@ class Sequential(Layer):
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes, and those of its parts, filled in."""
         bound, shape = [], sample_shape
-        for part in self.layers:
-            if not self.trainable:
-                part = part.replace(trainable=False)  # noqa: PLW2901
+        for part in freeze_parts(self).layers:
             bound.append(part.bind(shape))
             shape = output_shape(bound[-1])
         learning = (i for i, part in enumerate(bound) if part.learns)
@@ -84,33 +82,10 @@ class Sequential(Layer):
         return self.replace(layers=tuple(reversed(parts)))
 
     @property
-    def parameters(self) -> tuple[Any, ...]:
-        """The parts' parameters, each under the part's number."""
-        return tuple(
-            _prefixed(str(i), part.parameters) for i, part in enumerate(self.layers)
-        )
-
-    @property
-    def state(self) -> tuple[Variable, ...]:
-        """The parts' state, each under the part's number."""
-        named = (_prefixed(str(i), p.state) for i, p in enumerate(self.layers))
-        return tuple(v for part in named for v in part)
-
-    @property
-    def draws(self) -> int:
-        """The sum of the parts' draws."""
-        return sum(part.draws for part in self.layers)
-
-    @property
     def ending(self) -> Layer | None:
         """That of the last part that changes values."""
         ends = (part.ending for part in reversed(self.layers))
         return next((end for end in ends if end is not None), None)
-
-    @property
-    def learns(self) -> bool:
-        """Whether any part learns."""
-        return self.trainable and any(part.learns for part in self.layers)
 
     def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
         """As `Layer.rescaled`, by the last part."""
@@ -166,8 +141,7 @@ class Residual(Layer):
 
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes, and those of its part, filled in."""
-        inner = self.layer if self.trainable else self.layer.replace(trainable=False)
-        inner = inner.bind(sample_shape)
+        inner = freeze_parts(self).layer.bind(sample_shape)
         if inner.output_shape != sample_shape:
             msg = (
                 f"Residual: the layer must return the shape that it takes, "
@@ -188,41 +162,12 @@ class Residual(Layer):
         """Return the layer with that behind its part, too."""
         return self.replace(layer=self.layer.followed(absorbs))
 
-    @property
-    def parameters(self) -> tuple[Any, ...]:
-        """The layer's own, under "layer"."""
-        named: tuple[Any, ...] = _prefixed("layer", self.layer.parameters)
-        return named
-
-    @property
-    def state(self) -> tuple[Variable, ...]:
-        """The layer's own, under "layer"."""
-        named: tuple[Variable, ...] = _prefixed("layer", self.layer.state)
-        return named
-
-    @property
-    def draws(self) -> int:
-        """The layer's own."""
-        return self.layer.draws
-
-    @property
-    def learns(self) -> bool:
-        """Whether the layer learns."""
-        return self.trainable and self.layer.learns
-
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
-        z, pull = self.layer.forward(params, x, context)
+        z, pull = self.layer.forward(params[0], x, context)
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             grad, dparams = pull(dz, dx, dp)
-            return (dz + grad if dx else None), dparams
+            return (dz + grad if dx else None), (dparams,)
 
         return x + z, pullback
-
-
-def _prefixed(prefix: str, variables: Any) -> Any:
-    """Put a part's name before the names of all variables of a tree."""
-    if isinstance(variables, Variable):
-        return variables._replace(name=f"{prefix}.{variables.name}")
-    return tuple(_prefixed(prefix, v) for v in variables)

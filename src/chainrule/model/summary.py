@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
+
+from chainrule.network.tree import walk
 
 __all__ = ["Summary", "summarise"]
 
@@ -25,7 +26,9 @@ def summarise(model: Any, network: Any) -> Summary:
     rows = [("layer", "output", "number", "trainable")]
     own = {e.name: (e, _learns(e)) for e in network.entries}
     own |= {e.name: (e, "state") for e in network.state_entries}
-    for name, layer in _leaves(network.layer, ""):
+    for name, layer in walk(network.layer):
+        if layer.children:
+            continue
         what = f"{name} {type(layer).__name__}".strip()
         rows.append((what, _shape(layer.output_shape, "batch"), "", ""))
         prefix = f"{name}." if name else ""
@@ -50,14 +53,6 @@ def summarise(model: Any, network: Any) -> Summary:
         f"{model.backend.name}"
     )
     return Summary("\n".join(lines))
-
-
-def _leaves(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the layers that are made of no others, by the names of their parameters."""
-    if not layer.children:
-        yield name, layer
-    for key, part in layer.children:
-        yield from _leaves(part, f"{name}.{key}" if name else key)
 
 
 def _shape(shape: Any, *before: str) -> str:

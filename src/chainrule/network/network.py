@@ -7,21 +7,22 @@ second flat vector with its own layout.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule.arrays import random
+from chainrule.arrays import random, trees
 from chainrule.arrays.layout import Entry, Layout
 from chainrule.arrays.types import Params, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.layers import Layer, Variable
-from chainrule.layers.base import output_shape
+from chainrule.layers.base import freeze_parts, output_shape, variables
 from chainrule.layers.context import Context
-from chainrule.network.tree import _follow, _grow, _learning, _leaves, _numbered, _paths
+from chainrule.network import tree
 
 __all__ = ["Network"]
 
@@ -50,14 +51,14 @@ class Network:
     """
 
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
-        self.layer = layer.bind(sample_shape)
+        self.layer = freeze_parts(layer).bind(sample_shape)
         self.input_shape: Shape = sample_shape
         self.output_shape: Shape = output_shape(self.layer)
         self.output_size = math.prod(self.output_shape)
         self.draws = self.layer.draws
-        self._variables = tuple(_leaves(self.layer.parameters))
-        self._state_variables = self.layer.state
-        frozen = {v.name for v in self._variables} - set(_learning(self.layer))
+        self._variables = tuple(variables(self.layer.parameters))
+        self._state_variables = tuple(self.layer.state)
+        frozen = {v.name for v in self._variables} - set(tree.learning(self.layer))
         self.layout = Layout(self._variables, frozen)
         self.state_layout = Layout(self._state_variables)
         self.entries, self.size = self.layout.entries, self.layout.size
@@ -70,8 +71,12 @@ class Network:
             self.output_size,
             *(middle * e.shape[0] for e in self.entries),
         )
-        self._tree = _numbered(self.layer.parameters, iter(range(len(self.entries))))
-        self._paths = tuple(_paths(self._tree))
+        self._tree = tree.numbered(self.layer.parameters, itertools.count())
+        self._paths = tuple(tree.paths(self._tree))
+        self._gradient_paths = tuple(
+            path if entry.trainable else None
+            for path, entry in zip(self._paths, self.entries, strict=True)
+        )
 
     def __eq__(self, other: object) -> bool:
         # By all that the layers hold, whatever equality a class of one's own has.
@@ -97,7 +102,7 @@ class Network:
 
     def tree(self, leaves: Sequence[Any]) -> Params:
         """Return the tree of parameters made of arrays in layout order."""
-        return _grow(self._tree, leaves)
+        return trees.filled(self._tree, iter(leaves))
 
     def views(self, theta: Any, xp: Any) -> list[Any]:
         """Return the parameters, as a list in layout order."""
@@ -113,10 +118,17 @@ class Network:
 
     def pieces(self, dparams: Params) -> list[Any]:
         """Return the gradients in layout order; None where an entry is frozen."""
-        return [_follow(dparams, path) for path in self._paths]
+        return [
+            None if path is None else tree.follow(dparams, path)
+            for path in self._gradient_paths
+        ]
 
-    def flatten(self, dparams: Params, xp: Any) -> Any:
+    def flatten(self, params: Params, xp: Any) -> Any:
         """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
+        return self.join([tree.follow(params, path) for path in self._paths], xp)
+
+    def gradient(self, dparams: Params, xp: Any) -> Any:
+        """Join a pullback's gradients into one vector (..., P): 0 where frozen."""
         return self.join(self.pieces(dparams), xp)
 
     def join(self, pieces: list[Any], xp: Any) -> Any:
@@ -125,7 +137,41 @@ class Network:
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` of the whole network."""
-        return self.layer.forward(params, x, context)
+        passed = self.layer.forward(params, x, context)
+        if context.train and len(context.kept) != len(self.state_entries):
+            self._refuse_state(params, x, context)
+        return passed
+
+    def _refuse_state(self, params: Params, x: Any, context: Context) -> NoReturn:
+        """Name the layer that keeps another number of arrays than it has declared."""
+
+        def counting(name: str, part: Layer) -> tree.Forward:
+            def forward(params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+                before = len(context.kept)
+                passed = part.forward(params, x, context)
+                kept, declared = len(context.kept) - before, part.state
+                if kept != len(declared):
+                    names = ", ".join(v.name for v in declared) or "none"
+                    where = f" (part {name!r})" if name else ""
+                    msg = (
+                        f"{type(part).__name__}{where}: forward kept {kept} arrays of "
+                        f"state, but `state` declares {len(declared)}: {names}. Call "
+                        f"context.keep with the new value of each, in their order, in "
+                        f"every pass; or declare a Variable for each that is kept."
+                    )
+                    raise ArgumentError(msg)
+                return passed
+
+            return forward
+
+        again = Context(context.xp, train=True, state=context.state, key=context.key)
+        tree.rewired(self.layer, counting).forward(params, x, again)
+        msg = (
+            f"{type(self.layer).__name__}: one training pass kept {len(context.kept)} "
+            f"arrays of state, another {len(self.state_entries)}, as declared. forward "
+            f"must keep the same number in every pass."
+        )
+        raise ArgumentError(msg)
 
 
 def _draw(variables: Any, entries: tuple[Entry, ...], generator: Any) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from chainrule.arrays.types import Shape
 from chainrule.derivatives import inputs
 from chainrule.errors import ArgumentError
 from chainrule.layers import Dense, Layer, Sequential
 from chainrule.layers.context import Context
-from chainrule.network import Network
+from chainrule.network import Network, tree
 
 __all__ = [
     "build_derivative",
@@ -89,30 +88,39 @@ def build_validation(
 def build_hidden(backend: Any, network: Network) -> Any:
     """Return ``f(theta, state, x) -> hidden activations``, side by side: (n, Σ hᵢ)."""
     xp = backend.xp
-    chain: Any = network.layer
+    names = [name for name, _ in _dense(network)][1:]
 
     def hidden(theta: Any, state: Any, x: Any) -> Any:
+        received: dict[str, Any] = {}
+
+        def recording(name: str, part: Layer) -> tree.Forward:
+            def forward(params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+                received[name] = x
+                return part.forward(params, x, context)
+
+            return forward
+
         pieces = network.unflatten_state(state, xp) if network.state_size else ()
-        context = Context(xp, state=pieces)
-        found = []
-        params = network.unflatten(theta, xp)
-        for part, p in zip(chain.layers, params, strict=True):
-            if isinstance(part, Dense):
-                found.append(x)  # what a dense layer receives is a hidden activation
-            x, _ = part.forward(p, x, context)
-        return xp.concat(found[1:], axis=-1)
+        layer = tree.rewired(network.layer, recording)
+        layer.forward(network.unflatten(theta, xp), x, Context(xp, state=pieces))
+        return xp.concat([received[name] for name in names], axis=-1)
 
     return hidden
 
 
 def hidden_widths(network: Network) -> list[int]:
     """Widths of the hidden activations that `build_hidden` gives."""
-    dense = [p for p in getattr(network.layer, "layers", ()) if isinstance(p, Dense)]
-    shapes: list[Shape] = [p.input_shape for p in dense[1:] if p.input_shape]
+    shapes = [part.input_shape or () for _, part in _dense(network)[1:]]
     if not shapes or any(len(s) != 1 for s in shapes):
         msg = (
-            "hidden_activations needs a Sequential of at least two Dense layers on "
+            "hidden_activations needs a network of at least two Dense layers on "
             "vectors; this network is none."
         )
         raise ArgumentError(msg)
     return [s[0] for s in shapes]
+
+
+def _dense(network: Network) -> list[tuple[str, Layer]]:
+    """Name the dense layers: what all but the first receive are hidden activations."""
+    parts = tree.walk(network.layer)
+    return [(name, part) for name, part in parts if isinstance(part, Dense)]

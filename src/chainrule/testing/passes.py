@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from chainrule.backends import Backend
@@ -10,45 +9,46 @@ from chainrule.data.samples import Data
 from chainrule.layers import Layer, Sequential
 from chainrule.layers.context import Context
 from chainrule.losses import Loss
-from chainrule.network import Network
+from chainrule.network import Network, tree
 
-__all__ = ["build_pass", "parts"]
-
-
-def parts(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Layers in the order in which they run, with their numbers."""
-    if not isinstance(layer, Sequential):
-        yield f"{prefix} {type(layer).__name__}".strip(), layer
-        return
-    for i, part in enumerate(layer.layers):
-        yield from parts(part, f"{prefix}.{i}" if prefix else str(i))
+__all__ = ["build_pass", "titles"]
 
 
-def _outputs(layer: Layer, params: Any, x: Any, context: Context) -> Iterator[Any]:
-    """Yield the outputs of `parts`, one after the other."""
-    if not isinstance(layer, Sequential):
-        yield layer.forward(params, x, context)[0]
-        return
-    for part, p in zip(layer.layers, params, strict=True):
-        for z in _outputs(part, p, x, context):
-            yield z
-        x = z
+def titles(layer: Layer) -> dict[str, str]:
+    """Layers whose outputs are compared: name -> how a report calls them.
+
+    A Sequential has the output of its last part.
+    """
+    return {
+        name: f"{name} {type(part).__name__}".strip()
+        for name, part in tree.walk(layer)
+        if not isinstance(part, Sequential)
+    }
 
 
 def build_pass(backend: Backend, network: Network, loss: Loss) -> Any:
-    """Return a training pass: ``f(theta, state, data, key)`` -> outputs, loss, grads."""
+    """Return a training pass: ``f(theta, state, data, key)`` -> z, outputs, loss, grads.
+
+    The outputs are those of each layer that ran, by name.
+    """
     xp = backend.xp
 
     def run(theta: Any, state: Any, data: Data, key: Any) -> Any:
-        def context() -> Context:
-            pieces = network.unflatten_state(state, xp) if network.state_size else ()
-            return Context(xp, train=True, state=pieces, key=key)
+        outputs: dict[str, Any] = {}
 
-        params = network.unflatten(theta, xp)
-        outputs = list(_outputs(network.layer, params, data.x, context()))
-        z, pullback = network.forward(params, data.x, context())
+        def recording(name: str, part: Layer) -> tree.Forward:
+            def forward(*arguments: Any) -> tuple[Any, Any]:
+                outputs[name], pullback = part.forward(*arguments)
+                return outputs[name], pullback
+
+            return forward
+
+        pieces = network.unflatten_state(state, xp) if network.state_size else ()
+        context = Context(xp, train=True, state=pieces, key=key)
+        layer = tree.rewired(network.layer, recording)
+        z, pullback = layer.forward(network.unflatten(theta, xp), data.x, context)
         value, pull = loss(z, data.t, data.weight, network.output_shape, xp=xp)
         _, dparams = pullback(pull()[0], dx=False)
-        return outputs, value, network.pieces(dparams)
+        return z, outputs, value, network.pieces(dparams)
 
     return run

@@ -313,6 +313,6 @@ def build_acceleration(
         # r = slope (z - t): the slope once for r'', once for Jᵀ.
         dz = xp.reshape((scale * slope) ** 2, z.shape) * bend
         _, dparams = pullback(dz, dx=False)
-        return network.flatten(dparams, xp)
+        return network.gradient(dparams, xp)
 
     return acceleration

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chainrule.arrays import trees
 from chainrule.arrays.dual import DualArray, DualNamespace
 from chainrule.arrays.means import divisor
 from chainrule.arrays.types import Params, Shape
@@ -177,8 +178,9 @@ def _build(
         full = (n, size, *inside)
         u = xp.reshape(xp.eye(n, dtype=x.dtype), (n, 1, *inside))
         x, u = (rows(xp.broadcast_to(a, full), size, inside) for a in (x, u))
+        constants = (DualArray(w, None, dual) for w in trees.leaves(params))
         z, pullback = network.forward(
-            _constants(params, dual),
+            trees.filled(params, constants),
             dual.dual(x, u),
             begin_pass(network, state, dual),
         )
@@ -215,12 +217,6 @@ def _build(
         return ValueAndGradient(value, pieces, state, mass)
 
     return value_and_gradient
-
-
-def _constants(tree: Any, dual: DualNamespace) -> Any:
-    if isinstance(tree, tuple):
-        return tuple(_constants(branch, dual) for branch in tree)
-    return DualArray(tree, None, dual)
 
 
 def _build_errors(backend: Backend, network: Network) -> Callable[..., Any]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
+from itertools import repeat
 from typing import Any
 
 import torch
 
+from chainrule.arrays import trees
 from chainrule.backends.torch.products import PRODUCTS
 
 __all__ = ["compiled"]
@@ -57,7 +59,7 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         ``f(carry, batch, row, key) -> (loss, mass)``, which writes the new carry into
         the old; it is the same one for an equal key and arguments of equal sorts.
     """
-    leaves = list(_leaves(arguments))
+    leaves = list(trees.leaves(arguments))
     sorts = tuple((tuple(a.shape), a.stride(), a.dtype, a.device) for a in leaves)
     # What compiled code has in it of the process's settings.
     settings = (
@@ -69,7 +71,8 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         found = _made(key)
     except TypeError as error:  # a loss of one's own that cannot be hashed
         return _words(error)
-    sort = (_shape(arguments), sorts, settings)
+    form = trees.filled(arguments, repeat(True))
+    sort = (form, sorts, settings)
     with _LOCK:
         if sort not in found:
             try:
@@ -93,9 +96,9 @@ def _compile(step: Callable[..., Any], arguments: Any, leaves: list[Any]) -> Any
         from torch.fx.experimental.proxy_tensor import make_fx
 
     def in_place(*leaves: Any) -> tuple[Any, ...]:
-        carry, batch, row, key = _filled(arguments, iter(leaves))
+        carry, batch, row, key = trees.filled(arguments, iter(leaves))
         new, (loss, mass) = step(carry, batch, row.unbind(0), key)
-        for a, b in zip(_leaves(carry), _leaves(new), strict=True):
+        for a, b in zip(trees.leaves(carry), trees.leaves(new), strict=True):
             if a is not b:
                 a.copy_(b)
         return (loss,) if mass is None else (loss, mass)
@@ -108,7 +111,7 @@ def _compile(step: Callable[..., Any], arguments: Any, leaves: list[Any]) -> Any
         run = _recorded(run, leaves)
 
     def call(*arguments: Any) -> tuple[Any, Any]:
-        loss, *mass = run(*_leaves(arguments))
+        loss, *mass = run(*trees.leaves(arguments))
         return loss, mass[0] if mass else None
 
     return call
@@ -141,27 +144,3 @@ def _recorded(run: Callable[..., Any], leaves: list[Any]) -> Callable[..., Any]:
             return tuple(a.clone() for a in outputs)
 
     return replay
-
-
-# Trees of tensors and None, in tuples.
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, tuple):
-        for branch in tree:
-            yield from _leaves(branch)
-    elif tree is not None:
-        yield tree
-
-
-def _filled(tree: Any, leaves: Iterator[Any]) -> Any:
-    """Return a tree of this form with other leaves."""
-    if isinstance(tree, tuple):
-        return tuple(_filled(branch, leaves) for branch in tree)
-    return None if tree is None else next(leaves)
-
-
-def _shape(tree: Any) -> Any:
-    if isinstance(tree, tuple):
-        return tuple(_shape(branch) for branch in tree)
-    return tree is not None
