@@ -413,7 +413,7 @@ def test_the_outermost_layer_keeps_too_few() -> None:
     network = Network(Counting(1), (3,))
     context = Context(cr.backends.get("numpy").xp, train=True, state=[np.zeros(1)] * 2)
     with pytest.raises(ArgumentError, match=r"^Counting: forward kept 1 arrays"):
-        network.forward((), X, context)
+        network.refuse_state((), X, context)
 
 
 def test_hidden_activations_of_a_nested_network() -> None:

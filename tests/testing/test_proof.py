@@ -46,6 +46,7 @@ def test_backends_agree_and_the_table_says_where_it_looked() -> None:
     assert where == [
         ("forward", "0 Dense"),
         ("forward", "1 Tanh"),
+        ("forward", "2.0.layer Dense"),
         ("forward", "2.0 Residual"),
         ("forward", "2.1 Dense"),
         ("forward", "loss"),

@@ -13,7 +13,15 @@ import numpy as np
 
 from chainrule.arrays.namespace import Namespace, namespace
 
-__all__ = ["bits", "generator", "step_keys", "threefry"]
+__all__ = [
+    "BOOTSTRAP",
+    "ORDER",
+    "WEIGHTS",
+    "bits",
+    "generator",
+    "step_keys",
+    "threefry",
+]
 
 # What a host draw is for: the first number of its spawn key.
 WEIGHTS, ORDER, BOOTSTRAP = 0, 1, 2

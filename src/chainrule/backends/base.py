@@ -21,7 +21,7 @@ from chainrule.errors import ArgumentError, DeviceError
 
 __all__ = ["Backend", "remembering"]
 
-DTYPES = ("float32", "float64")
+_DTYPES = ("float32", "float64")
 
 
 def remembering(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -318,6 +318,6 @@ class Backend:
             except (AttributeError, TypeError, ValueError, RuntimeError) as error:
                 msg = (
                     f"dtype {dtype!r} is not to be had on {self!r} ({error}); "
-                    f"use one of the others of {', '.join(DTYPES)}."
+                    f"use one of the others of {', '.join(_DTYPES)}."
                 )
                 raise DeviceError(msg) from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["batches", "indices", "rows", "scan", "stacked", "take"]
 
 # Bytes of which libraries make the address of an array a multiple.
-ALIGNMENT = 64
+_ALIGNMENT = 64
 
 
 def rows(backend: Backend, matrix: Any, dtype: str, *, own: bool = False) -> Any:
@@ -60,7 +60,7 @@ def batches(backend: Backend, data: Sequence[Any], order: Any) -> Iterator[Any]:
     group = 1
     if backend.gather:
         sizes = [size * (a.nbytes // a.shape[0]) for a in data if a is not None]
-        if all(n % ALIGNMENT == 0 for n in sizes):
+        if all(n % _ALIGNMENT == 0 for n in sizes):
             group = backend.gather // max(1, sum(sizes))
     if group < 2:
         for i in range(steps):

@@ -18,7 +18,7 @@ from chainrule.backends.base import Backend
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, BackendError, DeviceError
 
-__all__ = ["Availability", "Backend", "available", "clear_caches", "get", "of"]
+__all__ = ["Availability", "available", "clear_caches", "get", "of"]
 
 # name -> (class, distribution to install)
 _ENGINES = {

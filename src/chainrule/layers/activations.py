@@ -34,6 +34,7 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Tanh",
+    "get",
 ]
 
 

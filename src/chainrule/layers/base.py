@@ -188,7 +188,7 @@ class Layer(Config):
         return f"{type(self).__name__}({', '.join(inside)})"
 
 
-AnyLayer = TypeVar("AnyLayer", bound=Layer)
+_AnyLayer = TypeVar("_AnyLayer", bound=Layer)
 
 
 def variables(tree: Any) -> Iterator[Variable]:
@@ -240,7 +240,7 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     return tuple((key, part) for key, part in given)
 
 
-def mapped(layer: AnyLayer, change: Callable[[str, Layer], Layer]) -> AnyLayer:
+def mapped(layer: _AnyLayer, change: Callable[[str, Layer], Layer]) -> _AnyLayer:
     """Return the layer with ``change(name, child)`` in the place of each child.
 
     A child's place is where the layer's values have it, in tuples, lists and dicts, too.
@@ -259,7 +259,7 @@ def mapped(layer: AnyLayer, change: Callable[[str, Layer], Layer]) -> AnyLayer:
     return layer.replace(**{k: placed(v) for k, v in layer.__getstate__().items()})
 
 
-def freeze_parts(layer: AnyLayer) -> AnyLayer:
+def freeze_parts(layer: _AnyLayer) -> _AnyLayer:
     """Return the layer in which all that is inside a frozen layer is frozen, too."""
 
     def frozen(_: str, part: Layer) -> Layer:

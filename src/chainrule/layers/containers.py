@@ -8,7 +8,13 @@ from typing import Any, Self
 from chainrule.arrays.types import Params, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
-from chainrule.layers.base import Layer, freeze_parts, output_shape, unbound
+from chainrule.layers.base import (
+    Layer,
+    freeze_parts,
+    output_shape,
+    prefixed,
+    unbound,
+)
 from chainrule.layers.context import Context
 
 __all__ = ["Residual", "Sequential"]
@@ -162,12 +168,18 @@ class Residual(Layer):
         """Return the layer with that behind its part, too."""
         return self.replace(layer=self.layer.followed(absorbs))
 
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The layer's own tree, under "layer"."""
+        named: tuple[Any, ...] = prefixed("layer", self.layer.parameters)
+        return named
+
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)``, z of the shape of x."""
-        z, pull = self.layer.forward(params[0], x, context)
+        z, pull = self.layer.forward(params, x, context)
 
         def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
             grad, dparams = pull(dz, dx, dp)
-            return (dz + grad if dx else None), (dparams,)
+            return (dz + grad if dx else None), dparams
 
         return x + z, pullback

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.arrays.types import Shape
 
-__all__ = ["fold", "lead"]
+__all__ = ["fold", "lead", "unfold"]
 
 
 def lead(a: Any, sample_shape: Shape) -> Shape:

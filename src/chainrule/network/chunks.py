@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.network.network import Network
 
-__all__ = ["outputs"]
+__all__ = ["CHUNK", "outputs", "padded"]
 
 
 # Rows of one forward pass in inference: bounds memory, and JAX's compiled shapes.
@@ -16,10 +16,10 @@ CHUNK = 8192
 
 
 # Rows of one forward pass from which on products are as fast as they get.
-ENOUGH = 512
+_ENOUGH = 512
 
 
-def _padded(
+def padded(
     backend: Any, a: Any, low: int, size: int, *, fill: bool = True
 ) -> tuple[Any, int]:
     """Rows low ... low + size of a, and how many they are.
@@ -42,7 +42,7 @@ def _padded(
 
 def _rows(backend: Any, network: Network) -> int:
     """Rows to work on at a time, so that what is between the layers fits a cache."""
-    rows: int = min(CHUNK, max(ENOUGH, backend.block // network.widest))
+    rows: int = min(CHUNK, max(_ENOUGH, backend.block // network.widest))
     return 1 << (
         rows.bit_length() - 1
     )  # a power of two: where rows are padded, none is
@@ -67,7 +67,7 @@ def outputs(
     host = backend.pads and isinstance(x, np.ndarray)
     samples, parts, whole = x.shape[0], [], None
     for low in range(0, max(1, samples), rows):
-        some = [_padded(backend, a, low, rows)[0] for a in (x, *also)]
+        some = [padded(backend, a, low, rows)[0] for a in (x, *also)]
         count = min(rows, samples - low)
         z = run(*weights, *some)
         if not key[0].size:  # without parameters it may be x itself

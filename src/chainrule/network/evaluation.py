@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.arrays.means import join_means
 from chainrule.data.samples import Data
-from chainrule.network.chunks import CHUNK, _padded
+from chainrule.network.chunks import CHUNK, padded
 from chainrule.network.forward import build_loss
 from chainrule.network.network import Network
 
@@ -27,9 +27,9 @@ def evaluate(
         weight = home.ones((data.x.shape[0],), dtype=data.x.dtype)
     sums, masses = [], []
     for low in range(0, data.x.shape[0], CHUNK):
-        x, t = (_padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
+        x, t = (padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
         # What pads has no weight.
-        w, _ = _padded(backend, weight, low, CHUNK, fill=False)
+        w, _ = padded(backend, weight, low, CHUNK, fill=False)
         value, mass = run(*weights, x, t, w)
         sums.append(value * mass)
         masses.append(mass)

@@ -137,13 +137,16 @@ class Network:
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         """Return ``(z, pullback)`` of the whole network."""
-        passed = self.layer.forward(params, x, context)
-        if context.train and len(context.kept) != len(self.state_entries):
-            self._refuse_state(params, x, context)
-        return passed
+        return self.layer.forward(params, x, context)
 
-    def _refuse_state(self, params: Params, x: Any, context: Context) -> NoReturn:
-        """Name the layer that keeps another number of arrays than it has declared."""
+    def refuse_state(self, params: Params, x: Any, context: Context) -> NoReturn:
+        """Run a pass whose layers keep another number of arrays than they declare.
+
+        Raises
+        ------
+        ArgumentError
+            It names the layer.
+        """
 
         def counting(name: str, part: Layer) -> tree.Forward:
             def forward(params: Any, x: Any, context: Context) -> tuple[Any, Any]:
@@ -164,12 +167,11 @@ class Network:
 
             return forward
 
-        again = Context(context.xp, train=True, state=context.state, key=context.key)
-        tree.rewired(self.layer, counting).forward(params, x, again)
+        tree.rewired(self.layer, counting).forward(params, x, context)
         msg = (
-            f"{type(self.layer).__name__}: one training pass kept {len(context.kept)} "
-            f"arrays of state, another {len(self.state_entries)}, as declared. forward "
-            f"must keep the same number in every pass."
+            f"{type(self.layer).__name__}: forward kept other numbers of arrays of state "
+            f"in two passes; it must keep the {len(self.state_entries)} that `state` "
+            f"declares in each."
         )
         raise ArgumentError(msg)
 

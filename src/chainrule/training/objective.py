@@ -94,6 +94,7 @@ class LossObjective(Objective):
         """As `Objective.build`; a batch is (x, t, weight)."""
         xp, loss, forward = backend.xp, self.loss, network.layer.forward
         penalise = build_penalty(backend, network)
+        declared = len(network.state_entries)
 
         def value_and_gradient(
             params: Params,
@@ -111,7 +112,10 @@ class LossObjective(Objective):
             value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
             (dz,) = loss_pullback(1.0 if share is None else share)
             _, dparams = pullback(dz, dx=False)
-            if train and network.state_size:
+            if train and (declared or context.kept):
+                if len(context.kept) != declared:
+                    again = begin_pass(network, state, xp, train=train, key=key)
+                    network.refuse_state(params, x, again)
                 state = network.flatten_state(context.kept, xp)
             mass = loss.mass(t, weight, z.dtype, xp=xp)
             pieces = network.pieces(dparams)

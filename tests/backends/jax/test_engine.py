@@ -77,12 +77,12 @@ def test_what_was_compiled_is_given_back() -> None:
 
 @pytest.mark.skipif(not here("jax"), reason="needs JAX")
 def test_jax_predict_pads_rows() -> None:
-    from chainrule.network.chunks import _padded
+    from chainrule.network.chunks import padded
 
     engine = backends.get("jax")
     x = engine.asarray(np.ones((5, 3), dtype=np.float32))
-    part, rows = _padded(engine, x, 0, 8192)
+    part, rows = padded(engine, x, 0, 8192)
     assert (part.shape, rows) == ((8, 3), 5)
     np.testing.assert_array_equal(part[5:, :], np.ones((3, 3)))
-    weight, _ = _padded(engine, x[:, 0], 0, 8192, fill=False)
+    weight, _ = padded(engine, x[:, 0], 0, 8192, fill=False)
     assert float(weight[5:].sum()) == 0.0

@@ -29,7 +29,7 @@ except ImportError:
         return False
 
 
-__all__ = ["JaxBackend"]
+__all__ = ["SHAPES", "JaxBackend", "forget"]
 
 
 # What a model calls the precisions, and what JAX does.

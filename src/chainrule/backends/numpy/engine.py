@@ -16,7 +16,7 @@ from chainrule.backends.numpy.functions import FUNCTIONS
 from chainrule.config import checks
 from chainrule.errors import DeviceError
 
-__all__ = ["NumPyBackend"]
+__all__ = ["BLOCK", "NumPyBackend"]
 
 
 # Elements of a block: theta, a gradient and two slots of it stay in the L2 cache.
@@ -24,7 +24,7 @@ BLOCK = 1 << 15
 
 
 # Bytes of samples that are gathered at once.
-GATHER = 1 << 23
+_GATHER = 1 << 23
 
 
 register("numpy", **FUNCTIONS)
@@ -36,7 +36,7 @@ class NumPyBackend(Backend):
     # 256 kB in float64: stays in the cache, and on the heap, whose pages are there.
     block = 1 << 15
     direct = True
-    gather = GATHER
+    gather = _GATHER
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(np, self.locate(device), "numpy")

@@ -20,7 +20,7 @@ import torch
 from chainrule.arrays import trees
 from chainrule.backends.torch.products import PRODUCTS
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "forget"]
 
 # An array that is used more than once is not computed anew from so many operations.
 # By default it is 30: the random words of a dropout mask then compile for 15 s, not 2.

@@ -21,7 +21,7 @@ from chainrule.backends.torch.products import PRODUCTS, isolated, without_autoca
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, DeviceError, ShapeError
 
-__all__ = ["TorchBackend"]
+__all__ = ["BLOCK", "TorchBackend"]
 
 
 # Numbers of a block: theta, a gradient and two slots of it stay in the L3 cache.
@@ -29,7 +29,7 @@ BLOCK = 1 << 17
 
 
 # Bytes of samples that are gathered at once.
-GATHER = 1 << 23
+_GATHER = 1 << 23
 
 
 def _device(device: Any) -> Any:
@@ -102,7 +102,7 @@ register("array_api_compat.torch", **FUNCTIONS)
 class TorchBackend(Backend):
     """PyTorch, with our pullbacks in place of its autograd."""
 
-    gather = GATHER
+    gather = _GATHER
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "torch")
