@@ -403,7 +403,7 @@ def test_another_number_of_states_than_declared(
     )
     with pytest.raises(ArgumentError, match=match):
         model.fit(X, Y, epochs=1, progress=False)
-    right = model.network.layers[1].right.layers[1].replace(kept=declared)
+    right = Counting(declared, declared)
     cr.Model(cr.Sequential(right, cr.Dense(1)), backend=name).fit(
         X, Y, epochs=1, progress=False
     )
