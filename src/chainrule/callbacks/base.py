@@ -58,8 +58,8 @@ class Callback:
         ``model.learning_rate`` or, of an ensemble, ``model.stopped_members``. Weights
         and the optimizer can be set in `on_train_end`; before, that is refused.
     session : Session
-        The fit: ``stop()`` ends it after the epoch, ``hold(members)`` lets members of an
-        ensemble stand still, ``save(path)`` writes a checkpoint of this moment.
+        The fit: ``stop()`` ends it after the epoch, ``hold(members)`` lets members of
+        an ensemble stand still, ``save(path)`` writes a checkpoint of this moment.
     steers : bool
         Whether the fit depends on the callback's state, so that a fit that is resumed
         without it may end otherwise.
@@ -175,7 +175,8 @@ class LambdaCallback(Callback):
             if hook is None:
                 continue
             if not callable(hook):
-                msg = f"LambdaCallback: {name} must be a function; got {checks.show(hook)}."
+                shown = checks.show(hook)
+                msg = f"LambdaCallback: {name} must be a function; got {shown}."
                 raise ArgumentTypeError(msg)
             setattr(self, name, hook)
 
@@ -290,7 +291,7 @@ class CallbackList:
             each.on_train_end(dict(logs))
 
     def states(self) -> list[tuple[str, dict[str, Any], bool]]:
-        """Return of each its class's name, its state, and whether the fit depends on it."""
+        """Return of each its class's name, its state, and whether it steers the fit."""
         found = []
         for each in self._stateful:
             state = each.state()

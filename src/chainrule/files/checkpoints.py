@@ -80,7 +80,8 @@ def describe(
     """Return what a fit of a model with these parts is made of.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
-    `how` are the other arguments of the fit: batch_size, shuffle, bootstrap, slope_weight.
+    `how` are the other arguments of the fit: batch_size, shuffle, bootstrap,
+    slope_weight.
 
     Raises
     ------

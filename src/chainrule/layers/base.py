@@ -228,7 +228,8 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
             checks.refuse(f"{name}: every name", "a text", pair[0])
         part = pair[1]
         if isinstance(part, type) and issubclass(part, Layer):
-            msg = f"{name}: {pair[0]!r} is the class {part.__name__}; make one of it: {part.__name__}(...)."
+            made = part.__name__
+            msg = f"{name}: {pair[0]!r} is the class {made}; make one: {made}(...)."
             raise ArgumentTypeError(msg)
         if not isinstance(part, Layer):
             wanted = "a layer such as chainrule.Dense(8)"
@@ -243,7 +244,8 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
 def mapped(layer: _AnyLayer, change: Callable[[str, Layer], Layer]) -> _AnyLayer:
     """Return the layer with ``change(name, child)`` in the place of each child.
 
-    A child's place is where the layer's values have it, in tuples, lists and dicts, too.
+    A child's place is where the layer's values have it, in tuples, lists and dicts
+    too.
     """
     new = {id(part): change(name, part) for name, part in children(layer)}
 
@@ -282,14 +284,14 @@ def unbound(layer: Layer) -> NoReturn:
 
 
 def output_shape(bound: Layer) -> Shape:
-    """Return a bound layer's output shape, which a layer of one's own may have left out."""
+    """Return a bound layer's output shape; one's own layer may have left it out."""
     shape = bound.output_shape
     if shape is None:
         name = type(bound).__name__
         msg = (
-            f"{name}: bind(sample_shape) must return a layer with its shapes filled in; "
-            f"output_shape is None. Return self.replace(input_shape=sample_shape, "
-            f"output_shape=...)."
+            f"{name}: bind(sample_shape) must return a layer with its shapes filled "
+            "in; output_shape is None. Return self.replace(input_shape=sample_shape, "
+            "output_shape=...)."
         )
         raise ShapeError(msg)
     return shape

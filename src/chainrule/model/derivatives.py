@@ -35,7 +35,8 @@ class Derivatives(Predictor):
     that training uses (relu's is 0 at 0), and between kinks second derivatives are what
     they are: relu's is 0, so the Hessian of a relu network is 0 almost everywhere.
 
-    Of an ensemble they are those of the mean output, which are the means of its members'.
+    Of an ensemble they are those of the mean output, which are the means of its
+    members'.
     """
 
     def _rows(self, directions: int) -> int:
@@ -245,8 +246,9 @@ class Derivatives(Predictor):
         network = self._need()
         if math.prod(network.output_shape) != 1:
             msg = (
-                f"{name} needs a network of one output; this one's output has the shape "
-                f"{network.output_shape}. Ask a model whose last layer has 1 unit."
+                f"{name} needs a network of one output; this one's output has the "
+                f"shape {network.output_shape}. Ask a model whose last layer has 1 "
+                "unit."
             )
             raise ShapeError(msg)
         return network

@@ -55,13 +55,13 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         bits, on a GPU that has it (JAX, PyTorch, CuPy). Where a library has none of it,
         an error says so; backends then agree to that precision only.
     jit_compile : bool, optional
-        Whether steps of training are compiled. None: the library's own way (JAX compiles,
-        the others do not). True: PyTorch, too, compiles the step of each new structure
-        and batch size, which takes seconds; where it cannot, for want of a C++ compiler,
-        say, a warning tells why and the fit goes on. It is for optimizers that go by
-        batches; results differ by rounding. NumPy and CuPy refuse True, JAX False. It
-        says how this model trains, not what it is: files leave it out, and `to` drops
-        it where the other backend has no such choice.
+        Whether steps of training are compiled. None: the library's own way (JAX
+        compiles, the others do not). True: PyTorch, too, compiles the step of each new
+        structure and batch size, which takes seconds; where it cannot, for want of a
+        C++ compiler, say, a warning tells why and the fit goes on. It is for optimizers
+        that go by batches; results differ by rounding. NumPy and CuPy refuse True, JAX
+        False. It says how this model trains, not what it is: files leave it out, and
+        `to` drops it where the other backend has no such choice.
     seed : int
         Decides weights, order of batches and dropout masks, the same on every backend.
     members : int, optional
@@ -188,7 +188,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     # Its weights.
 
     def build(self, sample_shape: Shape | int) -> Model:
-        """Draw the weights for samples of this shape; the first `fit` does it by itself.
+        """Draw the weights for samples of this shape; the first `fit` does so itself.
 
         Parameters
         ----------
@@ -356,7 +356,10 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
 
     def __call__(self, *given: Any, **options: Any) -> NoReturn:
         """Refuse: a network is called by `predict`, and trained by `fit`."""
-        msg = "a Model is not called: call predict(x), or function() for its f(theta, state, x)."
+        msg = (
+            "a Model is not called: call predict(x), or function() for its "
+            "f(theta, state, x)."
+        )
         raise ArgumentTypeError(msg)
 
     def __repr__(self) -> str:
@@ -366,6 +369,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         if spec.members is not None:
             whose = f", members={spec.members}"
         return (
-            f"Model({spec.network!r}, loss={spec.loss!r}, optimizer={spec.optimizer!r}, "
-            f"backend={where!r}, dtype={spec.dtype!r}, seed={spec.seed}{whose})"
+            f"Model({spec.network!r}, loss={spec.loss!r}, "
+            f"optimizer={spec.optimizer!r}, backend={where!r}, dtype={spec.dtype!r}, "
+            f"seed={spec.seed}{whose})"
         )

@@ -49,8 +49,8 @@ class Prediction(Predictor):
         Returns
         -------
         array, shape (batch, *output_shape)
-            Of the library and on the device of x, in the model's dtype. An ensemble's is
-            the mean over its members.
+            Of the library and on the device of x, in the model's dtype. An ensemble's
+            is the mean over its members.
         std : array, the same shape
             If `return_std`: sqrt(Σ (zₖ - mean)² / members), or sqrt(J Cov Jᵀ).
 
@@ -148,8 +148,8 @@ class Prediction(Predictor):
         if not math.isfinite(logs["loss"]):
             checks.warn(
                 f"evaluate: the loss is {logs['loss']}: for some sample the output or "
-                f"the loss overflows {self.spec.dtype}. Look for outliers in x and y, or "
-                f"take dtype='float64'."
+                f"the loss overflows {self.spec.dtype}. Look for outliers in x and y, "
+                "or take dtype='float64'."
             )
         return logs
 

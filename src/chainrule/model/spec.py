@@ -58,7 +58,7 @@ class ModelSpec(Config):
     members: int | None
     member_number: int
 
-    def __init__(  # noqa: PLR0913 - the arguments of Model
+    def __init__(
         self,
         network: Layer,
         *,
@@ -117,7 +117,7 @@ class ModelSpec(Config):
         return new.replace(loss=loss)
 
     def check_backend(self, backend: Backend) -> None:
-        """Raise an error if a backend has not the dtype, precision or compiling asked."""
+        """Raise an error if a backend lacks the dtype, precision or compiling."""
         backend.check_dtype(self.dtype)
         backend.check_precision(self.precision, self.dtype)
         backend.check_jit_compile(self.jit_compile)
@@ -129,7 +129,7 @@ class ModelSpec(Config):
 
 
 def check_optimizer(optimizer: Any, members: int | None) -> Any:
-    """Return the optimizer, or raise an error if it does not go with so many members."""
+    """Return the optimizer, or raise an error unless it goes with so many members."""
     optimizer = optimizers.get(optimizer)
     name = type(optimizer).__name__
     if not isinstance(optimizer, optimizers.Optimizer):

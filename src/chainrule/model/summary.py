@@ -10,7 +10,7 @@ __all__ = ["Summary", "summarise"]
 
 
 class Summary(str):
-    """The text of a table that was printed; a prompt or a notebook adds no second one."""
+    """The text of a printed table; a prompt or a notebook adds no second one."""
 
     __slots__ = ()
 

@@ -113,8 +113,8 @@ class Transfer(Predictor):
         """Return member k of an ensemble: a model of its own, that trains alone.
 
         Before `fit` it is the untrained member, whose training alone gives what the
-        ensemble's training gives it, to rounding; afterwards it is the trained one, with
-        its optimizer's slots, counters and history, and can go on.
+        ensemble's training gives it, to rounding; afterwards it is the trained one,
+        with its optimizer's slots, counters and history, and can go on.
 
         Parameters
         ----------

@@ -84,9 +84,9 @@ class Uncertainty(Predictor):
             self._covariance_of = None
             msg = (
                 "method='laplace' needs the covariance of the parameters as they are "
-                "now, and this model has kept none: it keeps no data, and only a fit by "
-                "LevenbergMarquardt (of up to 512 parameters) leaves it behind. Hand "
-                "the data in once: parameter_covariance(x, y)."
+                "now, and this model has kept none: it keeps no data, and only a fit "
+                "by LevenbergMarquardt (of up to 512 parameters) leaves it behind. "
+                "Hand the data in once: parameter_covariance(x, y)."
             )
             raise ArgumentError(msg)
         return kept[1].spread
@@ -106,7 +106,7 @@ class Uncertainty(Predictor):
             return covariance(backend, network, theta, chunks, samples)
 
     def _keep_covariance(self, data: Any) -> None:
-        """Keep what a fit by least squares says about its parameters, where it is small.
+        """Keep what a least-squares fit says about its parameters, where it is small.
 
         It costs a pass over the data, about an iteration; what goes wrong in it is no
         fault of the fit, and is said when the covariance is asked for.

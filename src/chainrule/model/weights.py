@@ -21,14 +21,14 @@ class Weights(Predictor):
 
     @property
     def theta(self) -> Any:
-        """All parameters in one vector (P,), or (members, P): a copy, on the backend."""
+        """All parameters, one vector (P,), or (members, P): a copy, on the backend."""
         training = self._state()
         with self._scope():
             return self.backend.copy(training.theta)
 
     @property
     def state(self) -> Any:
-        """What layers keep, in one vector (S,), or (members, S): a copy, on the backend.
+        """What layers keep, one vector (S,), or (members, S): a copy, on the backend.
 
         Batch norm's running statistics; of a network without any it is empty.
         """

@@ -31,11 +31,12 @@ def initial(network: Network, seed: int, members: int) -> tuple[Any, Any]:
     return theta, state
 
 
-# Functions of a batch, joined along their first axis: that is the batch, not the members.
+# Functions of a batch, joined along their first axis: that is the batch, not the
+# members.
 
 
 def build_members(backend: Any, network: Network, build: Any, *key: Any) -> Any:
-    """Return ``f(theta, state, x)`` of shape (batch, members, ...), one for each member.
+    """Return ``f(theta, state, x)`` of shape (batch, members, ...): each member's.
 
     ``build(backend, network, *key)`` makes the function of one member or of all.
     """

@@ -52,7 +52,7 @@ def build_output(backend: Any, network: Network) -> Any:
 
 
 def build_function(backend: Any, network: Network, dtype: str, precision: str) -> Any:
-    """Return ``f(theta, state, x) -> z`` for a program of others; see `Model.function`."""
+    """Return ``f(theta, state, x) -> z`` for others' programs; see `Model.function`."""
     output, xp = build_output(backend, network), backend.xp
     kind, shape = getattr(xp, dtype), network.input_shape
 
@@ -79,7 +79,8 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
         form = ", ".join(map(str, ("batch", *shape)))
         x = check("x", x, shape, f"({form})")
         if x.ndim != len(shape) + 1:
-            msg = f"model.function(): x must have the shape ({form}); got {tuple(x.shape)}."
+            came = tuple(x.shape)
+            msg = f"model.function(): x must have the shape ({form}); got {came}."
             raise ShapeError(msg)
         with backend.products(dtype, precision):
             z = output(theta, state, x)
@@ -138,8 +139,8 @@ def build_loss(backend: Any, network: Network, loss: Any) -> Any:
 
     def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
         z = output(theta, state, x)
-        # A row without weight counts as none, though its output be infinite: NaN is what
-        # it would be times 0. Those that are filled up are such.
+        # A row without weight counts as none, though its output be infinite: NaN is
+        # what it would be times 0. Those that are filled up are such.
         counts = xp.reshape(weight > 0, (*weight.shape, *(1 for _ in range(core))))
         z = xp.where(counts, z, 0.0)
         share = loss.mass(t, weight, weight.dtype, xp=xp)

@@ -169,9 +169,9 @@ class Network:
 
         tree.rewired(self.layer, counting).forward(params, x, context)
         msg = (
-            f"{type(self.layer).__name__}: forward kept other numbers of arrays of state "
-            f"in two passes; it must keep the {len(self.state_entries)} that `state` "
-            f"declares in each."
+            f"{type(self.layer).__name__}: forward kept other numbers of arrays of "
+            f"state in two passes; it must keep the {len(self.state_entries)} that "
+            "`state` declares in each."
         )
         raise ArgumentError(msg)
 

@@ -106,8 +106,8 @@ class LevenbergMarquardt(ProblemOptimizer):
         if a.shape != (size,) or a.dtype != dtype:
             msg = (
                 f"LevenbergMarquardt's memory must be an array of shape ({size},) and "
-                f"dtype {dtype}: mu, nu and a scale for each parameter that learns; got "
-                f"{type(memory).__name__} of shape {a.shape} and dtype {a.dtype}."
+                f"dtype {dtype}: mu, nu and a scale for each parameter that learns; "
+                f"got {type(memory).__name__} of shape {a.shape} and dtype {a.dtype}."
             )
             raise ArgumentError(msg)
         if not (
@@ -180,9 +180,10 @@ class LevenbergMarquardt(ProblemOptimizer):
         if constant > 0.0 and loss > FRUITLESS * constant:
             msg = (
                 f"LevenbergMarquardt gained nothing: after {made} iterations the "
-                f"network explains {max(0.0, 1.0 - loss / constant):.1%} of the targets' "
-                f"variance, hardly more than a constant. Scale each input to mean 0 and "
-                f"deviation 1 (large ones saturate the first layer), or try another seed."
+                f"network explains {max(0.0, 1.0 - loss / constant):.1%} of the "
+                "targets' variance, hardly more than a constant. Scale each input to "
+                "mean 0 and deviation 1 (large ones saturate the first layer), or try "
+                "another seed."
             )
             warnings.warn(msg, ChainruleWarning, stacklevel=2)
 

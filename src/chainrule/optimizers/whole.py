@@ -33,8 +33,8 @@ Report = Callable[[Iteration], bool]
 class ProblemOptimizer(Config):
     """Base of the kind that takes the whole problem; one iteration is one epoch.
 
-    A subclass has `minimise`, which pushes its iterations. Batches only bound memory for
-    it, and all its passes are those of inference.
+    A subclass has `minimise`, which pushes its iterations. Batches only bound memory
+    for it, and all its passes are those of inference.
 
     Attributes
     ----------
@@ -48,20 +48,20 @@ class ProblemOptimizer(Config):
         """Raise an error, before training, for a loss that does not fit."""
 
     def check_network(self, network: Any, who: str | None = None) -> None:
-        """Raise an error, before training, for layers of which a part would be ignored."""
+        """Raise an error, before training, for layers that would be ignored in part."""
         ignored = network.layer.training_only
         if ignored:
             msg = (
-                f"{who or type(self).__name__} makes all passes as in inference, so that "
-                f"what {', '.join(dict.fromkeys(ignored))} does in training alone would "
-                f"be ignored (a dropout that drops nothing, running statistics that "
-                f"never learn). Leave it out, freeze BatchNorm (trainable=False), or "
-                f"take an optimizer that goes by batches, such as Adam."
+                f"{who or type(self).__name__} makes all passes as in inference, so "
+                f"that what {', '.join(dict.fromkeys(ignored))} does in training alone "
+                "would be ignored (a dropout that drops nothing, running statistics "
+                "that never learn). Leave it out, freeze BatchNorm (trainable=False), "
+                "or take an optimizer that goes by batches, such as Adam."
             )
             raise ArgumentError(msg)
 
     def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
-        """Raise an error if memory (host arrays, from a file) is none of this optimizer.
+        """Raise an error if memory (host arrays of a file) is none of this optimizer.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class ProblemOptimizer(Config):
         memory : array or None
             What the last iteration left; None the first time.
         report : function
-            ``report(Iteration(theta, loss, memory, logs)) -> bool``: whether there is to
-            be another one. What it raises is to be let through.
+            ``report(Iteration(theta, loss, memory, logs)) -> bool``: whether there is
+            to be another one. What it raises is to be let through.
         """
         raise NotImplementedError

@@ -20,7 +20,7 @@ from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
 from chainrule.losses import links
 from chainrule.model.spec import check_optimizer
-from chainrule.network import ensemble
+from chainrule.network import Network, ensemble
 from chainrule.optimizers import Optimizer, ProblemOptimizer
 from chainrule.sklearn import lbfgs, samples, validated, weights
 from chainrule.sklearn.decorators import fits
@@ -118,7 +118,7 @@ class MultilayerPerceptron(FittedPerceptron):
         return int(t.shape[1])
 
     def _choose(self) -> tuple[losses.Loss, str, Any]:
-        """Return the loss, the name of the output activation, the layer of it or None."""
+        """Return the loss, the name of the output activation, its layer or None."""
         raise NotImplementedError
 
     # A module, as backend, can neither be copied nor pickled.
@@ -187,7 +187,8 @@ class MultilayerPerceptron(FittedPerceptron):
                 self._initialize(X.shape[1], hidden, name, dtype)
             with backend.scope(dtype):
                 network = self._network()
-                self._solve(network, backend, dtype, X, y, t, weight, incremental)
+                given = samples.Samples(X, y, t, weight)
+                self._solve(network, backend, dtype, given, incremental)
         arrays = [*self.coefs_, *self.intercepts_]
         if not all(np.isfinite(validated.host(a)).all() for a in arrays):
             msg = (
@@ -229,7 +230,7 @@ class MultilayerPerceptron(FittedPerceptron):
         return was
 
     def _check_shapes(self, features: int, hidden: list[int], outputs: int) -> None:
-        """Refuse another network, or other targets, than those of the fit that goes on."""
+        """Refuse another network, or targets, than those of the fit that goes on."""
         layer = self.network
         if layer is None:
             layer = mlp(self, [features, *hidden, outputs])
@@ -318,13 +319,10 @@ class MultilayerPerceptron(FittedPerceptron):
 
     def _solve(
         self,
-        network: Any,
-        backend: Any,
+        network: Network,
+        backend: Backend,
         dtype: str,
-        X: Any,  # noqa: N803
-        y: Any,
-        t: Any,
-        weight: Any,
+        given: samples.Samples,
         incremental: bool,
     ) -> None:
         stochastic = self.optimizer is not None or self.solver in STOCHASTIC
@@ -335,7 +333,7 @@ class MultilayerPerceptron(FittedPerceptron):
         with backend.scope(working):
             splits = stochastic and not incremental
             job = samples.assemble(
-                self, backend, working, network, X, y, t, weight, splits=splits
+                self, backend, working, network, given, splits=splits
             )
             theta, state = (a.astype(working, copy=False) for a in self._flat())
             if stochastic:

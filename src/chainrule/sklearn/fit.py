@@ -1,4 +1,4 @@
-"""A fit as an estimator makes it: the model is trained, then its weights are taken over."""
+"""A fit as an estimator makes it: a model is trained, and gives its weights."""
 
 from __future__ import annotations
 

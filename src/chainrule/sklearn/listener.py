@@ -56,7 +56,7 @@ class Heard:
 
 
 def callbacks_of(estimator: Any, incremental: bool) -> tuple[CallbackList, bool]:
-    """Return the callbacks of a fit, and whether they go on from the `partial_fit` before.
+    """Return a fit's callbacks, and whether they go on from the last `partial_fit`.
 
     They are copies: what a user hands to the constructor is not changed by a fit.
     """

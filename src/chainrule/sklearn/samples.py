@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -13,7 +13,11 @@ from chainrule.data.samples import Data
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.sklearn import linked, validated
 
-__all__ = ["Job", "Validation", "assemble", "place"]
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.network import Network
+
+__all__ = ["Job", "Samples", "Validation", "assemble", "place"]
 
 
 class Job(NamedTuple):
@@ -58,53 +62,60 @@ class Validation:
         return result
 
 
+class Samples(NamedTuple):
+    """Validated samples.
+
+    y are the targets as the user has them, t as the network is trained on them, weight
+    is on the host, or None.
+    """
+
+    X: Any
+    y: Any
+    t: Any
+    weight: Any
+
+    def rows(self, numbers: Any) -> Samples:
+        """Return those with these numbers."""
+        return Samples._make(_rows(a, numbers) for a in self)
+
+
 def assemble(
     estimator: Any,
-    backend: Any,
+    backend: Backend,
     dtype: str,
-    network: Any,
-    X: Any,  # noqa: N803
-    y: Any,
-    t: Any,
-    weight: Any,
+    network: Network,
+    samples: Samples,
     *,
     splits: bool,
 ) -> Job:
-    """Return the `Job` of validated arrays, a part of them held back for validation.
+    """Return the `Job` of samples, a part of them held back for validation.
 
-    y are the targets as the user has them, t as the network is trained on them, weight
-    those of the host; `splits` says whether early stopping may hold samples back.
+    `splits` says whether early stopping may hold samples back.
     """
-    check = None
+    held = None
     if estimator.validation_data is not None:
-        X_, y_, t_, w_ = _given(estimator)  # noqa: N806
+        held = _given(estimator)
     elif estimator.early_stopping and splits:
-        train, held = _split(estimator, X.shape[0], t)
-        X_, y_, t_, w_ = (_rows(a, held) for a in (X, y, t, weight))  # noqa: N806
-        X, t, weight = (_rows(a, train) for a in (X, t, weight))  # noqa: N806
-    else:
-        X_ = None  # noqa: N806
+        train, rest = _split(estimator, samples.X.shape[0], samples.t)
+        samples, held = samples.rows(train), samples.rows(rest)
     loss = estimator._loss
 
-    def placed(X: Any, t: Any, weight: Any) -> Data:  # noqa: N803
+    def placed(samples: Samples) -> Data:
+        t, weight = samples.t, samples.weight
         t = loss.target(t, network.output_shape, xp=backends.of(t).xp)
-        arrays = (
-            X,
-            t,
-            None
-            if weight is None
-            else intake.scaled(weight, backends.of(weight), "float64"),
-        )
+        if weight is not None:
+            weight = intake.scaled(weight, backends.of(weight), "float64")
         return Data._make(
-            None if a is None else place(a, backend, dtype) for a in arrays
+            None if a is None else place(a, backend, dtype)
+            for a in (samples.X, t, weight)
         )
 
-    if X_ is not None:
-        host = validated.host
-        check = Validation(placed(X_, t_, w_), host(X_), host(y_), w_, host(t_))
-    data = placed(X, t, weight)
-    link = estimator._link()
-    return Job(backend, dtype, network, loss, link, data, weight, check)
+    check = None
+    if held is not None:
+        X, y, t = (validated.host(a) for a in held[:3])  # noqa: N806
+        check = Validation(placed(held), X, y, held.weight, t)
+    data, link = placed(samples), estimator._link()
+    return Job(backend, dtype, network, loss, link, data, samples.weight, check)
 
 
 def _split(estimator: Any, samples: int, t: Any) -> Any:
@@ -124,8 +135,8 @@ def _split(estimator: Any, samples: int, t: Any) -> Any:
     return train, held
 
 
-def _given(estimator: Any) -> Any:
-    """Validate the user's own validation set: X, y, encoded y, weights."""
+def _given(estimator: Any) -> Samples:
+    """Validate the user's own validation set."""
     given = estimator.validation_data
     if not 2 <= len(given) <= 3:
         msg = "validation_data must be (X, y) or (X, y, sample_weight)."
@@ -140,7 +151,7 @@ def _given(estimator: Any) -> Any:
         )
         raise ArgumentError(msg)
     weight = estimator._weights_of(X, y, rest[0] if rest else None)
-    return X, y, estimator._encode(y), weight
+    return Samples(X, y, estimator._encode(y), weight)
 
 
 def place(a: Any, backend: Any, dtype: str) -> Any:

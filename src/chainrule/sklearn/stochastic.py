@@ -1,8 +1,8 @@
 """The solvers "adam" and "sgd", and any optimizer of ours: their epochs.
 
 Here are scikit-learn's order of samples and its learning rates; its rules for stopping
-are in `chainrule.sklearn.stopping`. An engine that runs ahead of Python is let run as far
-ahead as no rule can apply yet, so that nothing is computed in vain.
+are in `chainrule.sklearn.stopping`. An engine that runs ahead of Python is let run as
+far ahead as no rule can apply yet, so that nothing is computed in vain.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ __all__ = ["StochasticFit", "check_finite", "run", "sample_order"]
 class StochasticFit(EstimatorFit):
     """Epochs, and scikit-learn's rules for their end.
 
-    An epoch is made, and judged when its numbers are asked for: no rule can apply before
-    the count of epochs without improvement passes n_iter_no_change, so that so many may
-    be under way where the engine runs ahead of Python and nobody listens.
+    An epoch is made, and judged when its numbers are asked for: no rule can apply
+    before the count of epochs without improvement passes n_iter_no_change, so that so
+    many may be under way where the engine runs ahead of Python and nobody listens.
     """
 
     def __init__(
@@ -250,9 +250,9 @@ def check_finite(estimator: Any) -> None:
     if memory is not None:
         memory.slots, memory.step = None, 0
     msg = (
-        "training diverged: the optimizer's slots or the running statistics overflowed, "
-        "and what is trained from there on stands still or goes astray. Scale X and y "
-        "(StandardScaler), look for outliers in them, or take float64."
+        "training diverged: the optimizer's slots or the running statistics "
+        "overflowed, and what is trained from there on stands still or goes astray. "
+        "Scale X and y (StandardScaler), look for outliers in them, or take float64."
     )
     if estimator.early_stopping:
         checks.warn(f"{msg} The weights of the best epoch are kept.")

@@ -18,8 +18,8 @@ else:
     class _Columns(Mapping, dict):
         """A mapping that is a dict, too: pandas, polars and json ask for one.
 
-        All that reads goes through `Mapping`; the dict has the same lists for what looks
-        into it directly.
+        All that reads goes through `Mapping`; the dict has the same lists for what
+        looks into it directly.
         """
 
 
@@ -27,8 +27,9 @@ class History(_Columns):
     """Lists with one value per epoch: ``history["loss"]``, ``["val_loss"]``, ...
 
     It is a mapping that is read, not written into; ``pandas.DataFrame(history)`` has a
-    row for each epoch. Entry k is the k-th epoch of the fit (of ``model.history``, epoch
-    number k): epochs are counted from 0, as by callbacks, `best_epoch` and `CSVLogger`.
+    row for each epoch. Entry k is the k-th epoch of the fit (of ``model.history``,
+    epoch number k): epochs are counted from 0, as by callbacks, `best_epoch` and
+    `CSVLogger`.
 
     Attributes
     ----------

@@ -16,8 +16,8 @@ class ModelSnapshot(NamedTuple):
     Attributes
     ----------
     parts : dict
-        The arguments of a `ModelSpec` by name: network, loss, optimizer, metrics, dtype,
-        precision, seed, members, member, and those that a file leaves out.
+        The arguments of a `ModelSpec` by name: network, loss, optimizer, metrics,
+        dtype, precision, seed, members, member, and those that a file leaves out.
     input_shape : tuple of int, or None
         Shape of one sample; None before there are weights.
     training : TrainingState or None

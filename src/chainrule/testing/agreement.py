@@ -53,8 +53,8 @@ def compare_backends(
     Parameters
     ----------
     model : Model, Layer or Network
-        A model brings its loss, optimizer, seed and, once built, its weights; it is left
-        as it is. For a layer or network they are the keywords.
+        A model brings its loss, optimizer, seed and, once built, its weights; it is
+        left as it is. For a layer or network they are the keywords.
     x, y : arrays
         What `Model.fit` takes.
     backends : sequence of str, Backend or module, optional
@@ -81,13 +81,12 @@ def compare_backends(
     Notes
     -----
     Per dtype: the output of each layer in a training pass; the gradient of the loss,
-    parameter by parameter; then a `fit`: the parameters, the loss of each epoch, and what
-    the trained network says. Where a parameter's gradient is nothing but rounding (that
-    of a constant column of x, before batch norm), optimizers such as Adam turn it into
-    steps. It is then left out of
-    "parameters", and the output of a training pass speaks for it; the prediction is left
-    out as well, since running means lag behind a bias that wanders. What is allowed
-    stands in `TOLERANCES`.
+    parameter by parameter; then a `fit`: the parameters, the loss of each epoch, and
+    what the trained network says. Where a parameter's gradient is nothing but rounding
+    (that of a constant column of x, before batch norm), optimizers such as Adam turn it
+    into steps. It is then left out of "parameters", and the output of a training pass
+    speaks for it; the prediction is left out as well, since running means lag behind a
+    bias that wanders. What is allowed stands in `TOLERANCES`.
     """
     engines, missing = _engines(backends)
     model = _model(model, loss, optimizer, seed)
@@ -119,8 +118,8 @@ def _engines(given: Any) -> tuple[dict[str, Backend], dict[str, str]]:
     if len(named) < 2:
         have = ", ".join(named) or "none"
         msg = (
-            f"compare_backends needs at least two backends; got {have}. Install another, "
-            f"for example with: pip install 'chainrule[jax]'."
+            f"compare_backends needs at least two backends; got {have}. Install "
+            "another, for example with: pip install 'chainrule[jax]'."
         )
         raise ArgumentError(msg)
     return named, missing
@@ -256,7 +255,7 @@ def _compared(dtype: str, runs: dict[str, _Found]) -> list[Difference]:
 
 
 def _gap(a: Any, b: Any, least: float = 0.0) -> float:
-    """Largest difference relative to the largest entry; nan differs from all but nan."""
+    """Largest difference by the largest entry; nan differs from all but nan."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape:
         return np.inf

@@ -27,7 +27,7 @@ def titles(layer: Layer) -> dict[str, str]:
 
 
 def build_pass(backend: Backend, network: Network, loss: Loss) -> Any:
-    """Return a training pass: ``f(theta, state, data, key)`` -> z, outputs, loss, grads.
+    """Return a training pass: ``f(theta, state, data, key)``: z, outputs, loss, grads.
 
     The outputs are those of each layer that ran, by name.
     """

@@ -1,4 +1,4 @@
-"""One view of everything that has a pullback: rules, layers, networks, models, losses."""
+"""One view of all that has a pullback: rules, layers, networks, models, losses."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ class _Rule(Subject):
         answer = self.rule(*arrays, **({"xp": xp} if self._takes_xp else {}))
         if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
             msg = (
-                f"{self.name}: a rule returns (value, pullback), the second a function; "
-                f"got {type(answer).__name__}."
+                f"{self.name}: a rule returns (value, pullback), the second a "
+                f"function; got {type(answer).__name__}."
             )
             raise GradientError(msg, check="shape")
         return answer

@@ -299,7 +299,7 @@ class Fit:
         return {**self.epoch_logs.evaluation.losses("", last), **shown}
 
     def _forget_after(self, epochs: int) -> None:
-        """Let those epochs of this call count, and none that was under way after them."""
+        """Let so many epochs of this call count, and none that was under way."""
         before = self.begun
         self.model.training = self.model.training._replace(
             step=before.step + epochs * self.training.steps,

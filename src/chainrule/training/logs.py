@@ -185,7 +185,7 @@ class EpochLogs:
         )
 
     def warn(self, logs: Mapping[str, Any], epoch: int, dtype: str) -> None:
-        """Say once if a validation loss is not finite; training's ends the fit itself."""
+        """Say once if a validation loss is not finite; training's ends the fit."""
         value = logs.get("val_loss", 0.0)
         if not self._warned and not math.isfinite(value):
             self._warned = True

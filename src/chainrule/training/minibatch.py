@@ -241,9 +241,9 @@ def check_finite(
         plural = "s" if len(members) > 1 else ""
         whose = f" of member{plural} {', '.join(map(str, members))}"
     msg = (
-        f"training diverged: the loss, the parameters, the optimizer's slots or the "
-        f"running statistics{whose} stopped being finite in epoch {number} of this fit. "
-        f"The parameters of the last finite epoch are kept, the optimizer starts anew. "
-        f"Lower the learning rate, set clip_norm, or scale x and y."
+        "training diverged: the loss, the parameters, the optimizer's slots or the "
+        f"running statistics{whose} stopped being finite in epoch {number} of this "
+        "fit. The parameters of the last finite epoch are kept, the optimizer starts "
+        "anew. Lower the learning rate, set clip_norm, or scale x and y."
     )
     raise DivergenceError(msg, epochs=number - 1, members=members)

@@ -1,7 +1,7 @@
 """A training step of PyTorch as one compiled function, kept for every later fit.
 
-The step is traced with fake tensors (`make_fx`), which compute nothing, and the graph is
-handed to TorchInductor. Against `torch.compile` around the step, which sees the same
+The step is traced with fake tensors (`make_fx`), which compute nothing, and the graph
+is handed to TorchInductor. Against `torch.compile` around the step, which sees the same
 operations, nothing is left that Dynamo would check before each call: what the function
 depends on is its key here.
 """
@@ -32,7 +32,7 @@ _LOCK = threading.Lock()
 
 @functools.lru_cache(maxsize=256)
 def _made(key: Hashable) -> dict[Any, Any]:
-    """Return where a step's functions are kept: sorts of arguments -> it, or a cause."""
+    """Return where a step's functions are kept, by the forms of its arguments."""
     return {}
 
 
