@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from chainrule.callbacks.base import Callback, LambdaCallback
+from chainrule.callbacks.base import Callback, CallbackList, Cut, LambdaCallback
 from chainrule.callbacks.checkpoint import Checkpoint
 from chainrule.callbacks.early_stopping import EarlyStopping
 from chainrule.callbacks.plateau import ReduceLROnPlateau
@@ -12,7 +12,9 @@ from chainrule.config.explain import explain_missing
 __all__ = [
     "CSVLogger",
     "Callback",
+    "CallbackList",
     "Checkpoint",
+    "Cut",
     "EarlyStopping",
     "LambdaCallback",
     "ReduceLROnPlateau",

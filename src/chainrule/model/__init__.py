@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from chainrule.model.model import Model
+from chainrule.model.spec import ModelSpec
 
-__all__ = ["Model"]
+__all__ = ["Model", "ModelSpec"]
