@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.arrays.normal_equations import QR, system
+from chainrule.arrays.types import Array
 from chainrule.derivatives.parameters import build_parameter_jacobian
 from chainrule.errors import ArgumentError
 from chainrule.network import Network
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from chainrule.backends import Backend
+
+    Floats = NDArray[np.float64]
 
 __all__ = ["Covariance", "Spread", "build_band", "covariance"]
 
@@ -34,8 +39,8 @@ class Spread(NamedTuple):
     (P,): the reciprocal norms of J's columns, 0 where a column is zero.
     """
 
-    unit: Any
-    c: Any
+    unit: Floats
+    c: Floats
 
 
 class Covariance:
@@ -53,7 +58,7 @@ class Covariance:
         Singular values below that share of the largest one are rounding.
     """
 
-    def __init__(self, j: Any, squares: float, count: int, cut: float) -> None:
+    def __init__(self, j: Floats, squares: float, count: int, cut: float) -> None:
         self._j, self._squares, self._count, self._cut = j, squares, count, cut
 
     @functools.cached_property
@@ -88,7 +93,7 @@ class Covariance:
             )
             raise ArgumentError(msg)
         deviation = math.sqrt(self._squares / (self._count - rank))
-        self._j = None  # the factor is cached in its place
+        del self._j  # the factor is cached in its place
         scale = deviation / values[determined]
         return Spread(unit, vectors[determined].T * scale)
 
@@ -96,7 +101,7 @@ class Covariance:
 def covariance(
     backend: Backend,
     network: Network,
-    theta: Any,
+    theta: Array,
     chunks: Iterable[tuple[Any, Any]],
     samples: int,
 ) -> Covariance:
@@ -140,13 +145,14 @@ def covariance(
     return Covariance(rows, squares, samples * network.output_size, cut)
 
 
-def _root(gram: Any) -> Any:
+def _root(gram: Floats) -> Floats:
     """Return a (k, P) matrix with aᵀa = gram, to rounding of its columns' own units."""
     norms = np.sqrt(np.diag(gram))
     norms = np.where(norms > 0.0, norms, 1.0)
     values, vectors = np.linalg.eigh(gram / norms / norms[:, None])
     positive = values > 0.0
-    return np.sqrt(values[positive])[:, None] * vectors[:, positive].T * norms
+    root: Floats = np.sqrt(values[positive])[:, None] * vectors[:, positive].T * norms
+    return root
 
 
 def build_band(backend: Backend, network: Network) -> Callable[..., Any]:
@@ -157,7 +163,7 @@ def build_band(backend: Backend, network: Network) -> Callable[..., Any]:
     xp = backend.xp
     parameter_jacobian = build_parameter_jacobian(backend, network)
 
-    def band(theta: Any, state: Any, unit: Any, c: Any, x: Any) -> Any:
+    def band(theta: Array, state: Array, unit: Array, c: Array, x: Array) -> Any:
         j = parameter_jacobian(theta, state, xp.astype(x, theta.dtype))
         moves = xp.matmul(j * unit, c)
         std = xp.sqrt(xp.sum(moves * moves, axis=-1))

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule.arrays.dual import DualNamespace
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Shape
 from chainrule.network import Network
 from chainrule.network.forward import run
 
@@ -14,7 +14,7 @@ __all__ = ["basis", "run_dual", "tangent"]
 
 
 def run_dual(
-    network: Network, theta: Any, state: Any, x: Any, u: Any, xp: DualNamespace
+    network: Network, theta: Array, state: Array, x: Array, u: Array, xp: DualNamespace
 ) -> Any:
     """Return ``(z, pullback)`` on dual arrays, x moving along u."""
     return run(network, xp.dual(theta), xp.dual(state), xp.dual(x, u), xp)
@@ -26,6 +26,6 @@ def basis(shape: Shape, dtype: Any, xp: Any) -> Any:
     return xp.reshape(xp.eye(size, dtype=dtype), (size, 1, *shape))
 
 
-def tangent(a: Any, lead: Shape, xp: DualNamespace) -> Any:
+def tangent(a: Array, lead: Shape, xp: DualNamespace) -> Any:
     """Return a's tangent behind `lead`, also where it is zero."""
     return xp.base.broadcast_to(xp.parts(a)[1], (*lead, *a.shape))

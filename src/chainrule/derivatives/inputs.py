@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualNamespace
+from chainrule.arrays.types import Array
 from chainrule.derivatives.cost import forward_is_cheaper
 from chainrule.derivatives.directions import basis, run_dual, tangent
 from chainrule.network import Network
@@ -29,14 +30,14 @@ def build_jacobian(backend: Backend, network: Network) -> Callable[..., Any]:
     inside, out = network.input_shape, network.output_shape
     dual = DualNamespace(xp)
 
-    def forward(theta: Any, state: Any, x: Any) -> Any:
+    def forward(theta: Array, state: Array, x: Array) -> Any:
         eye = basis(inside, x.dtype, xp)
         z, _ = run_dual(network, theta, state, x, eye, dual)
         columns = tangent(z, eye.shape[:1], dual)
         shape = (x.shape[0], *out, *inside)
         return xp.reshape(xp.moveaxis(columns, 0, -1), shape)
 
-    def reverse(theta: Any, state: Any, x: Any) -> Any:
+    def reverse(theta: Array, state: Array, x: Array) -> Any:
         z, pullback = run(network, theta, state, x, xp)
         # A leading axis on dz, fed with the identity: one cotangent per output.
         eye = basis(out, z.dtype, xp)
@@ -50,7 +51,7 @@ def build_vjp(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, v) -> vᵀ ∂Z/∂X``, sample by sample, of x's shape."""
     xp = backend.xp
 
-    def vjp(theta: Any, state: Any, x: Any, v: Any) -> Any:
+    def vjp(theta: Array, state: Array, x: Array, v: Array) -> Any:
         _, pullback = run(network, theta, state, x, xp)
         return pullback(v, dp=False)[0]
 
@@ -61,7 +62,7 @@ def build_jvp(backend: Backend, network: Network) -> Callable[..., Any]:
     """Return ``f(theta, state, x, u) -> ∂Z/∂X u``, sample by sample, of Z's shape."""
     dual = DualNamespace(backend.xp)
 
-    def jvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
+    def jvp(theta: Array, state: Array, x: Array, u: Array) -> Any:
         z, _ = run_dual(network, theta, state, x, u, dual)
         return tangent(z, (), dual)
 
@@ -76,7 +77,7 @@ def build_hvp(backend: Backend, network: Network) -> Callable[..., Any]:
     xp = backend.xp
     dual = DualNamespace(xp)
 
-    def hvp(theta: Any, state: Any, x: Any, u: Any) -> Any:
+    def hvp(theta: Array, state: Array, x: Array, u: Array) -> Any:
         z, pullback = run_dual(network, theta, state, x, u, dual)
         dx, _ = pullback(dual.ones_like(z), dp=False)
         return tangent(dx, u.shape[: u.ndim - x.ndim], dual)
@@ -90,7 +91,7 @@ def build_hessian(backend: Backend, network: Network) -> Callable[..., Any]:
     inside = network.input_shape
     hvp = build_hvp(backend, network)
 
-    def hessian(theta: Any, state: Any, x: Any) -> Any:
+    def hessian(theta: Array, state: Array, x: Array) -> Any:
         columns = hvp(theta, state, x, basis(inside, x.dtype, xp))
         columns = xp.moveaxis(columns, 0, -1)
         return xp.reshape(columns, (x.shape[0], *inside, *inside))

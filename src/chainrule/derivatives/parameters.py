@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.dual import DualNamespace
+from chainrule.arrays.types import Array
 from chainrule.derivatives.directions import basis
 from chainrule.network import Network
 from chainrule.network.forward import run
@@ -30,7 +31,7 @@ def build_sample_gradients(
     """
     xp = backend.xp
 
-    def sample_gradients(theta: Any, state: Any, x: Any, t: Any) -> Any:
+    def sample_gradients(theta: Array, state: Array, x: Array, t: Array) -> Any:
         # Leading axes are never summed: the batch moves there, and rows are one.
         x, t = x[:, None, ...], t[:, None, ...]
         z, pullback = run(network, theta, state, x, xp)
@@ -49,7 +50,7 @@ def build_parameter_jacobian(backend: Backend, network: Network) -> Callable[...
     xp = backend.xp
     out = network.output_shape
 
-    def parameter_jacobian(theta: Any, state: Any, x: Any) -> Any:
+    def parameter_jacobian(theta: Array, state: Array, x: Array) -> Any:
         # Every sample is a batch of one, behind an axis for the outputs.
         z, pullback = run(network, theta, state, x[:, None, None, ...], xp)
         eye = basis(out, z.dtype, xp)
@@ -68,10 +69,10 @@ def build_parameter_curve(backend: Backend, network: Network) -> Callable[..., A
     inner = DualNamespace(backend.xp)
     outer = DualNamespace(inner)
 
-    def curve(theta: Any, state: Any, x: Any, direction: Any) -> Any:
+    def curve(theta: Array, state: Array, x: Array, direction: Array) -> Any:
         moving = outer.dual(inner.dual(theta, direction), inner.dual(direction))
-        state, x = outer.dual(inner.dual(state)), outer.dual(inner.dual(x))
-        z, _ = run(network, moving, state, x, outer)
+        fixed, at = (outer.dual(inner.dual(a)) for a in (state, x))
+        z, _ = run(network, moving, fixed, at, outer)
         return inner.parts(outer.parts(z)[1])
 
     return curve

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ShapeError
 
@@ -48,7 +48,9 @@ class Loss(Config):
         """The name under which `get` knows it."""
         return getattr(self.rule, "__name__", type(self).__name__)
 
-    def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
+    def __call__(
+        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
+    ) -> Any:
         """Return ``(value, pullback)`` for outputs whose samples have `shape`.
 
         z (..., batch, *shape) -> value (...). Middle axes (a sequence's time) count as
@@ -88,7 +90,13 @@ class Loss(Config):
         return type(self).__name__ if self.name == "rule" else self.name
 
     def _check(
-        self, answer: Any, z: Any, t: Any, weight: Any, xp: Any, core: int = 2
+        self,
+        answer: Any,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        xp: Any,
+        core: int = 2,
     ) -> None:
         """Raise an error unless a rule's answer has one value for each member.
 
@@ -132,11 +140,11 @@ class Loss(Config):
             raise ShapeError(msg)
         return xp.astype(y, xp.int32) if xp.isdtype(y.dtype, "bool") else y
 
-    def labels(self, t: Any, shape: Shape) -> bool:
+    def labels(self, t: Array, shape: Shape) -> bool:
         """Whether a checked target holds labels, which stay integers."""
         return False
 
-    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
         """Return what the loss's sum is divided by, up to a constant factor.
 
         None stands for the number of samples. Losses of parts are joined with it. It
@@ -145,7 +153,7 @@ class Loss(Config):
         return None if weight is None else xp.sum(weight, axis=-1)
 
     def residuals(
-        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
     ) -> tuple[Any, Any]:
         """Return residuals r and their slopes ∂r/∂z, both (batch, size of a sample).
 
@@ -181,7 +189,7 @@ def _checked(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def checked(
-        self: Loss, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+        self: Loss, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
     ) -> Any:
         answer = call(self, z, t, weight, shape, xp=xp)
         self._check(answer, z, t, weight, xp, len(shape) + 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
@@ -32,7 +32,7 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
     )
 
 
-def _total(counts: Any, weight: Any, xp: Any) -> Any:
+def _total(counts: Array, weight: Array | None, xp: Any) -> Any:
     """Sum over samples and their axes of weight times counts."""
     if weight is None:
         return xp.sum(counts)
@@ -84,7 +84,7 @@ class BinaryCrossEntropy(Loss):
             raise ArgumentError(msg)
         return y
 
-    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
             return super().mass(t, weight, dtype, xp=xp)
@@ -177,18 +177,19 @@ class CrossEntropy(Loss):
                 raise ArgumentError(msg)
         return y
 
-    def labels(self, t: Any, shape: Shape) -> bool:
+    def labels(self, t: Array, shape: Shape) -> bool:
         """Whether t has no axis of classes."""
         return bool(t.ndim == len(shape))
 
-    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
             return super().mass(t, weight, dtype, xp=xp)
         counts: Any = 0.0
         if xp.isdtype(t.dtype, "integral"):
+            labels: Any = t
             for k, c in enumerate(self.class_weight):
-                counts = counts + c * xp.astype(t == k, dtype)
+                counts = counts + c * xp.astype(labels == k, dtype)
         else:
             for k, c in enumerate(self.class_weight):
                 counts = counts + c * t[..., k]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.losses.base import Loss
@@ -20,7 +20,7 @@ class SquaredError(Loss):
     rule = staticmethod(rules.squared_error)
 
     def residuals(
-        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any
+        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
     ) -> tuple[Any, Any]:
         """As `Loss.residuals`: r = s (z - t) with s = sqrt(weight / size)."""
         size = math.prod(shape)

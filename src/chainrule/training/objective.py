@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.arrays.types import Params
+from chainrule.arrays.types import Array, Params
 from chainrule.config.record import Config
 from chainrule.data.samples import Data
 from chainrule.network import Network
@@ -29,7 +29,7 @@ class ValueAndGradient(NamedTuple):
 
     value: Any
     pieces: list[Any]
-    state: Any
+    state: Array
     mass: Any
 
 
@@ -98,7 +98,7 @@ class LossObjective(Objective):
 
         def value_and_gradient(
             params: Params,
-            state: Any,
+            state: Array,
             batch: Data,
             key: Any = None,
             share: Any = None,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.means import add, divisor
+from chainrule.arrays.types import Array
 from chainrule.data.samples import Data, map_arrays, take_rows
 from chainrule.derivatives.cost import LIMIT
 from chainrule.derivatives.parameters import (
@@ -75,7 +76,7 @@ class Problem:
         objective: Objective,
         data: Data,
         batch_size: int,
-        state: Any,
+        state: Array,
         penalty: float = 0.0,
     ) -> None:
         self.backend, self.network, self.objective = backend, network, objective
@@ -101,7 +102,7 @@ class Problem:
         """Yield the samples in parts of so many rows, floating arrays in this dtype."""
         samples, xp = self.data.x.shape[0], self.backend.xp
 
-        def cast(a: Any) -> Any:
+        def cast(a: Array) -> Any:
             if a.dtype == dtype or not xp.isdtype(a.dtype, "real floating"):
                 return a
             return xp.astype(a, dtype)
@@ -124,7 +125,7 @@ class Problem:
         _, deviation = self._moments(self._columns(self.data.t), self.data.t.dtype)
         return self.number(self.backend.xp.mean(deviation**2))
 
-    def at_scale_of_targets(self, theta: Any) -> Any:
+    def at_scale_of_targets(self, theta: Array) -> Any:
         """Return theta (P,) with outputs that begin at the scale of the targets.
 
         Outputs that explain less than half of their targets' variance get the targets'
@@ -157,12 +158,12 @@ class Problem:
         scaled = network.layer.rescaled(params, gain, shift, xp)
         return theta if scaled is None else network.flatten(scaled, xp)
 
-    def _columns(self, a: Any) -> Any:
+    def _columns(self, a: Array) -> Any:
         """Return outputs (n, ..., m) as (n, k, m)."""
         *middle, last = self.network.output_shape or (1,)
         return self.backend.xp.reshape(a, (a.shape[0], math.prod(middle), last))
 
-    def _moments(self, a: Any, dtype: Any) -> tuple[Any, Any]:
+    def _moments(self, a: Array, dtype: Any) -> tuple[Any, Any]:
         """Return means and deviations (m,) of columns (n, k, m), by the weights."""
         xp, weight = self.backend.xp, self.data.weight
         w = xp.ones((1, 1, 1), dtype=dtype)
@@ -173,7 +174,7 @@ class Problem:
         d = a - mean
         return mean, xp.sqrt(xp.sum(w * (d * d), axis=(0, 1)) / mass)
 
-    def value_and_gradient(self, theta: Any) -> tuple[Any, Any]:
+    def value_and_gradient(self, theta: Array) -> tuple[Any, Any]:
         """Return the loss over all samples (...) and its gradient, shape of theta."""
         key = (self.network, self.objective, self.penalty > 0.0)
         call = self.backend.compile(build_value_and_gradient, *key)
@@ -186,7 +187,7 @@ class Problem:
             gradients.append(gradient)
         return add(values), add(gradients)
 
-    def value(self, theta: Any) -> Any:
+    def value(self, theta: Array) -> Any:
         """Return the loss of a least-squares problem: the sum of squared residuals."""
         self._no_penalty()
         call = self.backend.compile(build_residuals, self.network, self.objective.loss)
@@ -196,7 +197,7 @@ class Problem:
         parts = [call(theta, self.state, part, scale) for part in chunks]
         return add([xp.sum(r * r) for r in parts])
 
-    def linearised(self, theta: Any) -> Iterator[tuple[Any, Any]]:
+    def linearised(self, theta: Array) -> Iterator[tuple[Any, Any]]:
         """Yield residuals r (k,) and their Jacobian ∂r/∂theta (k, P), chunk by chunk.
 
         Raises
@@ -212,7 +213,7 @@ class Problem:
         for part in self._chunks(self._jacobian_rows(), theta.dtype):
             yield call(theta, self.state, part, scale)
 
-    def acceleration(self, theta: Any, direction: Any) -> Any:
+    def acceleration(self, theta: Array, direction: Array) -> Any:
         """Return Jᵀ r'' (P,), r'' the second derivative of r along a direction (P,)."""
         call = self.backend.compile(
             build_acceleration, self.network, self.objective.loss
@@ -232,7 +233,7 @@ class Problem:
             )
             raise ArgumentError(msg)
 
-    def _scale(self, theta: Any) -> Any:
+    def _scale(self, theta: Array) -> Any:
         total = self.mass(theta.dtype)
         if isinstance(total, int):
             return total**-0.5
@@ -250,7 +251,7 @@ def build_value_and_gradient(
     call = objective.build(backend, network, train=False)
 
     def value_and_gradient(
-        theta: Any, state: Any, data: Any, share: Any, penalty: Any = 0.0
+        theta: Array, state: Array, data: Any, share: Any, penalty: Any = 0.0
     ) -> Any:
         params = network.unflatten(theta, xp)
         value, pieces, *_ = call(
@@ -267,7 +268,7 @@ def build_residuals(
     """Return ``f(theta, state, data, scale) -> r``, shape (k,)."""
     xp = backend.xp
 
-    def residuals(theta: Any, state: Any, data: Any, scale: Any) -> Any:
+    def residuals(theta: Array, state: Array, data: Any, scale: Any) -> Any:
         x, t, weight = data
         z, _ = run(network, theta, state, x, xp)
         r, _ = loss.residuals(z, t, weight, network.output_shape, xp=xp)
@@ -284,7 +285,7 @@ def build_linearisation(
     residuals = build_residuals(backend, network, loss)
     parameter_jacobian = build_parameter_jacobian(backend, network)
 
-    def linearisation(theta: Any, state: Any, data: Any, scale: Any) -> Any:
+    def linearisation(theta: Array, state: Array, data: Any, scale: Any) -> Any:
         x, _, weight = data
         r = residuals(theta, state, data, scale)
         j = parameter_jacobian(theta, state, x)  # (batch, m, P)
@@ -304,7 +305,7 @@ def build_acceleration(
     curve = build_parameter_curve(backend, network)
 
     def acceleration(
-        theta: Any, direction: Any, state: Any, data: Any, scale: Any
+        theta: Array, direction: Array, state: Array, data: Any, scale: Any
     ) -> Any:
         x, t, weight = data
         _, bend = curve(theta, state, x, direction)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.arrays import trees
 from chainrule.arrays.dual import DualArray, DualNamespace
 from chainrule.arrays.means import divisor
-from chainrule.arrays.types import Params, Shape
+from chainrule.arrays.types import Array, Params, Shape
 from chainrule.data import intake
 from chainrule.data.samples import Data, SlopeData
 from chainrule.derivatives.inputs import build_jacobian
@@ -109,7 +109,7 @@ class SlopeObjective(Objective):
 
 
 def receive(
-    network: Network, data: Data, slopes: Any, backend: Backend, dtype: str
+    network: Network, data: Data, slopes: Array, backend: Backend, dtype: str
 ) -> SlopeData:
     """Return data with a user's slopes, checked, in the shape (n, *out, *in).
 
@@ -123,7 +123,7 @@ def receive(
     return SlopeData(*data, intake.place("slopes", slopes, origin, backend, dtype))
 
 
-def _full(network: Network, slopes: Any, samples: int, xp: Any) -> Any:
+def _full(network: Network, slopes: Array, samples: int, xp: Any) -> Any:
     """Return slopes with the axes of one output or one input that were left out."""
     inside, out = network.input_shape, network.output_shape
     # One output, or one input, needs no axis.
@@ -155,7 +155,7 @@ def _build(
     inside, out = network.input_shape, network.output_shape
     n, m = math.prod(inside), math.prod(out)
 
-    def rows(a: Any, batch: int, sample_shape: Shape) -> Any:
+    def rows(a: Array, batch: int, sample_shape: Shape) -> Any:
         """Join the axes of inputs and samples: (..., n, batch, *) to (..., rows, *)."""
         lead = a.shape[: a.ndim - len(sample_shape) - 2]
         return xp.reshape(a, (*lead, n * batch, *sample_shape))
@@ -164,7 +164,7 @@ def _build(
 
     def value_and_gradient(
         params: Params,
-        state: Any,
+        state: Array,
         batch: SlopeData,
         key: Any = None,
         share: Any = None,
@@ -224,7 +224,7 @@ def _build_errors(backend: Backend, network: Network) -> Callable[..., Any]:
     xp = backend.xp
     jacobian = build_jacobian(backend, network)
 
-    def errors(theta: Any, state: Any, x: Any, slopes: Any) -> Any:
+    def errors(theta: Array, state: Array, x: Array, slopes: Array) -> Any:
         r = jacobian(theta, state, x) - slopes
         return xp.mean(r * r, axis=tuple(range(1, r.ndim)))
 
