@@ -72,10 +72,14 @@ def check_filled(name: str, a: Any) -> None:
 
 
 def to_host(a: Any, origin: Backend | None = None) -> Any:
-    """Return an array of any library, of the backend `origin` if known, as NumPy's."""
+    """Return an array of any library, of the backend `origin` if known, as NumPy's.
+
+    What is on the host, lists and frames too, stays as it is.
+    """
     if isinstance(a, np.ndarray):
         return a
-    return (origin or backends.of(a)).to_numpy(a)
+    origin = origin or backends.of(a)
+    return a if origin.name == "numpy" else origin.to_numpy(a)
 
 
 def move(

@@ -10,9 +10,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule import backends
 from chainrule.config.memory import FEWER_ROWS, room
+from chainrule.data import intake
 from chainrule.errors import ArgumentTypeError
 from chainrule.network import chunks, ensemble
-from chainrule.sklearn import convert, linked, samples, validated
+from chainrule.sklearn import convert, linked, validated
 from chainrule.sklearn.network import LINKS, bind, mlp
 from chainrule.sklearn.weights import pack, unpack
 
@@ -57,10 +58,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _publish(self, network: Any, theta: Any, state: Any, backend: Any) -> None:
         """Take weights over as `coefs_` and `intercepts_`."""
-        theta, state = (
-            a if isinstance(a, np.ndarray) else backend.to_numpy(a)
-            for a in (theta, state)
-        )
+        theta, state = (intake.to_host(a, backend) for a in (theta, state))
         kind = self._kind or backends.get("numpy")
         self.coefs_, self.intercepts_ = (
             [validated.like(a, kind) for a in group] for group in unpack(network, theta)
@@ -99,10 +97,10 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         with room(backend, f"in {method}", FEWER_ROWS), backend.scope(dtype):
             theta = pack(network, *self._lists(backend), backend)
             weights = tuple(
-                samples.place(a, backend, dtype) for a in (theta, self._running(dtype))
+                intake.move(a, backend, dtype) for a in (theta, self._running(dtype))
             )
             if not (backend.pads and origin.name == "numpy"):
-                X = samples.place(X, backend, dtype)  # noqa: N806
+                X = intake.move(X, backend, dtype)  # noqa: N806
             else:
                 X = np.asarray(X, dtype=dtype)  # noqa: N806
             if self._lead:
@@ -110,8 +108,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
             z = chunks.outputs(backend, weights, X, build, network, *key)
             if backend == origin:
                 return z
-            z = z if isinstance(z, np.ndarray) else backend.to_numpy(z)
-        return validated.like(z, origin, dtype)
+        return validated.like(intake.to_host(z, backend), origin, dtype)
 
     def _lists(self, backend: Any) -> tuple[list[Any], list[Any]]:
         """Return both lists of weights, on the host unless all lie on the backend."""

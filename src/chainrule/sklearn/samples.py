@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.network import Network
 
-__all__ = ["Job", "Samples", "Validation", "assemble", "place"]
+__all__ = ["Job", "Samples", "Validation", "assemble"]
 
 
 class Job(NamedTuple):
@@ -106,7 +106,7 @@ def assemble(
         if weight is not None:
             weight = intake.scaled(weight, backends.of(weight), "float64")
         return Data._make(
-            None if a is None else place(a, backend, dtype)
+            None if a is None else intake.move(a, backend, dtype)
             for a in (samples.X, t, weight)
         )
 
@@ -152,14 +152,6 @@ def _given(estimator: Any) -> Samples:
         raise ArgumentError(msg)
     weight = estimator._weights_of(X, y, rest[0] if rest else None)
     return Samples(X, y, estimator._encode(y), weight)
-
-
-def place(a: Any, backend: Any, dtype: str) -> Any:
-    """Put an array of any library on the backend."""
-    origin = backends.of(a)
-    if origin.name != "numpy" and origin != backend:
-        a = origin.to_numpy(a)
-    return backend.asarray(a, dtype)
 
 
 def _rows(a: Any, numbers: Any) -> Any:

@@ -32,8 +32,7 @@ def host(a: Any, name: str = "y") -> Any:
     them.
     """
     intake.check_filled(name, a)
-    origin = backends.of(a)
-    return a if origin.name == "numpy" else origin.to_numpy(a)
+    return intake.to_host(a)
 
 
 def like(a: Any, origin: Any, dtype: str | None = None) -> Any:
