@@ -21,7 +21,7 @@ import numpy as np
 
 from chainrule.config.record import Config
 from chainrule.errors import SerializationError
-from chainrule.files.registry import _check_place, _known, _name
+from chainrule.files.registry import check_place, known_as, name_of
 
 __all__ = ["decode", "encode"]
 
@@ -84,14 +84,14 @@ def _encode(value: Any, where: str, tensors: Any, depth: int, inside: bool) -> A
                 msg = f"{where} cannot be saved: a dict has the key {key!r}."
                 raise SerializationError(msg)
         return {k: go(v, f"{where}/{k}", inside=inside) for k, v in value.items()}
-    if isinstance(value, Config) and (name := _name(type(value))) is not None:
+    if isinstance(value, Config) and (name := name_of(type(value))) is not None:
         fields = _fields(value, where)
         coded = {k: go(v, f"{where}/{k}", inside=True) for k, v in fields.items()}
         return {"$class": name, **coded}
     if isinstance(value, np.ndarray) and tensors is not None:
         tensors[where] = value
         return {"$array": where}
-    name = _name(value)
+    name = name_of(value)
     if name is not None and not isinstance(value, type):
         return {"$function": name}
     raise SerializationError(_unknown(value, where))
@@ -175,7 +175,7 @@ class _Decoder:
             }
         tag = tags[0]
         if tag == "$class":
-            _check_place(value[tag], where)
+            check_place(value[tag], where)
             return self.record(value, where, depth)
         if len(value) == 1:
             if tag == "$tuple" and isinstance(value[tag], list):
@@ -185,9 +185,9 @@ class _Decoder:
             if tag == "$array" and isinstance(name := value[tag], str):
                 return self.array(name, where)
             if tag == "$function" and not isinstance(
-                function := _known(value[tag], where), type
+                function := known_as(value[tag], where), type
             ):
-                _check_place(value[tag], where)
+                check_place(value[tag], where)
                 return function
         msg = f"{where} is not written as a value of chainrule's is."
         raise SerializationError(msg)
@@ -204,7 +204,7 @@ class _Decoder:
             msg = f"{where}: there are more than {_MAX_RECORDS} records."
             raise SerializationError(msg)
         name = data["$class"]
-        cls = _known(name, where)
+        cls = known_as(name, where)
         if not isinstance(cls, type):
             msg = f"{where}: {name!r} is not a class."
             raise SerializationError(msg)

@@ -24,12 +24,12 @@ from chainrule.files import durable
 __all__ = ["FORMAT", "Contents", "naming", "read_file", "write_file"]
 
 FORMAT = 1
-KEY = "chainrule"
+_KEY = "chainrule"
 # A header is text that is parsed as a whole: this bounds the memory for it.
-MAX_HEADER = 8 * 2**20
-MAX_MESSAGE = 1000
+_MAX_HEADER = 8 * 2**20
+_MAX_MESSAGE = 1000
 # Brackets within brackets: the parser has no limit of its own in every Python.
-MAX_NESTED = 256
+_MAX_NESTED = 256
 
 _ZEROS = b"0" * 64
 # Inside a string of JSON a quote is escaped, so no name or value can look like this.
@@ -68,8 +68,8 @@ def naming(path: Any) -> Iterator[None]:
         raise
     except ChainruleError as error:
         text = str(error)
-        if len(text) > MAX_MESSAGE:  # it may quote what a hostile file says
-            text = f"{text[:MAX_MESSAGE]} ..."
+        if len(text) > _MAX_MESSAGE:  # it may quote what a hostile file says
+            text = f"{text[:_MAX_MESSAGE]} ..."
         msg = f"{durable.check_path(path)}: {text}"
         raise SerializationError(msg) from error
 
@@ -107,12 +107,12 @@ def _packed(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[bytes, Any
     plain = {name: _plain(name, a) for name, a in tensors.items()}
     about = {"sha256": _ZEROS.decode(), "format": FORMAT, "version": VERSION}
     text = json.dumps({**about, **config}, allow_nan=False, separators=(",", ":"))
-    raw = memoryview(pack(plain, metadata={KEY: text}))
+    raw = memoryview(pack(plain, metadata={_KEY: text}))
     length = 8 + int.from_bytes(raw[:8], "little")
-    if length > 8 + MAX_HEADER:
+    if length > 8 + _MAX_HEADER:
         msg = (
             f"the configuration takes {length:,} bytes; a file's header has at most "
-            f"{MAX_HEADER:,}. Merge layers, or put long lists into arrays."
+            f"{_MAX_HEADER:,}. Merge layers, or put long lists into arrays."
         )
         raise SerializationError(msg)
     header = bytes(raw[:length])
@@ -182,8 +182,8 @@ def _header(file: Any, size: int) -> bytes:
     if len(start) < 8 or not 2 <= length <= size - 8:
         msg = "this is not a safetensors file, or only a part of one."
         raise SerializationError(msg)
-    if length > MAX_HEADER:
-        msg = f"its header has {length:,} bytes; at most {MAX_HEADER:,} are read."
+    if length > _MAX_HEADER:
+        msg = f"its header has {length:,} bytes; at most {_MAX_HEADER:,} are read."
         raise SerializationError(msg)
     return bytes(start + file.read(length))
 
@@ -197,9 +197,9 @@ def _check_nesting(text: str, what: str) -> None:
     for found in re.finditer(r"([\[{]+)|[\]}]+", bare):
         depth += len(found[0]) if found[1] else -len(found[0])
         deepest = max(deepest, depth)
-    if deepest > MAX_NESTED:
+    if deepest > _MAX_NESTED:
         msg = (
-            f"{what} is not valid JSON of a file: it is nested over {MAX_NESTED} deep."
+            f"{what} is not valid JSON of a file: it is nested over {_MAX_NESTED} deep."
         )
         raise SerializationError(msg)
 
@@ -238,7 +238,7 @@ def _parsed(header: bytes) -> tuple[dict[str, Any], int]:
     """Return the configuration, and how many bytes of data the header claims."""
     entries = _json(header[8:], "the header")
     metadata = entries.pop("__metadata__", None)
-    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    text = metadata.get(_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         msg = "this safetensors file was not written by chainrule: it has no such key."
         raise SerializationError(msg)

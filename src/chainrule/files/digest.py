@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint"]
+__all__ = ["HASHED", "fingerprint"]
 
 
 # Bytes of an array up to which all of it is hashed; beyond, evenly spaced blocks of

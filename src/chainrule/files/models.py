@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 # Members of a network without parameters, which no array of a file counts.
-MEMBERS = 1 << 16
+_MEMBERS = 1 << 16
 # Counts stay below what a float64 holds exactly.
-MAX_COUNT = 2**53
+_MAX_COUNT = 2**53
 _COUNTS = ("step", "begun", "epoch")
 _KINDS: dict[str, Any] = {
     "network": Layer,
@@ -172,9 +172,9 @@ def from_contents(contents: Contents) -> ModelSnapshot:
     parts["members"] = members
     parts["member"] = checks.integer("member", config.get("member", 0), 0)
     network = _network(config, parts["network"])
-    if not network.size and not network.state_size and (members or 0) > MEMBERS:
+    if not network.size and not network.state_size and (members or 0) > _MEMBERS:
         msg = (
-            f"members must be at most {MEMBERS} for a network without parameters; got "
+            f"members must be at most {_MEMBERS} for a network without parameters; got "
             f"{members}."
         )
         raise SerializationError(msg)
@@ -328,7 +328,7 @@ def check_counters(counters: dict[str, Any], lead: tuple[int, ...]) -> dict[str,
     for name in _COUNTS:
         default = 0 if name == "begun" else None
         found[name] = checks.integer(name, counters.get(name, default), 0)
-        if found[name] > MAX_COUNT:
+        if found[name] > _MAX_COUNT:
             msg = f"{name} must be at most 2**53; got {found[name]}."
             raise SerializationError(msg)
     for name, field in (("rate", "rate"), ("factor", "rate_scale")):

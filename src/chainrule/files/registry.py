@@ -11,7 +11,7 @@ from chainrule import layers, losses, optimizers
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError, SerializationError
 
-__all__ = ["register"]
+__all__ = ["check_place", "known_as", "name_of", "register"]
 
 
 _T = TypeVar("_T")
@@ -131,7 +131,8 @@ def _same(old: Any, new: Any) -> bool:
     return old is new or where[0] == where[1]
 
 
-def _name(thing: Any) -> str | None:
+def name_of(thing: Any) -> str | None:
+    """Return under which name files know a class or function, None under none."""
     for names in (_builtin(), _registered):
         for name, known in names.items():
             if known is thing:
@@ -139,7 +140,7 @@ def _name(thing: Any) -> str | None:
     return None
 
 
-def _check_place(name: Any, where: str) -> None:
+def check_place(name: Any, where: str) -> None:
     """Refuse a schedule, an initializer or a metric of ours where another belongs.
 
     All are callable, so that a constructor takes the one for the other; in an argument
@@ -155,7 +156,8 @@ def _check_place(name: Any, where: str) -> None:
         raise SerializationError(msg)
 
 
-def _known(name: Any, where: str) -> Any:
+def known_as(name: Any, where: str) -> Any:
+    """Return what files know under a name, or raise an error saying where it stands."""
     known = None
     if isinstance(name, str):
         known = _builtin().get(name, _registered.get(name))

@@ -23,10 +23,10 @@ __all__ = ["LevenbergMarquardt"]
 
 # Iterations after which a fit that explains hardly more than a constant is told so, and
 # the share of the targets' variance that it has left over then.
-PATIENCE = 30
+_PATIENCE = 30
 
 
-FRUITLESS = 0.95
+_FRUITLESS = 0.95
 
 
 class LevenbergMarquardt(ProblemOptimizer):
@@ -174,10 +174,10 @@ class LevenbergMarquardt(ProblemOptimizer):
 
     def conclude(self, problem: Any, loss: float, made: int, *, ended: bool) -> None:
         """Warn where a fit, given time, is no better than a constant."""
-        if made < PATIENCE and not ended:
+        if made < _PATIENCE and not ended:
             return
         constant = problem.spread_of_targets()
-        if constant > 0.0 and loss > FRUITLESS * constant:
+        if constant > 0.0 and loss > _FRUITLESS * constant:
             msg = (
                 f"LevenbergMarquardt gained nothing: after {made} iterations the "
                 f"network explains {max(0.0, 1.0 - loss / constant):.1%} of the "

@@ -31,7 +31,7 @@ from chainrule.sklearn.stochastic import check_finite, run
 
 __all__ = ["MultilayerPerceptron", "assign"]
 
-STOCHASTIC = ("sgd", "adam")
+_STOCHASTIC = ("sgd", "adam")
 
 
 def assign(estimator: Any, values: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class MultilayerPerceptron(FittedPerceptron):
             tuple,
             callable,
         ],
-        "solver": [StrOptions({"lbfgs", *STOCHASTIC})],
+        "solver": [StrOptions({"lbfgs", *_STOCHASTIC})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
@@ -203,7 +203,7 @@ class MultilayerPerceptron(FittedPerceptron):
         """Refuse what does not train an ensemble, and a number that has changed."""
         if self.optimizer is not None:
             check_optimizer(self.optimizer, self.members)
-        elif self.members is not None and self.solver not in STOCHASTIC:
+        elif self.members is not None and self.solver not in _STOCHASTIC:
             msg = (
                 f"solver={self.solver!r} trains one network at a time; with members "
                 f"take 'adam' or 'sgd'."
@@ -304,7 +304,7 @@ class MultilayerPerceptron(FittedPerceptron):
         self.n_layers_ = len(self.coefs_) + 1
         self.stopped_ = False
         self.validation_loss_curve_: list[float] = []
-        if self.solver in STOCHASTIC or self.optimizer is not None:
+        if self.solver in _STOCHASTIC or self.optimizer is not None:
             self.loss_curve_: list[float] = []
             self._no_improvement_count = 0
             if self.early_stopping:
@@ -325,7 +325,7 @@ class MultilayerPerceptron(FittedPerceptron):
         given: samples.Samples,
         incremental: bool,
     ) -> None:
-        stochastic = self.optimizer is not None or self.solver in STOCHASTIC
+        stochastic = self.optimizer is not None or self.solver in _STOCHASTIC
         # L-BFGS ends when a line search finds nothing: it wants all the digits.
         working = dtype if stochastic or self.dtype is not None else "float64"
         if working != dtype:
@@ -376,7 +376,7 @@ class MultilayerPerceptron(FittedPerceptron):
         return self._fit(X, y, sample_weight)
 
     def _check_solver(self) -> bool:
-        if self.optimizer is None and self.solver not in STOCHASTIC:
+        if self.optimizer is None and self.solver not in _STOCHASTIC:
             msg = (
                 f"partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."

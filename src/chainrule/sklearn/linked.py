@@ -17,6 +17,7 @@ __all__ = [
     "build_linked",
     "build_mean_of_each",
     "build_validation",
+    "hidden_widths",
     "linked",
 ]
 

@@ -35,7 +35,7 @@ from chainrule.sklearn.samples import Validation
 
 __all__ = ["MLPRegressor"]
 
-QUANTILES = (0.05, 0.5, 0.95)
+_QUANTILES = (0.05, 0.5, 0.95)
 
 
 class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
@@ -222,7 +222,7 @@ n_features_in_, feature_names_in_
         elif self.loss == "poisson":
             loss, link = HalfPoissonDeviance(), "exp"
         elif self.loss == "quantile":
-            levels = QUANTILES if self.quantiles is None else self.quantiles
+            levels = _QUANTILES if self.quantiles is None else self.quantiles
             loss = MultiQuantile(tuple(levels))
         else:
             loss = custom_loss(self.loss)

@@ -14,7 +14,7 @@ from chainrule.state.epochs import EpochResult
 
 __all__ = ["Rules"]
 
-TOO_SMALL = 1e-6  # an adaptive learning rate at or below this ends the fit
+_TOO_SMALL = 1e-6  # an adaptive learning rate at or below this ends the fit
 
 
 class Rules:
@@ -91,7 +91,7 @@ class Rules:
         ends = True
         if estimator.optimizer is not None or not adaptive:
             msg += " Stopping."
-        elif memory.learning_rate <= TOO_SMALL:
+        elif memory.learning_rate <= _TOO_SMALL:
             msg += " Learning rate too small. Stopping."
         else:
             memory.learning_rate /= 5.0

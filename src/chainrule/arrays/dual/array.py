@@ -25,7 +25,7 @@ from chainrule.arrays.types import Shape
 if TYPE_CHECKING:
     from chainrule.arrays.dual.namespace import DualNamespace
 
-__all__ = ["DualArray"]
+__all__ = ["DualArray", "innermost", "plus", "times"]
 
 
 class DualArray:
@@ -65,7 +65,7 @@ class DualArray:
     def lazy(self) -> Any:
         """The tangent, in which an axis that it does not depend on may be 1."""
         if self._tangent is None and self.seed is not None:
-            self._tangent = _times(self.slope, self.seed)
+            self._tangent = times(self.slope, self.seed)
         return self._tangent
 
     @property
@@ -161,22 +161,22 @@ class DualArray:
     __hash__ = None  # type: ignore[assignment]
 
     def __lt__(self, other: Any) -> Any:
-        return _point(self) < _point(other)
+        return innermost(self) < innermost(other)
 
     def __le__(self, other: Any) -> Any:
-        return _point(self) <= _point(other)
+        return innermost(self) <= innermost(other)
 
     def __gt__(self, other: Any) -> Any:
-        return _point(self) > _point(other)
+        return innermost(self) > innermost(other)
 
     def __ge__(self, other: Any) -> Any:
-        return _point(self) >= _point(other)
+        return innermost(self) >= innermost(other)
 
     def __eq__(self, other: object) -> Any:
-        return _point(self) == _point(other)
+        return innermost(self) == innermost(other)
 
     def __ne__(self, other: object) -> Any:
-        return _point(self) != _point(other)
+        return innermost(self) != innermost(other)
 
 
 def _home(x: DualArray, other: Any) -> DualNamespace:
@@ -186,13 +186,14 @@ def _home(x: DualArray, other: Any) -> DualNamespace:
     return x.xp
 
 
-def _point(a: Any) -> Any:
+def innermost(a: Any) -> Any:
+    """Return the value that a dual array, of any level, stands at."""
     while isinstance(a, DualArray):
         a = a.value
     return a
 
 
-def _times(s: Any, t: Any) -> Any:
+def times(s: Any, t: Any) -> Any:
     """Return s t, where None stands for 1."""
     if s is None:
         return t
@@ -202,5 +203,6 @@ def _times(s: Any, t: Any) -> Any:
     return t * s if isinstance(t, DualArray) else s * t
 
 
-def _plus(s: Any, t: Any) -> Any:
+def plus(s: Any, t: Any) -> Any:
+    """Return s + t, a dual array on the left, if there is one."""
     return t + s if isinstance(t, DualArray) else s + t

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.arrays.dual.array import DualArray, _plus, _point, _times
+from chainrule.arrays.dual.array import DualArray, innermost, plus, times
 from chainrule.arrays.types import Shape
 from chainrule.errors import ArgumentTypeError
 
@@ -25,9 +25,9 @@ _DERIVATIVES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "expm1": lambda xp, x, _z: xp.exp(x),
     "log": lambda _xp, x, _z: 1.0 / x,
     "log1p": lambda _xp, x, _z: 1.0 / (1.0 + x),
-    "minus_abs": lambda xp, x, _z: 1.0 - 2.0 * xp.astype(_point(x) > 0, x.dtype),
+    "minus_abs": lambda xp, x, _z: 1.0 - 2.0 * xp.astype(innermost(x) > 0, x.dtype),
     "negative": lambda _xp, _x, _z: -1.0,
-    "positive_part": lambda xp, x, _z: xp.astype(_point(x) > 0, x.dtype),
+    "positive_part": lambda xp, x, _z: xp.astype(innermost(x) > 0, x.dtype),
     "sin": lambda xp, x, _z: xp.cos(x),
     "sqrt": lambda _xp, _x, z: 0.5 / z,
     "tanh": lambda _xp, _x, z: 1.0 - z * z,
@@ -121,7 +121,7 @@ class DualNamespace:
         Constants drop out, and where all have one seed the slopes alone are added.
         """
         parts = [
-            (_times(slope and slope(), x.slope), self._lifted(x.seed, x, z))
+            (times(slope and slope(), x.slope), self._lifted(x.seed, x, z))
             for x, slope in terms
             if self._owns(x) and x.seed is not None
         ]
@@ -132,8 +132,8 @@ class DualNamespace:
             return DualArray(z, seed, self, s)
         ((t, other),) = rest
         if seed is other:
-            return DualArray(z, seed, self, _plus(_number(s), _number(t)))
-        return DualArray(z, _plus(_times(s, seed), _times(t, other)), self)
+            return DualArray(z, seed, self, plus(_number(s), _number(t)))
+        return DualArray(z, plus(times(s, seed), times(t, other)), self)
 
     def _lifted(self, t: Any, x: Any, z: Any) -> Any:
         """Put axes of 1 behind the directions, where z has more axes than x."""
@@ -145,7 +145,7 @@ class DualNamespace:
 
     def add(self, a: Any, b: Any) -> DualArray:
         """Return a + b."""
-        z = _plus(self._value(a), self._value(b))
+        z = plus(self._value(a), self._value(b))
         return self._joined(z, (a, None), (b, None))
 
     def subtract(self, a: Any, b: Any) -> DualArray:
@@ -157,7 +157,7 @@ class DualNamespace:
     def multiply(self, a: Any, b: Any) -> DualArray:
         """Return a b;  its derivative is ȧ b + a ḃ."""
         u, v = self._value(a), self._value(b)
-        return self._joined(_times(u, v), (a, lambda: v), (b, lambda: u))
+        return self._joined(times(u, v), (a, lambda: v), (b, lambda: u))
 
     def divide(self, a: Any, b: Any) -> DualArray:
         """Return a / b;  its derivative is (ȧ - (a/b) ḃ) / b."""
@@ -186,17 +186,17 @@ class DualNamespace:
     def maximum(self, a: Any, b: Any) -> DualArray:
         """Return the greater one."""
         z = self.base.maximum(self._value(a), self._value(b))
-        return self._chosen(z, _point(a) > _point(b), a, b)
+        return self._chosen(z, innermost(a) > innermost(b), a, b)
 
     def minimum(self, a: Any, b: Any) -> DualArray:
         """Return the smaller one."""
         z = self.base.minimum(self._value(a), self._value(b))
-        return self._chosen(z, _point(a) <= _point(b), a, b)
+        return self._chosen(z, innermost(a) <= innermost(b), a, b)
 
     def clip(self, x: Any, low: float, high: float) -> DualArray:
         """Return x inside the bounds, and the nearer bound outside."""
         z = self.base.clip(self._value(x), low, high)
-        return self._chosen(z, (_point(x) > low) & (_point(x) < high), x, None)
+        return self._chosen(z, (innermost(x) > low) & (innermost(x) < high), x, None)
 
     def where(self, condition: Any, a: Any, b: Any) -> DualArray:
         """Return a where the condition holds, else b."""
@@ -206,7 +206,7 @@ class DualNamespace:
     def one_where_positive(self, x: Any, e: Any) -> DualArray:
         """Return 1 where x > 0, else e."""
         z = self.base.one_where_positive(self._value(x), self._value(e))
-        return self._chosen(z, _point(x) > 0, 1.0, e)
+        return self._chosen(z, innermost(x) > 0, 1.0, e)
 
     def _chosen(self, z: Any, condition: Any, a: Any, b: Any) -> DualArray:
         """Value z, with a's tangent where the condition holds, else b's."""
@@ -241,7 +241,7 @@ class DualNamespace:
         if self._owns(b) and b.seed is not None:
             right = b.lazy if b.lazy.shape[-2] == b.shape[-2] else b.tangent
             right = xp.matmul(u, self._lifted(right, b, z))
-            t = right if t is None else _plus(t, right)
+            t = right if t is None else plus(t, right)
         return DualArray(z, t, self)
 
     def sum(self, x: Any, *, axis: Any = None, keepdims: bool = False) -> DualArray:
@@ -259,8 +259,8 @@ class DualNamespace:
         if not self._owns(x) or x.seed is None:
             return DualArray(z, None, self)
         top = xp.max(x.value, axis=axis, keepdims=True)
-        there = xp.astype(_point(x) == _point(top), x.dtype)
-        t = _times(there / _point(xp.sum(there, axis=axis, keepdims=True)), x.tangent)
+        there = xp.astype(innermost(x) == innermost(top), x.dtype)
+        t = times(there / innermost(xp.sum(there, axis=axis, keepdims=True)), x.tangent)
         axis = _from_right(axis, x.ndim)
         return DualArray(z, xp.sum(t, axis=axis, keepdims=keepdims), self)
 
@@ -350,7 +350,7 @@ def _from_right(axis: Any, rank: int) -> Any:
 
 
 def _logical(f: Any, *arrays: Any, **options: Any) -> Any:
-    return f(*map(_point, arrays), **options)
+    return f(*map(innermost, arrays), **options)
 
 
 def _refuse(f: Any, name: str, *args: Any, **options: Any) -> Any:

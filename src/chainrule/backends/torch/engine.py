@@ -16,7 +16,7 @@ from chainrule.arrays.layout import Layout
 from chainrule.arrays.namespace import register
 from chainrule.backends import loop, updates
 from chainrule.backends.base import Backend, remembering
-from chainrule.backends.torch.functions import _THREAD, FUNCTIONS
+from chainrule.backends.torch.functions import FUNCTIONS, THREAD
 from chainrule.backends.torch.products import PRODUCTS, isolated, without_autocast
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, DeviceError, ShapeError
@@ -80,7 +80,7 @@ def _check_values(name: str, a: Any) -> None:
 def _has_gradient(a: Any) -> bool:
     """Whether a derivative is asked of what is computed from `a` now."""
     if a.requires_grad:
-        return bool(torch.is_grad_enabled() or getattr(_THREAD, "graph", None))
+        return bool(torch.is_grad_enabled() or getattr(THREAD, "graph", None))
     return forward_ad._current_level >= 0 and (
         forward_ad.unpack_dual(a).tangent is not None
     )
@@ -227,7 +227,7 @@ class TorchBackend(Backend):
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return what `build` makes, with steps that are compiled where they shall."""
-        if getattr(_THREAD, "told", None) is None:
+        if getattr(THREAD, "told", None) is None:
             return build(self, *key)
         return build(_Compiling(self.device, key), *key)
 
@@ -238,7 +238,7 @@ class TorchBackend(Backend):
         tensor. Where steps are compiled, keep the host array: numbers would be
         constants.
         """
-        if getattr(_THREAD, "told", None) is not None:
+        if getattr(THREAD, "told", None) is not None:
             return matrix
         if not own or matrix.ndim > 2 or not matrix.size:
             return loop.rows(self, matrix, dtype)
@@ -256,12 +256,12 @@ class TorchBackend(Backend):
     @contextlib.contextmanager
     def compiling(self, wanted: bool | None) -> Iterator[None]:
         """Compile the steps of this thread, if wanted."""
-        before = getattr(_THREAD, "told", None)
-        _THREAD.told = set() if wanted else None
+        before = getattr(THREAD, "told", None)
+        THREAD.told = set() if wanted else None
         try:
             yield
         finally:
-            _THREAD.told = before
+            THREAD.told = before
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:
         """No autograd or autocast, and products as precise as asked (no TF32 else)."""
@@ -275,17 +275,17 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def _computing(self, precision: str, context: Any) -> Iterator[None]:
-        before, tf32 = getattr(_THREAD, "half", False), precision == "tf32"
-        graph = getattr(_THREAD, "graph", None)
+        before, tf32 = getattr(THREAD, "half", False), precision == "tf32"
+        graph = getattr(THREAD, "graph", None)
         if graph is None:
-            _THREAD.graph = torch.is_grad_enabled()
+            THREAD.graph = torch.is_grad_enabled()
         PRODUCTS.enter(tf32)
         try:
             with context:
-                _THREAD.half = precision == "bfloat16"
+                THREAD.half = precision == "bfloat16"
                 yield
         finally:
-            _THREAD.half, _THREAD.graph = before, graph
+            THREAD.half, THREAD.graph = before, graph
             PRODUCTS.leave(tf32)
 
 
@@ -338,7 +338,7 @@ class _Compiling(TorchBackend):
         dtype = str(carry[0].dtype).removeprefix("torch.")
         scalars = self.asarray(rows, dtype).unbind(0)
         draws = [None] * len(scalars) if keys is None else keys.unbind(0)
-        key = (str(self.device), *self.key, getattr(_THREAD, "half", False))
+        key = (str(self.device), *self.key, getattr(THREAD, "half", False))
         run: Any = None
         losses, masses = [], []
         for batch, row, draw in zip(
@@ -360,8 +360,8 @@ class _Compiling(TorchBackend):
 
 def _warn(cause: str) -> None:
     """Say why a fit's steps run uncompiled; once in a fit."""
-    if cause not in _THREAD.told:
-        _THREAD.told.add(cause)
+    if cause not in THREAD.told:
+        THREAD.told.add(cause)
         msg = (
             f"jit_compile=True: PyTorch could not compile the training step ({cause}); "
             f"steps run uncompiled. On a CPU it needs a C++ compiler: g++ (on macOS "

@@ -10,17 +10,17 @@ import torch
 
 from chainrule.arrays import special
 
-__all__ = ["FUNCTIONS"]
+__all__ = ["FUNCTIONS", "THREAD"]
 
 
 # half: whether this thread is inside the scope of a model of precision "bfloat16".
 # graph: inside any scope, whether the caller's autograd was on; else None.
 # told: inside a fit whose steps are compiled, what it was told; else None.
-_THREAD = threading.local()
+THREAD = threading.local()
 
 
 def _matmul(a: Any, b: Any, /) -> Any:
-    if not getattr(_THREAD, "half", False):
+    if not getattr(THREAD, "half", False):
         return torch.matmul(a, b)
     # Sums are in float32; torch rounds the product to bfloat16 as well.
     return torch.matmul(a.bfloat16(), b.bfloat16()).to(a.dtype)
