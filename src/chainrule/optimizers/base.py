@@ -8,6 +8,7 @@ schedule works and nothing is compiled anew when a number changes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self, final
 
@@ -33,21 +34,29 @@ Rate = float | Callable[[int], float]
 
 
 class Placeholder(Config):
-    """Stands for a number in a structure: true where it is not 0, but no number."""
+    """Stands for a number in a structure: true where it is not 0, but no number.
 
+    Parameters
+    ----------
+    name : str
+        Of the class and its attribute, for the error.
+    nonzero : bool
+    """
+
+    name: str
     nonzero: bool
     __array_ufunc__ = None  # so that NumPy's arrays leave arithmetic with it to it
 
-    def __init__(self, nonzero: bool) -> None:
-        self._set(nonzero=nonzero)
+    def __init__(self, name: str, nonzero: bool) -> None:
+        self._set(name=name, nonzero=nonzero)
 
     def __bool__(self) -> bool:
         return self.nonzero
 
     def _refuse(self, *_: Any) -> NoReturn:
         msg = (
-            "this number travels as a scalar: read it from s in `step`, not from self; "
-            "or take its name out of the optimizer's `numbers`."
+            f"{self.name} travels as a scalar and has no value in `step`: read it from "
+            f"s, not from self, or take its name out of `numbers`."
         )
         raise ArgumentTypeError(msg)
 
@@ -55,7 +64,8 @@ class Placeholder(Config):
     __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rpow__ = _refuse
 
 
-_ZERO, _NONZERO = Placeholder(False), Placeholder(True)
+# The same ones for each fit, without the costs of a constructor.
+_placeholder = functools.lru_cache(maxsize=256)(Placeholder)
 
 
 class Optimizer(Config):
@@ -149,14 +159,18 @@ class Optimizer(Config):
         whether they are 0. Of a class that declares no `numbers` for its own code, it
         is the optimizer itself.
         """
-        for cls in type(self).__mro__:
-            if "numbers" in vars(cls):
+        for base in type(self).__mro__:
+            if "numbers" in vars(base):
                 break
-            if "step" in vars(cls) or "update" in vars(cls):
+            if "step" in vars(base) or "update" in vars(base):
                 return self
         names = ("learning_rate", "weight_decay", "clip_norm", *self.numbers)
+        cls = type(self)
         return self.replace(
-            **{name: _NONZERO if getattr(self, name) else _ZERO for name in names}
+            **{
+                name: _placeholder(f"{cls.__name__}.{name}", bool(getattr(self, name)))
+                for name in names
+            }
         )
 
     # Numbers, on the host.

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chainrule.arrays import random
 from chainrule.errors import ArgumentError
@@ -16,12 +15,14 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.optimizers import Optimizer
 
-__all__ = ["Keys", "Order", "Planner", "mask_keys"]
+__all__ = ["Host", "Keys", "Order", "Planner", "mask_keys"]
+
+Host = np.ndarray[Any, Any]  # an array on the host
 
 # The sample numbers of an epoch: those of the full batches, (steps, batch), and those
 # of the remainder, (1, rest), or None.
-Order = Callable[[int], tuple[NDArray[Any], NDArray[Any] | None]]
-Keys = Callable[[int, int], NDArray[Any] | None]
+Order = Callable[[int], tuple[Host, Host | None]]
+Keys = Callable[[int, int], Host | None]
 
 
 def mask_keys(network: Network, seed: int, begun: int) -> Keys:
@@ -130,7 +131,7 @@ class Planner:
         columns = [c for c in zip(*numbers, strict=True) if c[0] is not None]
         hosts = [part for each in numbers for part in each if part is not None]
 
-        def pad(a: NDArray[Any]) -> NDArray[Any]:
+        def pad(a: Host) -> Host:
             """Cut steps into epochs, and pad those with zeros."""
             padded = np.zeros((capacity, steps, *a.shape[1:]), a.dtype)
             padded[:count] = a.reshape(count, steps, *a.shape[1:])
@@ -149,13 +150,11 @@ class Planner:
             start = place.stop
         return tuple(parts), count, rates[..., -1][()]
 
-    def _rows(self, matrix: NDArray[Any]) -> Any:
+    def _rows(self, matrix: Host) -> Any:
         """Turn a matrix of scalars into what the optimizer's update computes with."""
         return self._backend.rows(matrix, self._dtype, own=self._own)
 
-    def _scalars(
-        self, hosts: list[NDArray[Any]], step: int, rates: NDArray[Any], rate: Any
-    ) -> NDArray[Any]:
+    def _scalars(self, hosts: list[Host], step: int, rates: Host, rate: Any) -> Host:
         """Return the scalars of all steps: (steps, k) or (steps, k, members, 1)."""
         scalars = self._optimizer.scalars(step, rates, rate)
         if self._penalty is not None:

@@ -50,6 +50,38 @@ class _Each(cr.losses.Loss):
     rule = _row_by_row
 
 
+class _Forgetful(cr.Adam):
+    """Leaves out a slot."""
+
+    def step(self, *given: Any, **named: Any) -> Any:
+        return super().step(*given, **named)[:2]
+
+
+class _Bare(cr.Adam):
+    """Returns the parameters without a tuple."""
+
+    def step(self, *given: Any, **named: Any) -> Any:
+        return super().step(*given, **named)[0]
+
+
+class _Idle(cr.optimizers.Optimizer):
+    """Has no step."""
+
+
+class _Declared(cr.Adam):
+    """Reads a number that it declares as a scalar."""
+
+    numbers = cr.Adam.numbers
+
+    def step(self, xp: Any, s: Any, g: Any, theta: Any, m: Any, v: Any) -> Any:
+        return theta - self.beta_1 * g, m, v
+
+
+def _stepped(optimizer: Any) -> Callable[[], Any]:
+    model = cr.Model(cr.MLP((4, 2)), optimizer=optimizer, backend="numpy")
+    return lambda: model.fit(X, Y, epochs=1)
+
+
 LEARNING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a loss that sums over members": (
         lambda: cr.Model(
@@ -103,6 +135,26 @@ LEARNING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "optimizer": (train(optimizer="adm"), Value, "^optimizer .*'adm'. Did you mean"),
     "optimizer class": (train(optimizer=cr.Adam), Type, "^optimizer must be"),
+    "a step without a slot": (
+        _stepped(_Forgetful()),
+        Value,
+        r"^_Forgetful\.step must return the tuple \(theta, m, v\), .*; got 2 arrays",
+    ),
+    "a step without a tuple": (
+        _stepped(_Bare()),
+        Value,
+        r"^_Bare\.step must return the tuple \(theta, m, v\), .*; got an array of",
+    ),
+    "an optimizer without a step": (
+        _stepped(_Idle(0.1)),
+        Value,
+        r"^_Idle has no step; write def step\(self, xp, s, g, theta, \*slots\)",
+    ),
+    "a declared number read from self": (
+        _stepped(_Declared()),
+        Type,
+        r"^_Declared\.beta_1 travels as a scalar and has no value in `step`: read it",
+    ),
     "metric": (train(metrics=["acuracy"]), Value, "^metrics .*mean 'accuracy'"),
     "metric 3": (train(metrics=[3]), Type, "^metrics must be .*got 3"),
     "metrics 3": (train(metrics=3), Type, "^metrics must be a sequence.*got 3"),
