@@ -21,7 +21,7 @@ S = RNG.normal(size=(5, 3, 2))
 W = np.array([1.0, 0.0, 2.0, 0.5, 1.0])
 
 
-def network_of(*parts: cr.Layer) -> Network:
+def new_network(*parts: cr.Layer) -> Network:
     return Network(cr.Sequential(cr.Dense(4), *parts, cr.Dense(3)), (2,))
 
 
@@ -49,7 +49,7 @@ PARTS = [
 @pytest.mark.parametrize("parts", PARTS, ids=str)
 @pytest.mark.parametrize("weight", [None, W], ids=["plain", "weighted"])
 def test_the_gradient_of_both_terms(parts: Any, weight: Any, where: Any) -> None:
-    network = network_of(*parts)
+    network = new_network(*parts)
     theta = np.random.default_rng(1).normal(size=network.size) * 0.7
     model = cr.Model(network.layer, dtype="float64", backend="numpy").build(2)
 
@@ -69,7 +69,7 @@ def test_the_gradient_of_both_terms(parts: Any, weight: Any, where: Any) -> None
 
 
 def test_members_stand_alone() -> None:
-    network, engine = network_of(cr.Tanh()), cr.backends.get("numpy")
+    network, engine = new_network(cr.Tanh()), cr.backends.get("numpy")
     theta = np.random.default_rng(1).normal(size=(3, network.size))
     each = np.stack([W, np.ones(5), W[::-1]])
     for weights in (W, each.T):  # shared, or a column for each member
