@@ -54,7 +54,8 @@ def through(
     kept = None
     if network.state_size:
         kept = lib.host(network.flatten_state(context.kept, xp))
-    return Pass(lib.host(z), dtheta, lib.host(dx), kept)
+    dx = None if dx is None else lib.host(dx)  # indices have none
+    return Pass(lib.host(z), dtheta, dx, kept)
 
 
 def differences(f: Callable[[Any], float], a: Any, step: float = 1e-6) -> Any:

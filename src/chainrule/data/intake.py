@@ -24,6 +24,7 @@ __all__ = [
     "check_columns",
     "check_filled",
     "check_finite",
+    "check_indices",
     "check_same_place",
     "check_single",
     "columns",
@@ -341,6 +342,30 @@ def check_finite(name: str, a: Any, backend: Backend) -> None:
     if backend.xp.isdtype(a.dtype, "real floating") and not backend.is_finite(a):
         values = to_host(a, backend)
         _refuse_values(name, values[~np.isfinite(values)])
+
+
+def check_indices(name: str, a: Any, backend: Backend) -> None:
+    """Raise an error for what is no array of integers that are in int32.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+    """
+    xp = backend.xp
+    if not xp.isdtype(a.dtype, "integral"):
+        convert = "x.int() of a tensor, x.astype('int32') of another array"
+        msg = (
+            f"{name} must hold indices, of an integer dtype, as the network's first "
+            f"layer takes them; got dtype {a.dtype}. Are they whole numbers, convert "
+            f"them: {convert}."
+        )
+        raise ArgumentTypeError(msg)
+    narrow = (xp.int8, xp.int16, xp.int32, xp.uint8)
+    if math.prod(a.shape) and not any(a.dtype == kind for kind in narrow):
+        low, high = int(xp.min(a)), int(xp.max(a))
+        if not -(2**31) <= low <= high < 2**31:
+            msg = f"{name} must hold indices within int32; got {low} ... {high}."
+            raise ArgumentError(msg)
 
 
 def _refuse_values(name: str, bad: Any, where: str = "") -> NoReturn:

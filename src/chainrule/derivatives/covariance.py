@@ -155,8 +155,8 @@ def _root(gram: Floats) -> Floats:
     return root
 
 
-def build_band(backend: Backend, network: Network) -> Callable[..., Any]:
-    """Return ``f(theta, state, unit, c, x) -> std``, of Z's shape and x's dtype.
+def build_band(backend: Backend, network: Network, dtype: str) -> Callable[..., Any]:
+    """Return ``f(theta, state, unit, c, x) -> std``, of Z's shape and this dtype.
 
     It computes in the dtype of theta.
     """
@@ -164,10 +164,12 @@ def build_band(backend: Backend, network: Network) -> Callable[..., Any]:
     parameter_jacobian = build_parameter_jacobian(backend, network)
 
     def band(theta: Array, state: Array, unit: Array, c: Array, x: Array) -> Any:
-        j = parameter_jacobian(theta, state, xp.astype(x, theta.dtype))
+        if network.input_dtype is None:
+            x = xp.astype(x, theta.dtype)
+        j = parameter_jacobian(theta, state, x)
         moves = xp.matmul(j * unit, c)
         std = xp.sqrt(xp.sum(moves * moves, axis=-1))
         std = xp.reshape(std, (x.shape[0], *network.output_shape))
-        return xp.astype(std, x.dtype)
+        return xp.astype(std, getattr(xp, dtype))
 
     return band

@@ -71,7 +71,9 @@ def build_parameter_curve(backend: Backend, network: Network) -> Callable[..., A
 
     def curve(theta: Array, state: Array, x: Array, direction: Array) -> Any:
         moving = outer.dual(inner.dual(theta, direction), inner.dual(direction))
-        fixed, at = (outer.dual(inner.dual(a)) for a in (state, x))
+        fixed, at = outer.dual(inner.dual(state)), x
+        if network.input_dtype is None:  # indices have no derivative
+            at = outer.dual(inner.dual(x))
         z, _ = run(network, moving, fixed, at, outer)
         return inner.parts(outer.parts(z)[1])
 

@@ -132,6 +132,15 @@ class Layer(Config):
         return ()
 
     @property
+    def input_dtype(self) -> str | None:
+        """What x holds: None for numbers of the model's dtype, "int32" for indices.
+
+        Indices stay integers on their way to the layer, and nothing is differentiated
+        by them. By default it is that of the first child.
+        """
+        return next((part.input_dtype for _, part in self.children), None)
+
+    @property
     def passes(self) -> bool:
         """Whether a constant added to each feature of x adds constants to z's."""
         return False

@@ -45,6 +45,13 @@ class Derivatives(Predictor):
 
     def _derived(self, x: Any, build: Any, **options: Any) -> Any:
         """Apply; of an ensemble, to each member, and return the mean."""
+        if self._need().input_dtype is not None:
+            msg = (
+                "there are no derivatives by x: the network's first layer takes "
+                "indices. Those by the parameters are sample_gradients and "
+                "parameter_jacobian."
+            )
+            raise ArgumentError(msg)
         if self.spec.members is None:
             return self._apply(x, build, **options)
         total: Any = 0.0

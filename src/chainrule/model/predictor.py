@@ -141,7 +141,9 @@ class Predictor:
             intake.check_same_place(**places)
             with self._scope() if wide is None else backend.scope(wide, "highest"):
                 host = backend.pads and all(p != backend for p in places.values())
-                placed = [
+                x, _ = given.pop("x")
+                placed = [self._place_x("x", x, network, origin, backend, host=host)]
+                placed += [
                     intake.place(name, a, place, backend, dtype, host=host)
                     for name, (a, place) in given.items()
                 ]
@@ -202,6 +204,24 @@ class Predictor:
             raise ShapeError(msg)
         return x, origin
 
+    def _place_x(
+        self,
+        name: str,
+        x: Any,
+        network: Network,
+        origin: Backend,
+        backend: Backend,
+        *,
+        host: bool,
+    ) -> Any:
+        """Check and move what a network takes: numbers, or indices."""
+        dtype = network.input_dtype
+        if dtype is None:
+            dtype = self.spec.dtype
+        else:
+            intake.check_indices(name, x, origin)
+        return intake.place(name, x, origin, backend, dtype, host=host)
+
     def _data(
         self,
         network: Network,
@@ -243,7 +263,7 @@ class Predictor:
             origin = get("numpy")
             weight = place(f"{prefix}sample_weight", weight, origin, backend, dtype)
         return Data(
-            place(f"{prefix}x", x, x_origin, backend, dtype),
+            self._place_x(f"{prefix}x", x, network, x_origin, backend, host=host),
             place(f"{prefix}y", t, y_origin, backend, "int32" if labels else dtype),
             weight,
         )

@@ -147,4 +147,5 @@ class Uncertainty(Predictor):
             arrays = (*self._state().weights, *spread)
             weights = tuple(backend.asarray(a, wide) for a in arrays)
         rows = chunk(backend, max(1, each), 64)
-        return self._apply(x, build_band, rows=rows, weights=weights, wide=wide)
+        key = (build_band, self.spec.dtype)
+        return self._apply(x, *key, rows=rows, weights=weights, wide=wide)

@@ -24,7 +24,7 @@ def evaluate(
     weight = data.weight
     if weight is None:
         home = np if isinstance(data.x, np.ndarray) else xp
-        weight = home.ones((data.x.shape[0],), dtype=data.x.dtype)
+        weight = home.ones((data.x.shape[0],), dtype=weights[0].dtype)
     sums, masses = [], []
     for low in range(0, data.x.shape[0], CHUNK):
         x, t = (padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))

@@ -56,7 +56,7 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
     output, xp = build_output(backend, network), backend.xp
     kind, shape = getattr(xp, dtype), network.input_shape
 
-    def check(name: str, a: Any, core: Shape, form: str) -> Any:
+    def check(name: str, a: Any, core: Shape, form: str, kind: Any = kind) -> Any:
         if not backend.holds(a):
             msg = (
                 f"model.function(): {name} must be an array of {backend.name}, which "
@@ -71,13 +71,24 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
             raise ShapeError(msg)
         return a if a.dtype == kind else xp.astype(xp.asarray(a), kind)
 
+    def check_x(x: Any, form: str) -> Any:
+        if network.input_dtype is None:
+            return check("x", x, shape, f"({form})")
+        if backend.holds(x) and not xp.isdtype(x.dtype, "integral"):
+            msg = (
+                f"model.function(): x must hold indices, of an integer dtype; got "
+                f"{x.dtype}. Convert it: x.astype('int32'), or x.int() of a tensor."
+            )
+            raise ArgumentTypeError(msg)
+        return check("x", x, shape, f"({form})", getattr(xp, network.input_dtype))
+
     def function(theta: Any, state: Any, x: Any) -> Any:
         theta = check("theta", theta, (network.size,), f"(..., {network.size})")
         if network.state_size:
             form = f"(..., {network.state_size})"
             state = check("state", state, (network.state_size,), form)
         form = ", ".join(map(str, ("batch", *shape)))
-        x = check("x", x, shape, f"({form})")
+        x = check_x(x, form)
         if x.ndim != len(shape) + 1:
             came = tuple(x.shape)
             msg = f"model.function(): x must have the shape ({form}); got {came}."
@@ -93,14 +104,14 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
 
 
 def build_direct(backend: Any, network: Network) -> Any:
-    """Return ``f(weights, x) -> z``, or None for a network without parameters.
+    """Return ``f(weights, x) -> z``; None for a network of no parameters, or of indices.
 
     It takes a few rows that are already what the network wants, as people serve them:
     finite, and in the backend's library, dtype and shape. What is checked costs less
     than the products. Of all else it returns None: that goes the long way, which says
     what is wrong.
     """
-    if not network.size:
+    if not network.size or network.input_dtype is not None:
         return None
     xp, shape = backend.xp, network.input_shape
     forward, make = network.layer.forward, network.unflatten

@@ -44,6 +44,9 @@ class Network:
     entries, state_entries : tuple of Entry
     size, state_size : int
         Lengths of the two vectors.
+    input_dtype : str or None
+        "int32" where samples are indices, which stay integers; None where they are
+        numbers of the model's dtype.
     draws : int
         How many keys a training pass needs.
     widest : int
@@ -53,6 +56,7 @@ class Network:
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
         self.layer = freeze_parts(layer).bind(sample_shape)
         self.input_shape: Shape = sample_shape
+        self.input_dtype = _input_dtype(self.layer)
         self.output_shape: Shape = output_shape(self.layer)
         self.output_size = math.prod(self.output_shape)
         self.draws = self.layer.draws
@@ -174,6 +178,17 @@ class Network:
             "`state` declares in each."
         )
         raise ArgumentError(msg)
+
+
+def _input_dtype(layer: Layer) -> str | None:
+    dtype = layer.input_dtype
+    if dtype not in (None, "int32"):
+        msg = (
+            f"{type(layer).__name__}.input_dtype must be None, for numbers of the "
+            f"model's dtype, or 'int32', for indices; got {dtype!r}."
+        )
+        raise ArgumentError(msg)
+    return dtype
 
 
 def _draw(variables: Any, entries: tuple[Entry, ...], generator: Any) -> Any:

@@ -177,7 +177,7 @@ def _run(
         t = mine.loss.target(y, network.output_shape, xp=backends.of(y).xp)
         labels = mine.loss.labels(t, network.output_shape)
         given = engine.asarray(t, "int32" if labels else dtype)
-        data = Data(engine.asarray(x, dtype), given, None)
+        data = Data(engine.asarray(x, network.input_dtype or dtype), given, None)
         run = engine.compile(build_pass, network, mine.loss)
         key = random.step_keys(mine.seed, 0, 1, max(1, network.draws))[0]
         passed = run(*state.weights, data, engine.asarray(key, "int32"))

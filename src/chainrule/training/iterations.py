@@ -116,7 +116,7 @@ class ProblemTraining:
     def _exhausted(self, error: Exception) -> Exception:
         """Return the error that says what is too large, and what to do."""
         problem, network = self._problem, self._problem.network
-        dtype = str(problem.data.x.dtype).rpartition(".")[2]
+        dtype = str(self._state.theta.dtype).rpartition(".")[2]
         advice = self._optimizer.too_large(network, np.dtype(dtype).itemsize)
         rows, each = problem.batch_size, network.widest
         if self._optimizer.least_squares:

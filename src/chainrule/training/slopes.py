@@ -76,6 +76,12 @@ class SlopeObjective(Objective):
                 f"members. Fit each model.member(k) with them."
             )
             raise ArgumentError(msg)
+        if network.input_dtype is not None:
+            msg = (
+                "slopes are derivatives by x, and the network's first layer takes "
+                "indices, which have none. Leave slopes out."
+            )
+            raise ArgumentError(msg)
         if network.draws or network.state_size:
             msg = (
                 "slopes need a network whose training pass is that of inference: "

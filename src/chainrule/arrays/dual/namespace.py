@@ -284,7 +284,7 @@ class DualNamespace:
 
     def take(self, x: Any, indices: Any, *, axis: int) -> DualArray:
         """Gather entries along an axis."""
-        return self._linear(x, self.base.take, axis, indices)
+        return self._linear(x, self.base.take, axis, self._value(indices))
 
     def moveaxis(self, x: Any, source: int, destination: int) -> DualArray:
         """Return x with an axis in another place."""
