@@ -179,7 +179,7 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "map_location": "write device=, or backend=",
         "weights_only": "leave it out: nothing of a file is ever executed",
         "compile": "leave it out: loss, optimizer and metrics are in the file",
-        "custom_objects": "call chainrule.files.registry.register(it, name=) first",
+        "custom_objects": "call chainrule.serialization.register(it, name=) first",
     },
     "build": {
         "input_shape": "write sample_shape=, the shape of one sample without the batch",

@@ -101,9 +101,9 @@ def _unknown(value: Any, where: str) -> str:
     thing = type(value).__name__ if isinstance(value, Config) else repr(value)
     msg = f"{where} cannot be saved: no file knows {thing}."
     if isinstance(value, Config):
-        return f"{msg} Call chainrule.files.registry.register({thing}) first."
+        return f"{msg} Call chainrule.serialization.register({thing}) first."
     if callable(value):
-        return f'{msg} Call chainrule.files.registry.register(it, name="...") first.'
+        return f'{msg} Call chainrule.serialization.register(it, name="...") first.'
     return msg
 
 

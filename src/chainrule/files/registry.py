@@ -165,7 +165,7 @@ def known_as(name: Any, where: str) -> Any:
         shown = repr(name)[:80]
         msg = (
             f"{where}: {shown} is not known. If it is yours, call "
-            f"chainrule.files.registry.register with it before loading; if it is "
+            f"chainrule.serialization.register with it before loading; if it is "
             f"chainrule's, the file is from a newer version."
         )
         raise SerializationError(msg)
