@@ -357,7 +357,7 @@ def _refuse(f: Any, name: str, *args: Any, **options: Any) -> Any:
     if any(isinstance(a, DualArray) for a in (*args, *options.values())):
         msg = (
             f"{name} is not defined for dual arrays; write the rule with the functions "
-            f"that chainrule.dual.DualNamespace has."
+            f"that chainrule.arrays.dual.DualNamespace has."
         )
         raise ArgumentTypeError(msg)
     return f(*args, **options)
