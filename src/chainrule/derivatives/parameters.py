@@ -71,10 +71,10 @@ def build_parameter_curve(backend: Backend, network: Network) -> Callable[..., A
 
     def curve(theta: Array, state: Array, x: Array, direction: Array) -> Any:
         moving = outer.dual(inner.dual(theta, direction), inner.dual(direction))
-        fixed, at = outer.dual(inner.dual(state)), x
-        if network.input_dtype is None:  # indices have no derivative
-            at = outer.dual(inner.dual(x))
-        z, _ = run(network, moving, fixed, at, outer)
+        fixed, at = (outer.dual(inner.dual(a)) for a in (state, x))
+        # Indices have no derivative, and stay as they are.
+        where = at if network.input_dtype is None else x
+        z, _ = run(network, moving, fixed, where, outer)
         return inner.parts(outer.parts(z)[1])
 
     return curve

@@ -104,7 +104,7 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
 
 
 def build_direct(backend: Any, network: Network) -> Any:
-    """Return ``f(weights, x) -> z``; None for a network of no parameters, or of indices.
+    """Return ``f(weights, x) -> z``; None for a network of indices or no parameters.
 
     It takes a few rows that are already what the network wants, as people serve them:
     finite, and in the backend's library, dtype and shape. What is checked costs less
