@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,24 @@ def test_what_a_step_returns_is_checked_where_it_is_compiled() -> None:
     )
     with pytest.raises(cr.ArgumentError, match="got 2 arrays"):
         model.fit(X, Y, epochs=2, batch_size=16)
+
+
+def test_the_example_of_the_documentation() -> None:
+    doc = Optimizer.__doc__
+    assert doc is not None
+    code = doc[
+        doc.index("        class SignDescent") : doc.index("    One that overrides")
+    ]
+    names: dict[str, Any] = {"chainrule": cr}
+    exec(textwrap.dedent(code), names)
+    optimizer = names["SignDescent"](1e-3, 0.5, weight_decay=0.1)
+    assert (
+        optimizer.structure() == names["SignDescent"](1.0, weight_decay=1.0).structure()
+    )
+    moved = fitted(optimizer, {"backend": "numpy"})
+    start = cr.Model(cr.MLP((5, 2), "tanh"), backend="numpy").build(3).get_weights()[0]
+    step = np.abs(moved - start)
+    assert 0.0 < step.max() < 9.5e-3  # nine steps of 1e-3
 
 
 def test_an_optimizer_without_a_step(where: dict[str, Any]) -> None:

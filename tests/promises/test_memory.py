@@ -62,8 +62,8 @@ def test_out_of_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert isinstance(caught.value, MemoryError)
     assert caught.value.__cause__ is error
-    # Those of the first call count: one epoch, or a stretch.
-    assert standing(model).epoch == 2 + model.backend.stretch
+    # Those of the first call count: one epoch, or a group.
+    assert standing(model).epoch == 2 + model.backend.group
     twin = new_twin(standing(model).epoch, backend=name)
     assert np.array_equal(model.get_weights()[0], twin.get_weights()[0])
     fit_model(model, 1)

@@ -165,7 +165,7 @@ def test_a_grid_search_compiles_only_for_new_shapes() -> None:
     some = slice(0, 58)  # folds of 46 and 12 samples, and of 47 and 11
     one = {name: values[:1] for name, values in grid.items()}
     GridSearchCV(e, one, cv=5, refit=False).fit(XC[some], YC[some])
-    # One stretch of epochs and one prediction, each for its shapes.
+    # One group of epochs and one prediction, each for its shapes.
     assert engine._compiled.cache_info().misses - before == 2
     compiled: list[str] = []
 

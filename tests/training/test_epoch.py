@@ -15,7 +15,7 @@ from chainrule.training.objective import LossObjective
 from tests.support.models import bound, standing
 
 pytestmark = pytest.mark.skipif(
-    "jax" not in cr.backends.available(), reason="only JAX makes stretches"
+    "jax" not in cr.backends.available(), reason="only JAX groups epochs"
 )
 
 RNG = np.random.default_rng(0)
@@ -93,12 +93,12 @@ def test_calls_and_compilations(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model(optimizer=cr.Adam(0.011, 0.91))
     counts = _calls(monkeypatch)
     _fit(model)
-    assert counts == {"build_stretch": -(-EPOCHS // model.backend.stretch)}
+    assert counts == {"build_group": -(-EPOCHS // model.backend.group)}
     monkeypatch.undo()
     network, structure = bound(model), model.optimizer.structure()
     names = tuple(model.optimizer.scalars(0, np.ones(1), 1.0))
     key = (network, LossObjective(model.loss), structure, names)
-    run: Any = model.backend.compile(epoch.build_stretch, *key, donate=1)
+    run: Any = model.backend.compile(epoch.build_group, *key, donate=1)
     before = run._cache_size()
     for epochs in (1, 4, minibatch.LAG):
         _fit(model, epochs)
@@ -118,7 +118,7 @@ def test_long_epochs_are_calls_of_their_own(
 
 
 @pytest.mark.parametrize("rate", [3.0, 30.0])
-def test_divergence_within_a_stretch(rate: float) -> None:
+def test_divergence_within_a_group(rate: float) -> None:
     """The epoch that it happened in is named, and those before it count."""
     x = np.linspace(-1.0, 1.0, 24)[:, None]
     told = []
@@ -220,7 +220,7 @@ def test_estimators_run_as_far_ahead_as_no_rule_applies(
     one.fit(X, Y)
     counts = _calls(monkeypatch)
     other.fit(X, Y)
-    calls = counts.pop("build_stretch")
+    calls = counts.pop("build_group")
     assert not [name for name in counts if name in ("build_epoch", "build_steps")]
     assert calls < one.n_iter_ / 1.5
     assert other.n_iter_ == one.n_iter_ == len(other.loss_curve_)
@@ -241,5 +241,5 @@ def test_estimators_that_need_each_epoch(
 ) -> None:
     counts = _calls(monkeypatch)
     _estimator(backend="jax", max_iter=12, **options).fit(X, Y)
-    assert "build_stretch" not in counts
+    assert "build_group" not in counts
     assert counts["build_epoch"] == 12

@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.layout import Span
 from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import Array
 from chainrule.backends import loop, updates
 from chainrule.backends.threads import blas_threads
 from chainrule.errors import ArgumentError, DeviceError
+
+if TYPE_CHECKING:
+    from chainrule.optimizers import Optimizer
 
 __all__ = ["Backend", "remembering"]
 
@@ -71,7 +75,7 @@ class Backend:
         cut into pieces: what memory, or a cache, can hold.
     eager : bool
         Whether values are there as soon as an operation returns.
-    stretch : int
+    group : int
         How many short epochs had better be one call: 1 where a call costs little. A
         backend with more has a `repeat`.
     direct : bool
@@ -86,7 +90,7 @@ class Backend:
     pads = False
     block = 1 << 23
     eager = True
-    stretch = 1
+    group = 1
     direct = False
     gather = 0
 
@@ -196,10 +200,9 @@ class Backend:
         """
         return self.scope(dtype, precision)
 
-    def fuse(self, optimizer: Any) -> Callable[..., Any]:
+    def fuse(self, optimizer: Optimizer) -> Callable[..., tuple[Array, ...]]:
         """Return ``optimizer.apply``, in as few calls as the library can."""
-        apply: Callable[..., Any] = optimizer.apply
-        return apply
+        return optimizer.apply
 
     def compiling(self, wanted: bool | None) -> Any:
         """Return a context, that of a fit, inside which steps are compiled if wanted.
@@ -236,7 +239,7 @@ class Backend:
     def repeat(self, body: Callable[..., Any], carry: Any, xs: Any, count: Any) -> Any:
         """Run ``body(carry, x) -> (carry, y)`` over the first `count` of xs.
 
-        Only backends whose `stretch` is above 1 have it.
+        Only backends whose `group` is above 1 have it.
         """
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.arrays.namespace import Namespace
 from chainrule.arrays.types import Array
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Optimizer
+from chainrule.optimizers.base import TINY, Host, Optimizer
 
 __all__ = ["Adam", "AdamW", "NAdam"]
 
@@ -68,7 +68,7 @@ class Adam(Optimizer):
             epsilon_hat=checks.boolean(f"{name}: epsilon_hat", epsilon_hat),
         )
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         steps = rates.shape[-1]
         t = np.arange(first + 1, first + 1 + steps, dtype=np.float64)
@@ -213,7 +213,7 @@ class NAdam(Optimizer):
             momentum_decay=checks.real("NAdam: momentum_decay", momentum_decay, 0.0),
         )
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         steps = rates.shape[-1]  # mu is needed one further
         t = np.arange(first + 1, first + steps + 2, dtype=np.float64)

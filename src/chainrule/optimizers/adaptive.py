@@ -7,7 +7,7 @@ from typing import Any
 from chainrule.arrays.namespace import Namespace
 from chainrule.arrays.types import Array
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Optimizer
+from chainrule.optimizers.base import TINY, Host, Optimizer
 
 __all__ = ["Adagrad", "RMSprop"]
 
@@ -50,7 +50,7 @@ class RMSprop(Optimizer):
             epsilon=checks.real("RMSprop: epsilon", epsilon, 0.0),
         )
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         return {
             "rate": rates,
@@ -103,7 +103,7 @@ class Adagrad(Optimizer):
             epsilon=checks.real("Adagrad: epsilon", epsilon, 0.0),
         )
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         return {"rate": rates, "e": max(self.epsilon, TINY)}
 

@@ -21,7 +21,7 @@ from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["TINY", "Optimizer", "Placeholder", "Rate"]
+__all__ = ["TINY", "Host", "Optimizer", "Placeholder", "Rate"]
 
 
 # Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 /
@@ -31,6 +31,7 @@ TINY = 2.0**-126
 
 # A learning rate, or a schedule: the rate as a function of the step's number.
 Rate = float | Callable[[int], float]
+Host = np.ndarray[Any, Any]  # an array on the host
 
 
 class Placeholder(Config):
@@ -186,7 +187,7 @@ class Optimizer(Config):
         rate = self.learning_rate
         return self.replace(learning_rate=rate[k]) if isinstance(rate, tuple) else self
 
-    def rates(self, first: int, steps: int, factor: Any = 1.0) -> Any:
+    def rates(self, first: int, steps: int, factor: Any = 1.0) -> Host:
         """Learning rates of `steps` steps from `first`, times `factor`.
 
         Returns
@@ -194,9 +195,12 @@ class Optimizer(Config):
         array, float64, shape (steps,), or (members, steps)
             The latter where there is a rate for each member, or a factor: (members,).
         """
+        rates: Host
+        scale: Host = np.asarray(factor)[..., None]
         if self.members is not None:
             each = [self.member(k).rates(first, steps) for k in range(self.members)]
-            return np.stack(each) * np.asarray(factor)[..., None]
+            rates = np.stack(each) * scale
+            return rates
         if not callable(self.learning_rate) and not np.ndim(factor):
             return np.full(steps, self.learning_rate * factor)
         schedule = schedules.get(self.learning_rate)
@@ -210,9 +214,10 @@ class Optimizer(Config):
                 f"steps {first} to {first + steps - 1}."
             )
             raise ArgumentError(msg)
-        return rates * (np.asarray(factor)[..., None] if np.ndim(factor) else factor)
+        rates = rates * scale
+        return rates
 
-    def scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """Return the scalars of steps first, first + 1, ...: name -> float or (steps,).
 
         `rates` is what `rates` returned, and `previous` the learning rate of the step
@@ -227,7 +232,7 @@ class Optimizer(Config):
             common["clip_norm"] = self.clip_norm
         return {**self.own_scalars(first, rates, previous), **common}
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """Return those of `scalars` that `step` reads; by default "rate"."""
         return {"rate": rates}
 

@@ -7,7 +7,7 @@ from typing import Any
 from chainrule.arrays.namespace import Namespace
 from chainrule.arrays.types import Array
 from chainrule.config import checks
-from chainrule.optimizers.base import Optimizer
+from chainrule.optimizers.base import Host, Optimizer
 
 __all__ = ["Lion"]
 
@@ -53,7 +53,7 @@ class Lion(Optimizer):
             beta_2=checks.real("Lion: beta_2", beta_2, 0.0, 1.0, open_high=True),
         )
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         return {
             "rate": rates,

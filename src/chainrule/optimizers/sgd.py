@@ -10,7 +10,7 @@ from chainrule.arrays.namespace import Namespace
 from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
-from chainrule.optimizers.base import Optimizer
+from chainrule.optimizers.base import Host, Optimizer
 
 __all__ = ["SGD"]
 
@@ -73,7 +73,7 @@ class SGD(Optimizer):
         """The velocity m, if there is momentum."""
         return ("m",) if self.momentum else ()
 
-    def own_scalars(self, first: int, rates: Any, previous: Any) -> dict[str, Any]:
+    def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
         """See `Optimizer.own_scalars`."""
         scalars: dict[str, Any] = {"rate": rates}
         if self.momentum:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.optimizers import Optimizer
 
-__all__ = ["build_close", "build_epoch", "build_stretch"]
+__all__ = ["build_close", "build_epoch", "build_group"]
 
 
 def build_epoch(
@@ -44,7 +44,7 @@ def build_epoch(
     return epoch
 
 
-def build_stretch(
+def build_group(
     backend: Backend,
     network: Network,
     objective: Objective,
@@ -53,13 +53,13 @@ def build_stretch(
 ) -> Callable[..., Any]:
     """Return several epochs as one function, for a backend whose calls are dear.
 
-    ``stretch(carry, weights, data, parts, count) -> (carry, weights, losses, finite)``:
+    ``group(carry, weights, data, parts, count) -> (carry, weights, losses, finite)``:
     as an epoch, but parts, losses and finite have a first axis of epochs, of which the
     first `count` are computed; the others are padding.
     """
     epoch = build_epoch(backend, network, objective, structure, names)
 
-    def stretch(carry: Any, weights: Any, data: Any, parts: Any, count: Any) -> Any:
+    def group(carry: Any, weights: Any, data: Any, parts: Any, count: Any) -> Any:
         def body(before: Any, parts: Any) -> Any:
             *after, mean, finite = epoch(*before, data, parts)
             return tuple(after), (mean, finite)
@@ -67,7 +67,7 @@ def build_stretch(
         after, results = backend.repeat(body, (carry, weights), parts, count)
         return *after, *results
 
-    return stretch
+    return group
 
 
 def build_close(

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import DivergenceError
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
-from chainrule.training.epoch import build_close, build_epoch, build_stretch
+from chainrule.training.epoch import build_close, build_epoch, build_group
 from chainrule.training.options import FitPlan
 from chainrule.training.plan import Planner, mask_keys
 from chainrule.training.step import build_steps
@@ -114,7 +114,7 @@ class MinibatchTraining:
         count = min(ahead, self._largest, self._last - state.epoch)
         parts, count, rate = self._planner.group(*start, count, self._largest)
         self._group = self._group or self._backend.compile(
-            build_stretch, *self._key, donate=1
+            build_group, *self._key, donate=1
         )
         self._prepared = parts, count, rate
 
@@ -210,7 +210,7 @@ def _stops(
 def _largest_group(backend: Backend, theta: Any, x: Any) -> int:
     """How many epochs one call may make: fewer, the longer they are."""
     work = (6 * math.prod(theta.shape) + 512) * math.prod(x.shape[:-1])
-    largest: int = max(1, min(backend.stretch, BUDGET // work))
+    largest: int = max(1, min(backend.group, BUDGET // work))
     return largest
 
 

@@ -80,7 +80,7 @@ class Planner:
         self.names += () if penalty is None else ("penalty",)
         # Scalars of a kind that code of others might write into are for ours alone.
         code = (optimizer.update, optimizer.step)
-        self._own = all(f.__module__.startswith("chainrule.") for f in code)
+        self._own = all(str(f.__module__).startswith("chainrule.") for f in code)
 
     def epoch(self, epoch: int, step: int, rate: Any, factor: Any) -> Any:
         """Plan one epoch, that begins at this step of the optimizer, after this rate.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat.cupy as compat
 import cupy
@@ -23,6 +23,9 @@ from chainrule.backends.base import Backend, remembering
 from chainrule.backends.cupy import kernels
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, BackendError, DeviceError
+
+if TYPE_CHECKING:
+    from chainrule.optimizers import Optimizer
 
 __all__ = ["CuPyBackend"]
 
@@ -106,7 +109,7 @@ class CuPyBackend(Backend):
         with self.device:
             return a.copy()
 
-    def fuse(self, optimizer: Any) -> Callable[..., Any]:
+    def fuse(self, optimizer: Optimizer) -> Callable[..., Any]:
         """Return an optimizer's `apply` as one launch, in place."""
         fuses = True
 

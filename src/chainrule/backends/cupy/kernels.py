@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cupy
 
 from chainrule.arrays.layout import Entry
 from chainrule.arrays.namespace import register
+
+if TYPE_CHECKING:
+    from chainrule.optimizers import Optimizer
 
 __all__ = ["JOIN", "UNTRACEABLE", "fused", "join", "joined"]
 
@@ -33,7 +36,7 @@ register("array_api_compat.cupy", positive_part=_positive_part)
 
 
 @functools.lru_cache(maxsize=64)
-def fused(optimizer: Any, xp: Any, names: tuple[str, ...]) -> Any:
+def fused(optimizer: Optimizer, xp: Any, names: tuple[str, ...]) -> Any:
     """Return an optimizer's `apply` as one kernel: ``f(g, decay, *arrays, *scalars)``.
 
     The scalars are the kernel's arguments, by type: new values compile nothing. It

@@ -146,7 +146,7 @@ class JaxBackend(Backend):
     jit_compiles = (None, True)
     pads = True
     eager = False
-    stretch = 16
+    group = 16
 
     def __init__(self, device: Any = None) -> None:
         # The namespace stays unbound: inside a compiled function arrays lie nowhere,
