@@ -27,10 +27,10 @@ class ValueAndGradient(NamedTuple):
     is what the loss's sum was divided by (`Loss.mass`), None for the number of samples.
     """
 
-    value: Any
-    pieces: list[Any]
+    value: Array
+    pieces: list[Array | None]
     state: Array
-    mass: Any
+    mass: Array | None
 
 
 class Objective(Config):
@@ -78,7 +78,7 @@ class Objective(Config):
         return {}
 
     def total(self, loss: Any, terms: dict[str, float]) -> Any:
-        """Return the whole value, of the loss over all samples and its `terms`."""
+        """Return the value of the objective: the loss over all samples, and `terms`."""
         return loss
 
 
@@ -100,9 +100,9 @@ class LossObjective(Objective):
             params: Params,
             state: Array,
             batch: Data,
-            key: Any = None,
-            share: Any = None,
-            penalty: Any = None,
+            key: Array | None = None,
+            share: Array | float | None = None,
+            penalty: Array | float | None = None,
         ) -> ValueAndGradient:
             x, t, weight = batch
             if weight is not None and weight.ndim > 1:
@@ -137,7 +137,7 @@ def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
     xp = backend.xp
 
     def penalised(params: Params) -> list[tuple[int, Any, Any]]:
-        """Return the weights that learn: their numbers, they, and they as vectors."""
+        """Return (index of the entry, weight, weight as a vector) of what learns."""
         leaves = network.pieces(params)
         return [
             (i, w, e.flat(w, xp))
@@ -148,8 +148,12 @@ def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
     weights = backend.memoize(penalised)
 
     def penalise(
-        params: Params, penalty: Any, share: Any, value: Any, pieces: list[Any]
-    ) -> Any:
+        params: Params,
+        penalty: Any,
+        share: Array | float | None,
+        value: Array,
+        pieces: list[Any],
+    ) -> Array:
         each = bool(getattr(penalty, "ndim", 0))
         for i, w, flat in weights(params):
             value = value + (0.5 * penalty) * xp.vecdot(flat, flat)

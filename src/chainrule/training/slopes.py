@@ -172,9 +172,9 @@ def _build(
         params: Params,
         state: Array,
         batch: SlopeData,
-        key: Any = None,
-        share: Any = None,
-        penalty: Any = None,
+        key: Array | None = None,
+        share: Array | float | None = None,
+        penalty: Array | float | None = None,
     ) -> ValueAndGradient:
         x, t, weight, slopes = batch
         dvalue = 1.0 if share is None else share
