@@ -1,4 +1,4 @@
-"""Randomness: published vectors, the same bits everywhere, streams that do not touch."""
+"""Randomness: published vectors, the same bits everywhere, separate streams."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_step_keys_do_not_collide() -> None:
 
 
 def test_neighbouring_seeds_do_not_share_keys() -> None:
-    """Each (seed, step, draw) has a key of its own: 2 in 10⁵ collisions are expected."""
+    """Each (seed, step, draw) has its own key: 2 in 10⁵ collisions are expected."""
     keys = np.concatenate([random.step_keys(s, 0, 100, 4) for s in range(500)])
     assert len(np.unique(keys.reshape(-1, 2), axis=0)) == 500 * 100 * 4
     # Words of one key return nowhere as the other key's either.

@@ -193,7 +193,7 @@ def test_a_bad_monitor_is_refused_before_training(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
-    """What a checkpoint claims of other files is not believed: they say it themselves."""
+    """What a checkpoint claims of other files is not believed: they say it."""
     path = tmp_path / "fit.st"
     fit_model(new_model(), 2, Checkpoint(path, keep=2))
     notes = tmp_path / "fit-7.st"

@@ -1,4 +1,4 @@
-"""What comes with names, or is no single array: frames, text, lists, streams of batches."""
+"""What comes with names, or is no single array: frames, text, lists, streams."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ SMALL = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "e"]
 def test_small_types_are_the_numbers_that_they_hold(
     name: str, loss: str, kind: str
 ) -> None:
-    """Nothing wraps or overflows: what a type holds is cast before it is computed with."""
+    """Nothing wraps or overflows: values are cast before they are computed with."""
     high = 1 if kind == "?" else 3 if kind == "e" else np.iinfo(kind).max % 251
     x = np.asarray([[0, 1], [high, 0], [1, high], [0, 0]])
     y = np.asarray([[high], [0], [1], [0]])

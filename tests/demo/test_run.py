@@ -185,7 +185,7 @@ def test_the_parabola_s_band_and_slope_are_honest() -> None:
 
 @pytest.mark.slow
 def test_the_band_opens_in_the_gap() -> None:
-    """As the command trains it; there the truth stays inside two standard deviations."""
+    """As the command trains it; the truth stays inside two standard deviations."""
     task = tasks.gap(None)
     model = train(task, "jax" if "jax" in LIBRARIES else "numpy", 0).model
     data, hole = spread(model)

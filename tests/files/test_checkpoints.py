@@ -98,26 +98,56 @@ def test_large_data_are_hashed_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FORGED: dict[str, tuple[Any, str]] = {
     "first beyond the model": (lambda f: f.update(first=99), "began with epoch 99"),
-    "first a word": (lambda f: f.update(first="0"), "the first epoch of the fit must be"),
-    "a column a word": (lambda f: f["history"].update(loss="abc"), "'loss' must be a list"),
-    "words in a column": (lambda f: f["history"].update(loss=["abc"]), "must hold numbers"),
-    "a short column": (lambda f: f["history"].update(loss=[0.5] * 2), "columns of one length"),
+    "first a word": (
+        lambda f: f.update(first="0"),
+        "the first epoch of the fit must be",
+    ),
+    "a column a word": (
+        lambda f: f["history"].update(loss="abc"),
+        "'loss' must be a list",
+    ),
+    "words in a column": (
+        lambda f: f["history"].update(loss=["abc"]),
+        "must hold numbers",
+    ),
+    "a short column": (
+        lambda f: f["history"].update(loss=[0.5] * 2),
+        "columns of one length",
+    ),
     "history a number": (lambda f: f.update(history=3), "must be a JSON object"),
     "no history before": (lambda f: f.pop("before"), "must be a JSON object"),
-    "state a number": (lambda f: f.update(callbacks=[{"$tuple": ["Checkpoint", 3, True]}]), "callbacks must be"),
+    "state a number": (
+        lambda f: f.update(callbacks=[{"$tuple": ["Checkpoint", 3, True]}]),
+        "callbacks must be",
+    ),
     "callbacks a number": (lambda f: f.update(callbacks=3), "callbacks must be"),
-    "wanted a tuple": (lambda f: f["wanted"].update(x={"$tuple": [1]}), "numbers and words"),
+    "wanted a tuple": (
+        lambda f: f["wanted"].update(x={"$tuple": [1]}),
+        "numbers and words",
+    ),
     "around a list": (lambda f: f["around"].update(backend=[]), "numbers and words"),
     "no steps": (lambda f: f["part"].update(done=0), "steps of the epoch must be"),
     "other steps": (lambda f: f["part"].update(done=5), "are not such as the model's"),
     "negative step": (lambda f: f["part"].update(step=-1), "step must be"),
     "a huge epoch": (lambda f: f["part"].update(epoch=2**60), "at most 2..53"),
     "rate a word": (lambda f: f["part"].update(rate="fast"), "rate must be"),
-    "no values": (lambda f: f["part"].update(values=None), "are not such as the model's"),
-    "masses a number": (lambda f: f["part"].update(masses=1.0), "are not such as the model's"),
-    "carry a number": (lambda f: f["part"].update(carry=3), "are not such as the model's"),
-    "carry an array": (lambda f: f["part"].update(carry=f["part"]["values"]), "are not such as the model's|which the file does not have"),
-}  # fmt: skip
+    "no values": (
+        lambda f: f["part"].update(values=None),
+        "are not such as the model's",
+    ),
+    "masses a number": (
+        lambda f: f["part"].update(masses=1.0),
+        "are not such as the model's",
+    ),
+    "carry a number": (
+        lambda f: f["part"].update(carry=3),
+        "are not such as the model's",
+    ),
+    "carry an array": (
+        lambda f: f["part"].update(carry=f["part"]["values"]),
+        "are not such as the model's|which the file does not have",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", FORGED)

@@ -48,8 +48,12 @@ def test_every_cut_is_found(path: Path, raw: bytes) -> None:
     _refused(path, raw + b"\0", "damaged")
 
 
-@settings(max_examples=150, deadline=None, database=None,
-          suppress_health_check=list(HealthCheck))  # fmt: skip
+@settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(data=st.data())
 def test_damage_of_any_kind(data: Any, tmp_path: Path, raw: bytes) -> None:
     low = data.draw(st.integers(0, len(raw)))
@@ -61,16 +65,30 @@ def test_damage_of_any_kind(data: Any, tmp_path: Path, raw: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20) | st.sampled_from(sorted(_builtin())),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=8) | st.sampled_from(["$class", "$float", "$array"]), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(sorted(_builtin())),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=8) | st.sampled_from(["$class", "$float", "$array"]),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
-@settings(max_examples=150, deadline=None, database=None,
-          suppress_health_check=list(HealthCheck))  # fmt: skip
+@settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(data=st.data(), value=JSON)
 def test_any_json_in_any_place(
     data: Any, value: Any, tmp_path: Path, raw: bytes
@@ -120,17 +138,47 @@ def _forged(raw: bytes, change: Callable[[Any], None], entries: bool = False) ->
         (lambda c: c["model"].update(input_shape=[]), "Dense: x must have"),
         (lambda c: c["model"].update(metrics=["no"]), "metrics must be one of"),
         (lambda c: c["model"].update(training=3), "training must be"),
-        (lambda c: c["model"]["loss"].update({"$class": "os.system"}), "'os.system' is not known"),
-        (lambda c: c["model"]["loss"].update({"$class": "metrics.r2"}), "is not a class"),
+        (
+            lambda c: c["model"]["loss"].update({"$class": "os.system"}),
+            "'os.system' is not known",
+        ),
+        (
+            lambda c: c["model"]["loss"].update({"$class": "metrics.r2"}),
+            "is not a class",
+        ),
         (lambda c: c["model"]["loss"].update(x=1), "has no argument 'x'"),
-        (lambda c: c["model"]["network"]["layers"][0].update(units=0), "refuses its arguments"),
-        (lambda c: c["model"]["network"]["layers"][0].update(units=10**12), "must have the shape .1000000000000, 3"),
+        (
+            lambda c: c["model"]["network"]["layers"][0].update(units=0),
+            "refuses its arguments",
+        ),
+        (
+            lambda c: c["model"]["network"]["layers"][0].update(units=10**12),
+            "must have the shape .1000000000000, 3",
+        ),
         (lambda c: c["model"]["network"].update(layers=3), "layers must be a list"),
-        (lambda c: c["model"].update(metrics=[{"$class": "initializers.Constant", "value": 1.0}]), "metrics/0 must be one of chainrule's metrics"),
-        (lambda c: c["model"]["optimizer"].update(learning_rate={"$function": "metrics.r2"}), "must be one of chainrule's schedules"),
-        (lambda c: c["model"]["network"]["layers"][0].update(kernel_initializer={"$class": "schedules.Constant", "learning_rate": 1.0}), "must be one of chainrule's initializers"),
+        (
+            lambda c: c["model"].update(
+                metrics=[{"$class": "initializers.Constant", "value": 1.0}]
+            ),
+            "metrics/0 must be one of chainrule's metrics",
+        ),
+        (
+            lambda c: c["model"]["optimizer"].update(
+                learning_rate={"$function": "metrics.r2"}
+            ),
+            "must be one of chainrule's schedules",
+        ),
+        (
+            lambda c: c["model"]["network"]["layers"][0].update(
+                kernel_initializer={
+                    "$class": "schedules.Constant",
+                    "learning_rate": 1.0,
+                }
+            ),
+            "must be one of chainrule's initializers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_hostile_configurations(
     change: Callable[[Any], None], match: str, path: Path, raw: bytes
 ) -> None:

@@ -82,7 +82,9 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     model.save(files[0], include_optimizer=True)
     model.save(files[1], include_optimizer=True)
     cr.load(files[0]).save(files[2], include_optimizer=True)
-    code = f"import chainrule as cr; cr.load({str(files[0])!r}).save({str(files[3])!r}, include_optimizer=True)"
+    names = [str(files[0]), str(files[3])]
+    code = "import chainrule as cr; cr.load({!r}).save({!r}, include_optimizer=True)"
+    code = code.format(*names)
     subprocess.run([sys.executable, "-c", code], check=True)
     model.to(**backend(LIBRARIES[-1])).save(files[4], include_optimizer=True)
     assert len({file.read_bytes() for file in files}) == 1
@@ -237,11 +239,14 @@ def test_files_of_old_formats(tmp_path: Path) -> None:
         ({"members": 3, "optimizer": cr.AdamW(cr.schedules.StepDecay(0.01, 3))}, True),
         ({"optimizer": cr.LBFGS()}, True),
         ({"optimizer": cr.LevenbergMarquardt()}, True),
-        ({"optimizer": cr.SGD(cr.schedules.CosineDecay(0.01, 9, warmup_steps=2))}, True),
+        (
+            {"optimizer": cr.SGD(cr.schedules.CosineDecay(0.01, 9, warmup_steps=2))},
+            True,
+        ),
         ({"members": 3}, False),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_every_kind_of_training_goes_on(
     given: dict[str, Any], include: bool, path: Path
 ) -> None:

@@ -77,14 +77,22 @@ def test_registering(known: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("model", "match"),
     [
-        (lambda: own_model(cr.Dense(2, kernel_initializer=lambda s, g: g.normal(size=s))),
-         "network/layers/1/kernel_initializer cannot be saved.*lambda.*register"),
-        (lambda: own_model(cr.Tanh(), metrics=[double]),
-         "metrics/0 cannot be saved.*double.*register"),
-        (lambda: own_model(cr.Tanh(), optimizer=cr.Adam(lambda step: 0.1)),
-         "optimizer/learning_rate cannot be saved.*lambda.*register"),
+        (
+            lambda: own_model(
+                cr.Dense(2, kernel_initializer=lambda s, g: g.normal(size=s))
+            ),
+            "network/layers/1/kernel_initializer cannot be saved.*lambda.*register",
+        ),
+        (
+            lambda: own_model(cr.Tanh(), metrics=[double]),
+            "metrics/0 cannot be saved.*double.*register",
+        ),
+        (
+            lambda: own_model(cr.Tanh(), optimizer=cr.Adam(lambda step: 0.1)),
+            "optimizer/learning_rate cannot be saved.*lambda.*register",
+        ),
     ],
-)  # fmt: skip
+)
 def test_functions_that_no_file_knows(
     model: Callable[[], cr.Model], match: str, path: Path
 ) -> None:

@@ -1,8 +1,8 @@
 """Files of earlier versions: models predict and train on as there, fits are resumed.
 
-The folders in `written/` hold what earlier versions wrote, and what came of it there. The
-parameters come back bit for bit. What is computed from them is compared to rounding: a
-processor with other vector units adds in another order.
+The folders in `written/` hold what earlier versions wrote, and what came of it there.
+The parameters come back bit for bit. What is computed from them is compared to
+rounding: a processor with other vector units adds in another order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Containers of one's own: they have `children`, `bind` and `forward`, and all works."""
+"""Containers of one's own: with `children`, `bind` and `forward`, all works."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_each_member_is_its_lone_model_in_float32(where: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("where_to", LIBRARIES[1:])
 def test_backends_agree(where_to: str) -> None:
-    """Bootstrap samples and rates are the same everywhere, so whole trajectories are."""
+    """Bootstrap samples and rates are the same everywhere; so are trajectories."""
     ours, theirs = (
         new_ensemble(optimizer=cr.RMSprop([1e-3, 1e-2, 3e-3]), **backend(name))
         for name in ("numpy", where_to)

@@ -55,7 +55,9 @@ def test_second_order_is_loaded_when_it_is_named() -> None:
         import chainrule as cr
 
         stems = ("lbfgs", "levenberg_marquardt")
-        loaded = lambda: [s for s in stems if f"chainrule.optimizers.{s}" in sys.modules]
+        loaded = lambda: [
+            s for s in stems if f"chainrule.optimizers.{s}" in sys.modules
+        ]
         x = np.zeros((4, 1))
         cr.Model(cr.MLP((2, 1)), optimizer="adam", backend="numpy").fit(x, x, epochs=1)
         print(loaded())

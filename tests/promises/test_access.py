@@ -1,4 +1,4 @@
-"""Who may fit, change or copy a model at a moment: one fit at a time, nothing is lost."""
+"""Who may fit, change or copy a model: one fit at a time, nothing is lost."""
 
 from __future__ import annotations
 

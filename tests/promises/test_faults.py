@@ -1,4 +1,4 @@
-"""Faults of callbacks, disks, processes: nothing is lost, and an error says what it was."""
+"""Faults of callbacks, disks, processes: nothing is lost, and an error says what."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _from_string(node: ast.AST) -> list[Import]:
 
 @functools.cache
 def imports(path: Path) -> list[Import]:
-    """Return all that a file imports: modules of ours as modules, their names as names."""
+    """Return all that a file imports: our modules as modules, their names as names."""
     found = []
     for node in _nodes(_tree(path)):
         found += _from_string(node)

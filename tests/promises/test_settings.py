@@ -283,7 +283,8 @@ def test_precision_follows_a_wider_setting_again() -> None:
     if not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has one setting for all")
     code = (
-        "import torch, chainrule as cr; g, m = torch.backends, torch.backends.cuda.matmul;"
+        "import torch, chainrule as cr; g, m = torch.backends, "
+        "torch.backends.cuda.matmul;"
         "b = cr.backends.get('torch'); g.fp32_precision = 'tf32';\n"
         "with b.scope('float32'): assert m.fp32_precision == 'ieee'\n"
         "assert m.fp32_precision == 'tf32'; g.fp32_precision = 'ieee';"

@@ -303,7 +303,7 @@ def test_masked_classes(form: str, lib: Library) -> None:
 
 
 def test_certain_answers(lib: Library) -> None:
-    """An infinite logit of the right sign costs nothing, one of the wrong infinitely."""
+    """An infinite logit of the right sign costs nothing, of the wrong infinitely."""
     z = np.array([[np.inf], [-np.inf]])
     for t, loss, slope in ((z > 0, 0.0, [0.0, 0.0]), (z < 0, np.inf, [0.5, -0.5])):
         value, dz = _called(lib, "binary_cross_entropy", z, t.astype(F64))

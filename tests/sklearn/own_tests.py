@@ -19,8 +19,8 @@ import chainrule.sklearn
 # Name of the test -> why it cannot pass here.
 EXPECTED = {
     "test_gradient": (
-        "calls the private method _loss_grad_lbfgs with buffers of its own; the gradient "
-        "is checked against differences in tests/sklearn/test_losses.py"
+        "calls the private method _loss_grad_lbfgs with buffers of its own; the "
+        "gradient is checked against differences in tests/sklearn/test_losses.py"
     ),
 }
 

@@ -209,7 +209,7 @@ def test_a_fit_leaves_its_callbacks(solver: str, backend: str) -> None:
 
 
 def test_callbacks_go_on_between_partial_fits() -> None:
-    """As one training: best values, epochs and rates; it ends when a callback ends it."""
+    """As one training: best values, epochs, rates; it ends when a callback ends it."""
     given = [
         cr.EarlyStopping(patience=4, min_delta=1e9),
         cr.callbacks.ReduceLROnPlateau(factor=0.5, patience=1, min_delta=1e9),

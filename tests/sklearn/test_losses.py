@@ -1,4 +1,4 @@
-"""The losses of scikit-learn's convention: values against theirs, gradients by differences."""
+"""Losses of scikit-learn's convention: their values, gradients by differences."""
 
 from __future__ import annotations
 

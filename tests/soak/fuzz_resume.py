@@ -87,7 +87,7 @@ def checkpoints(folder: Path) -> list[bytes]:
 
 
 def fuzz(count: int, seed: int, folder: Path) -> Counter[str]:
-    """Resume `count` forged checkpoints; raise AssertionError at the first misbehaviour."""
+    """Resume `count` forged checkpoints; raise AssertionError at misbehaviour."""
     rng = random.Random(seed)
     good = checkpoints(folder)
     found: Counter[str] = Counter()

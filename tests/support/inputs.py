@@ -1,4 +1,4 @@
-"""What tests of refusals and of intake share: data, a model, what it is, how it refuses."""
+"""What tests of refusals and of intake share: data, a model, how it refuses."""
 
 from __future__ import annotations
 

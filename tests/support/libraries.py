@@ -1,4 +1,4 @@
-"""What tests share: the matrix of backends, each at its strictest, and how to reach them.
+"""What tests share: the matrix of backends, each at its strictest.
 
 `MATRIX` has every member; `LIBRARIES` those on which numbers of float64 are computed
 one operation after the other, which most tests run on.

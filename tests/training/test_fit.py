@@ -135,7 +135,7 @@ def test_a_new_optimizer_counts_its_own_steps(
 def test_a_schedule_begins_with_its_optimizer(
     where: dict[str, Any], tmp_path: Path
 ) -> None:
-    """After another optimizer, a divergence, an error in an epoch, a file without it."""
+    """After another optimizer, a divergence, an error, a file without it."""
     rates: list[int] = []
 
     def schedule(step: int) -> float:
@@ -169,7 +169,7 @@ def test_a_schedule_begins_with_its_optimizer(
 def test_masks_and_orders_go_on_where_an_optimizer_begins_anew(
     where: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Plain SGD has nothing to begin anew: the fit is the fit left alone, bit for bit."""
+    """Plain SGD has nothing to begin anew: the fit is that left alone, bit for bit."""
     network = cr.Sequential(cr.Dense(8), cr.Dropout(0.5), cr.Dense(2))
     left_alone, model = (
         cr.Model(network, optimizer=cr.SGD(0.01), **where) for _ in range(2)
@@ -326,7 +326,7 @@ def test_slots_are_kept_where_a_callback_is_out_of_memory() -> None:
 def test_a_moment_that_overflows_is_a_divergence(
     where: dict[str, Any], optimizer: Any, members: int | None
 ) -> None:
-    """Squares of a gradient of 1e21 are infinite in float32: v would stay so for ever."""
+    """Squares of a gradient of 1e21 are infinite in float32, and v would stay so."""
     x = RNG.normal(size=(64, 3))
     model = cr.Model(cr.MLP((1,)), optimizer=optimizer, members=members, **where)
     before = model.build(3).get_weights()[0]

@@ -1,4 +1,4 @@
-"""Objectives: value and gradient of parts, with shares of the mass, are those of all."""
+"""Objectives: value and gradient of parts, by shares of mass, are those of all."""
 
 from __future__ import annotations
 

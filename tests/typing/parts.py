@@ -1,4 +1,4 @@
-"""A user's own layer, loss, optimizer, schedule, metric and callback, strictly typed."""
+"""A user's own layer, loss, optimizer, schedule, metric and callback, typed."""
 
 from __future__ import annotations
 

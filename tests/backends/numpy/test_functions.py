@@ -18,9 +18,18 @@ def test_numpys_choice_between_two_arrays(dtype: str) -> None:
         a[::7], b[::5], b[::3] = np.nan, -0.0, -np.inf
     c = rng.normal(size=a.shape) > 0
     pairs = [
-        (a, b), (a, 1.0), (0.0, b), (a, -3), (a[:, :1], b), (a, b[0]), (a[0, 0], b),
-        (a.astype("f8"), b), (a, np.float32(2.0)), (np.asfortranarray(a), b), (2.0, 3.0),
-    ]  # fmt: skip
+        (a, b),
+        (a, 1.0),
+        (0.0, b),
+        (a, -3),
+        (a[:, :1], b),
+        (a, b[0]),
+        (a[0, 0], b),
+        (a.astype("f8"), b),
+        (a, np.float32(2.0)),
+        (np.asfortranarray(a), b),
+        (2.0, 3.0),
+    ]
     for u, v in pairs:
         got, want = xp.where(c, u, v), np.where(c, u, v)
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
@@ -43,11 +52,22 @@ def test_numpys_sum_over_an_axis(axis: int) -> None:
     some[2, 1], some[3, 2], some[4, 2] = np.nan, np.inf, -np.inf
     tiny = np.full((5, 2), np.finfo(np.float64).smallest_subnormal)
     matrices = [
-        a, a.T, a[::-2, ::3], np.asfortranarray(a), np.broadcast_to(a[0], (9, 24)),
-        a[:0], a[:, :0], a[:1], some, tiny,
+        a,
+        a.T,
+        a[::-2, ::3],
+        np.asfortranarray(a),
+        np.broadcast_to(a[0], (9, 24)),
+        a[:0],
+        a[:, :0],
+        a[:1],
+        some,
+        tiny,
         *(a.astype(kind) for kind in ("f4", "f2", "g", "D", "O", ">f8", "i4", "?")),
-        rng.normal(size=(20_000, 3)), rng.normal(size=(3, 20_000)), rng.normal(size=(600, 500)), np.stack([a, a]),
-    ]  # fmt: skip
+        rng.normal(size=(20_000, 3)),
+        rng.normal(size=(3, 20_000)),
+        rng.normal(size=(600, 500)),
+        np.stack([a, a]),
+    ]
     for x in matrices:
         for keepdims in (False, True):
             with np.errstate(invalid="ignore"):

@@ -1,10 +1,11 @@
-"""Write models and checkpoints, with what came of them, as a version of the library does.
+"""Write models and checkpoints, with what came of them, as one version does.
 
     PYTHONPATH=.../src python tests/files/written/make.py tests/files/written/2026-11
 
-A folder here holds what the version of that month wrote. It is never written again: what
-is in it has to load for as long as the library lives (`tests/files/test_written.py`).
-Only public names are used, so that later versions can write folders of their own.
+A folder here holds what the version of that month wrote. It is never written again:
+what is in it has to load for as long as the library lives
+(`tests/files/test_written.py`). Only public names are used, so that later versions can
+write folders of their own.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ HEAD = """# What is refused
 
 Every kind of input that is refused, and what the error says. Each is an error of
 `ChainruleError`'s family and leaves the model as it was: parameters, state, slots,
-counters and history. `tests/promises/test_refusals.py` has a test of each, by the name
-in the first column, and checks this page; `python -m tests.promises.refusals` writes it.
+counters and history. `tests/promises/test_refusals.py` has a test of each, by the
+name in the first column, and checks this page, which `python -m
+tests.promises.refusals` writes.
 
 In place of `x`, the first group is refused as `y`, as `sample_weight` and in
 `validation_data` too. What files are refused for is in `tests/files/test_models.py`.

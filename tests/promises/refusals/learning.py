@@ -88,7 +88,10 @@ LEARNING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
             cr.MLP((4, 2)), loss=_Summed(), backend="numpy", members=3
         ).fit(X, Y),
         Shape,
-        r"^loss: _over_members must return one value for each member .* \(3,\); got \(\)",
+        (
+            r"^loss: _over_members must return one value for each member "
+            r".* \(3,\); got \(\)"
+        ),
     ),
     "a loss with a value for each row": (
         lambda: cr.Model(cr.MLP((4, 2)), loss=_Each(), backend="numpy").fit(X, Y),

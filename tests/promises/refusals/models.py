@@ -45,7 +45,7 @@ def assigned_in_a_fit() -> Any:
 
 
 def whole(optimizer: Any, layer: Any = None, fitted: bool = False) -> Any:
-    """Return a fit by an optimizer of the whole problem; or a band after one by Adam."""
+    """Return a fit by an optimizer of the whole problem; or a band after Adam's."""
     layers = [cr.Dense(4), *([layer] if layer else []), cr.Dense(2)]
     model = cr.Model(cr.Sequential(*layers), optimizer=optimizer, backend="numpy")
     if not fitted:
