@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import initializers
+from chainrule.arrays import random
 from chainrule.arrays.random import generator
 from chainrule.network import Network
 
@@ -153,3 +154,43 @@ def test_whole_numbers_are_values() -> None:
     dense = cr.Dense(2, kernel_initializer=lambda s, g: np.ones(s, dtype=int))
     model = cr.Model(dense).build(3)
     np.testing.assert_array_equal(model.get_weights()[0], [1] * 6 + [0] * 2)
+
+
+class Mixed(cr.Layer):
+    """Has a weight whose shape does not say its fans, as that of a convolution."""
+
+    def __init__(self, initializer: Any, *, trainable: bool = True) -> None:
+        self._configure(trainable, initializer=initializer)
+
+    initializer: Any
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        start = initializers.get("initializer", self.initializer)
+        return (cr.layers.Variable("kernel", (40, 9, 5), start, fans=(45, 360)),)
+
+
+@pytest.mark.parametrize("name", VARIANCE)
+def test_the_layer_says_its_fans(name: str) -> None:
+    theta, _ = Network(Mixed(name), (3,)).initial(5)
+    scale = initializers.get("it", name)
+    fan = 45 if scale.mode == "fan_in" else (45 + 360) / 2
+    assert theta.var() == pytest.approx(scale.scale / fan, rel=0.1)
+    stream = generator(5, random.WEIGHTS, 0)
+    wanted = scale((40, 9, 5), stream, fans=(45, 360))
+    np.testing.assert_array_equal(theta, wanted.ravel())
+
+
+def test_one_of_ones_own_takes_a_shape_and_a_generator() -> None:
+    class Own(initializers.VarianceScaling):
+        def __call__(self, shape: Any, generator: Any) -> Any:  # type: ignore[override]
+            return np.full(shape, 2.0)
+
+    def function(shape: Any, generator: Any) -> Any:
+        return np.full(shape, 3.0)
+
+    for initializer, value in ((Own(), 2.0), (function, 3.0)):
+        theta, _ = Network(Mixed(initializer), (3,)).initial(0)
+        assert (theta == value).all()
+        theta, _ = Network(cr.Dense(4, False, initializer), (3,)).initial(0)
+        assert (theta == value).all()

@@ -1,7 +1,6 @@
 """Initial values of parameters: functions of a shape and a NumPy generator.
 
 They draw on the host in float64, so that one seed gives the same weights everywhere.
-Weights have the shape (m, n): fan_in is n, fan_out is m.
 """
 
 from __future__ import annotations
@@ -35,6 +34,10 @@ class VarianceScaling(Config):
 
     Notes
     -----
+    How many inputs a unit adds up, fan_in, and how many units an input goes to,
+    fan_out, is what the layer says of its weight. Without that a weight has the shape
+    (m, n): fan_in is n, fan_out is m.
+
     Glorot, Bengio 2010: scale 1, fan_avg. He et al. 2015: scale 2, fan_in.
     LeCun et al. 1998: scale 1, fan_in.
     """
@@ -57,9 +60,16 @@ class VarianceScaling(Config):
             ),
         )
 
-    def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
-        """Return a float64 array of `shape`."""
-        fan_out, fan_in = (shape[0], shape[-1]) if len(shape) > 1 else (1, shape[0])
+    def __call__(
+        self,
+        shape: Shape,
+        generator: np.random.Generator,
+        fans: tuple[int, int] | None = None,
+    ) -> Any:
+        """Return a float64 array of `shape`; fans are (fan_in, fan_out)."""
+        if fans is None:
+            fans = (shape[-1], shape[0]) if len(shape) > 1 else (shape[0], 1)
+        fan_in, fan_out = fans
         fan = fan_in if self.mode == "fan_in" else (fan_in + fan_out) / 2
         variance = self.scale / fan
         if self.distribution == "normal":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+
+import numpy as np
 
 from chainrule.arrays.types import Params, Shape
 from chainrule.config import checks
@@ -14,6 +18,7 @@ from chainrule.errors import (
     NotBuiltError,
     ShapeError,
 )
+from chainrule.initializers import VarianceScaling
 from chainrule.layers.context import Context
 
 __all__ = [
@@ -37,6 +42,37 @@ class Variable(NamedTuple):
     initializer: Callable[..., Any]
     decay: bool = False  # whether weight decay applies: weights yes, biases no
     absorbed: bool = False  # whether its gradient is zero: see `Layer.followed`
+    fans: tuple[int, int] | None = None  # (fan_in, fan_out), for `VarianceScaling`
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """Return the first values; the initializer may be a user's function.
+
+        Raises
+        ------
+        ShapeError, ArgumentError
+            If they have another shape, or are not finite numbers.
+        """
+        draw, shape = self.initializer, tuple(self.shape)
+        # One of a user's own, derived or not, takes a shape and a generator.
+        ours = VarianceScaling.__call__
+        if isinstance(draw, VarianceScaling) and type(draw).__call__ is ours:
+            draw = functools.partial(draw, fans=self.fans)
+        a = np.asarray(draw(self.shape, generator))
+        if a.shape != shape:
+            msg = (
+                f"the initializer of {self.name} must return an array of shape "
+                f"{self.shape}, its first argument; got {a.shape}."
+            )
+            raise ShapeError(msg)
+        numeric = a.dtype.kind in "fiub"
+        if not (numeric and np.isfinite(a).all()):
+            what = "values that are not" if numeric else f"dtype {a.dtype}"
+            msg = (
+                f"the initializer of {self.name} must return finite numbers; "
+                f"got {what}."
+            )
+            raise ArgumentError(msg)
+        return a
 
 
 class Layer(Config):
@@ -139,6 +175,18 @@ class Layer(Config):
         by them. By default it is that of the first child.
         """
         return next((part.input_dtype for _, part in self.children), None)
+
+    @property
+    def widest(self) -> int:
+        """Numbers of one sample in the widest array that the bound layer works on.
+
+        By default that is its input, its output, or the widest of its children's.
+        """
+        shapes = (self.input_shape or (), self.output_shape or ())
+        return max(
+            *(math.prod(shape) for shape in shapes),
+            *(part.widest for _, part in self.children),
+        )
 
     @property
     def passes(self) -> bool:

@@ -103,7 +103,8 @@ class Dense(Layer):
             unbound(self)
         shape = (self.units, self.input_shape[-1])
         kernel = initializers.get("kernel_initializer", self.kernel_initializer)
-        weight = Variable("weight", shape, kernel, decay=True)
+        fans = (self.input_shape[-1], self.units)
+        weight = Variable("weight", shape, kernel, decay=True, fans=fans)
         if not self.bias:
             return (weight,)
         start = initializers.get("bias_initializer", self.bias_initializer)

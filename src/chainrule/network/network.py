@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainrule.arrays import random, trees
-from chainrule.arrays.layout import Entry, Layout
+from chainrule.arrays.layout import Layout
 from chainrule.arrays.types import Params, Shape
 from chainrule.config.record import Config
-from chainrule.errors import ArgumentError, ShapeError
+from chainrule.errors import ArgumentError
 from chainrule.layers import Layer, Variable
 from chainrule.layers.base import freeze_parts, output_shape, variables
 from chainrule.layers.context import Context
@@ -50,7 +50,7 @@ class Network:
     draws : int
         How many keys a training pass needs.
     widest : int
-        Numbers in a sample's widest layer, as far as the parameters tell.
+        Numbers of one sample in the widest array between the layers.
     """
 
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
@@ -68,13 +68,7 @@ class Network:
         self.entries, self.size = self.layout.entries, self.layout.size
         self.state_entries = self.state_layout.entries
         self.state_size = self.state_layout.size
-        middle = math.prod(sample_shape[:-1])
-        self.widest = max(
-            1,
-            math.prod(sample_shape),
-            self.output_size,
-            *(middle * e.shape[0] for e in self.entries),
-        )
+        self.widest = max(1, self.layer.widest)
         self._tree = tree.numbered(self.layer.parameters, itertools.count())
         self._paths = tuple(tree.paths(self._tree))
         self._gradient_paths = tuple(
@@ -93,8 +87,8 @@ class Network:
         """Draw theta (P,) and the state (S,) on the host, in float64."""
         generator = random.generator(seed, random.WEIGHTS, member)
         return (
-            _draw(self._variables, self.entries, generator),
-            _draw(self._state_variables, self.state_entries, generator),
+            _draw(self._variables, generator),
+            _draw(self._state_variables, generator),
         )
 
     def unflatten(self, theta: Any, xp: Any) -> Params:
@@ -191,24 +185,6 @@ def _input_dtype(layer: Layer) -> str | None:
     return dtype
 
 
-def _draw(variables: Any, entries: tuple[Entry, ...], generator: Any) -> Any:
-    parts = [np.ravel(_drawn(v, generator)) for v in variables]
-    if not entries:
-        return np.zeros(0)
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _drawn(v: Variable, generator: Any) -> Any:
-    """Return a variable's first values, which may come from a user's function."""
-    a = np.asarray(v.initializer(v.shape, generator))
-    if a.shape != tuple(v.shape):
-        msg = (
-            f"the initializer of {v.name} must return an array of shape {v.shape}, its "
-            f"first argument; got {a.shape}."
-        )
-        raise ShapeError(msg)
-    if a.dtype.kind not in "fiub" or not np.isfinite(a).all():
-        what = "values that are not" if a.dtype.kind in "fiub" else f"dtype {a.dtype}"
-        msg = f"the initializer of {v.name} must return finite numbers; got {what}."
-        raise ArgumentError(msg)
-    return a
+def _draw(variables: Sequence[Variable], generator: np.random.Generator) -> Any:
+    parts = [np.ravel(v.draw(generator)) for v in variables]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.float64)
