@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import numpy as np
 
-from chainrule.arrays.types import Params, Shape
+from chainrule.arrays.types import Params, Pullback, Shape
 from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import (
@@ -233,7 +233,7 @@ class Layer(Config):
         """
         return None
 
-    def forward(self, params: Params, x: Any, context: Context) -> tuple[Any, Any]:
+    def forward(self, params: Params, x: Any, context: Context) -> tuple[Any, Pullback]:
         """Return ``(z, pullback)`` for the batch x."""
         raise NotImplementedError
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arrays.types import Array
+from chainrule.network.forward import Build
 from chainrule.network.network import Network
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["CHUNK", "outputs", "padded"]
 
@@ -20,12 +25,12 @@ _ENOUGH = 512
 
 
 def padded(
-    backend: Any, a: Any, low: int, size: int, *, fill: bool = True
+    backend: Backend, a: Array, low: int, size: int, *, fill: bool = True
 ) -> tuple[Any, int]:
     """Rows low ... low + size of a, and how many they are.
 
-    Where every new number of rows costs a compilation they are filled up to a power of
-    two: with the first row, or with zeros. Host arrays are filled up on the host.
+    Where every new number of rows costs a compilation they are padded to a power of
+    two: with the first row, or with zeros. Host arrays are padded on the host.
     """
     part = a[low : min(low + size, a.shape[0]), ...]
     rows = part.shape[0]
@@ -40,19 +45,18 @@ def padded(
     return part, rows
 
 
-def _rows(backend: Any, network: Network) -> int:
+def _rows(backend: Backend, network: Network) -> int:
     """Rows to work on at a time, so that what is between the layers fits a cache."""
     rows: int = min(CHUNK, max(_ENOUGH, backend.block // network.widest))
-    return 1 << (
-        rows.bit_length() - 1
-    )  # a power of two: where rows are padded, none is
+    # A power of two, so that only the last chunk is padded.
+    return 1 << (rows.bit_length() - 1)
 
 
 def outputs(
-    backend: Any,
-    weights: tuple[Any, Any],
-    x: Any,
-    build: Any,
+    backend: Backend,
+    weights: tuple[Array, Array],
+    x: Array,
+    build: Build,
     *key: Any,
     also: tuple[Any, ...] = (),
     rows: int | None = None,

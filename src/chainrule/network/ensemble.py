@@ -7,11 +7,16 @@ each sees, and how their outputs become one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arrays.types import Array
+from chainrule.network.forward import Build, Function
 from chainrule.network.network import Network
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = [
     "build_mean",
@@ -35,14 +40,16 @@ def initial(network: Network, seed: int, members: int) -> tuple[Any, Any]:
 # members.
 
 
-def build_members(backend: Any, network: Network, build: Any, *key: Any) -> Any:
+def build_members(
+    backend: Backend, network: Network, build: Build, *key: Any
+) -> Function:
     """Return ``f(theta, state, x)`` of shape (batch, members, ...): each member's.
 
     ``build(backend, network, *key)`` makes the function of one member or of all.
     """
     xp, each = backend.xp, build(backend, network, *key)
 
-    def members(theta: Any, state: Any, x: Any) -> Any:
+    def members(theta: Array, state: Array, x: Array) -> Any:
         z = each(theta, state, x)
         core = z.shape[-len(network.output_shape) - 1 :]
         # A network without parameters has the same output for all.
@@ -52,24 +59,26 @@ def build_members(backend: Any, network: Network, build: Any, *key: Any) -> Any:
     return members
 
 
-def build_mean(backend: Any, network: Network, build: Any, *key: Any) -> Any:
+def build_mean(backend: Backend, network: Network, build: Build, *key: Any) -> Function:
     """Return ``f(theta, state, x)`` of shape (batch, ...), the mean over members."""
     xp, members = backend.xp, build_members(backend, network, build, *key)
 
-    def mean(theta: Any, state: Any, x: Any) -> Any:
+    def mean(theta: Array, state: Array, x: Array) -> Any:
         return xp.mean(members(theta, state, x), axis=1)
 
     return mean
 
 
-def build_mean_and_std(backend: Any, network: Network, build: Any, *key: Any) -> Any:
+def build_mean_and_std(
+    backend: Backend, network: Network, build: Build, *key: Any
+) -> Function:
     """Return ``f(theta, state, x)`` of shape (batch, 2, ...): mean, standard deviation.
 
     The latter is sqrt(Σ (zₖ - mean)² / members).
     """
     xp, members = backend.xp, build_members(backend, network, build, *key)
 
-    def mean_and_std(theta: Any, state: Any, x: Any) -> Any:
+    def mean_and_std(theta: Array, state: Array, x: Array) -> Any:
         z = members(theta, state, x)
         mean = xp.mean(z, axis=1, keepdims=True)
         d = z - mean

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.means import join_means
+from chainrule.arrays.types import Array
 from chainrule.data.samples import Data
 from chainrule.network.chunks import CHUNK, padded
 from chainrule.network.forward import build_loss
 from chainrule.network.network import Network
 
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
+
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    backend: Any, network: Network, loss: Any, weights: tuple[Any, Any], data: Data
+    backend: Backend,
+    network: Network,
+    loss: Loss,
+    weights: tuple[Array, Array],
+    data: Data,
 ) -> Any:
     """Return the loss over all samples in inference, a scalar of the backend."""
     run = backend.compile(build_loss, network, loss)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Array, Pullback, Shape
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.context import Context
 from chainrule.network.network import Network
 
 if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
     from chainrule.state.training import TrainingState
 
 __all__ = [
+    "Build",
+    "Function",
     "begin_pass",
     "build_direct",
     "build_function",
@@ -22,16 +27,22 @@ __all__ = [
     "run",
 ]
 
+# A pure function, f(theta, state, x) -> z, say; and what makes one for a backend.
+Function = Callable[..., Any]
+Build = Callable[..., Function]
+
 
 def begin_pass(
-    network: Network, state: Any, xp: Any, *, train: bool = False, key: Any = None
+    network: Network, state: Array, xp: Any, *, train: bool = False, key: Any = None
 ) -> Context:
     """Return what a pass carries: the pieces of the state (S,), and its random keys."""
     pieces = network.unflatten_state(state, xp) if network.state_size else ()
     return Context(xp, train=train, state=pieces, key=key)
 
 
-def run(network: Network, theta: Any, state: Any, x: Any, xp: Any) -> Any:
+def run(
+    network: Network, theta: Any, state: Any, x: Any, xp: Any
+) -> tuple[Any, Pullback]:
     """Return ``(z, pullback)`` of the network in inference, in any namespace."""
     params = network.unflatten(theta, xp)
     return network.forward(params, x, begin_pass(network, state, xp))
@@ -41,17 +52,19 @@ def run(network: Network, theta: Any, state: Any, x: Any, xp: Any) -> Any:
 _FEW = 64
 
 
-def build_output(backend: Any, network: Network) -> Any:
+def build_output(backend: Backend, network: Network) -> Function:
     """Return ``f(theta, state, x) -> z`` in inference."""
     xp = backend.xp
 
-    def output(theta: Any, state: Any, x: Any) -> Any:
+    def output(theta: Array, state: Array, x: Array) -> Any:
         return run(network, theta, state, x, xp)[0]
 
     return output
 
 
-def build_function(backend: Any, network: Network, dtype: str, precision: str) -> Any:
+def build_function(
+    backend: Backend, network: Network, dtype: str, precision: str
+) -> Function:
     """Return ``f(theta, state, x) -> z`` for others' programs; see `Model.function`."""
     output, xp = build_output(backend, network), backend.xp
     kind, shape = getattr(xp, dtype), network.input_shape
@@ -71,7 +84,7 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
             raise ShapeError(msg)
         return a if a.dtype == kind else xp.astype(xp.asarray(a), kind)
 
-    def check_x(x: Any, form: str) -> Any:
+    def check_x(x: Array, form: str) -> Any:
         if network.input_dtype is None:
             return check("x", x, shape, f"({form})")
         if backend.holds(x) and not xp.isdtype(x.dtype, "integral"):
@@ -82,7 +95,7 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
             raise ArgumentTypeError(msg)
         return check("x", x, shape, f"({form})", getattr(xp, network.input_dtype))
 
-    def function(theta: Any, state: Any, x: Any) -> Any:
+    def function(theta: Array, state: Array, x: Array) -> Any:
         theta = check("theta", theta, (network.size,), f"(..., {network.size})")
         if network.state_size:
             form = f"(..., {network.state_size})"
@@ -103,7 +116,7 @@ def build_function(backend: Any, network: Network, dtype: str, precision: str) -
     return function
 
 
-def build_direct(backend: Any, network: Network) -> Any:
+def build_direct(backend: Backend, network: Network) -> Function | None:
     """Return ``f(weights, x) -> z``; None for a network of indices or no parameters.
 
     It takes a few rows that are already what the network wants, as people serve them:
@@ -120,7 +133,7 @@ def build_direct(backend: Any, network: Network) -> Any:
 
     stateless = Context(xp)  # of networks that take nothing from it, and keep nothing
 
-    def output(theta: Any, state: Any, x: Any) -> Any:
+    def output(theta: Array, state: Array, x: Array) -> Any:
         context = stateless
         if stateful:
             context = Context(xp, state=network.unflatten_state(state, xp))
@@ -128,7 +141,7 @@ def build_direct(backend: Any, network: Network) -> Any:
 
     run = backend.scope("")(output)
 
-    def direct(training: TrainingState, x: Any) -> Any:
+    def direct(training: TrainingState, x: Array) -> Any:
         theta, state = training.theta, training.state
         if not (
             type(x) is type(theta)  # nothing derived: a masked array, a matrix
@@ -143,12 +156,12 @@ def build_direct(backend: Any, network: Network) -> Any:
     return direct
 
 
-def build_loss(backend: Any, network: Network, loss: Any) -> Any:
+def build_loss(backend: Backend, network: Network, loss: Loss) -> Function:
     """Return ``f(theta, state, x, t, weight) -> (loss, mass)`` in inference."""
     xp = backend.xp
     output, core = build_output(backend, network), len(network.output_shape)
 
-    def value(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
+    def value(theta: Array, state: Array, x: Array, t: Array, weight: Array) -> Any:
         z = output(theta, state, x)
         # A row without weight counts as none, though its output be infinite: NaN is
         # what it would be times 0. Those that are filled up are such.
@@ -160,11 +173,11 @@ def build_loss(backend: Any, network: Network, loss: Any) -> Any:
     return value
 
 
-def build_probabilities(backend: Any, network: Network, loss: Any) -> Any:
+def build_probabilities(backend: Backend, network: Network, loss: Loss) -> Function:
     """Return ``f(theta, state, x) -> probabilities`` through the loss's link."""
     output = build_output(backend, network)
 
-    def probabilities(theta: Any, state: Any, x: Any) -> Any:
+    def probabilities(theta: Array, state: Array, x: Array) -> Any:
         return loss.probabilities(output(theta, state, x), xp=backend.xp)
 
     return probabilities

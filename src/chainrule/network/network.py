@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.arrays import random, trees
 from chainrule.arrays.layout import Layout
-from chainrule.arrays.types import Params, Shape
+from chainrule.arrays.types import Array, Params, Pullback, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer, Variable
@@ -91,7 +91,7 @@ class Network:
             _draw(self._state_variables, generator),
         )
 
-    def unflatten(self, theta: Any, xp: Any) -> Params:
+    def unflatten(self, theta: Array | tuple[Array, ...], xp: Any) -> Params:
         """Return the tree of parameters: reshaped views of slices of theta.
 
         An engine may hand in the views themselves, in a tuple.
@@ -102,11 +102,11 @@ class Network:
         """Return the tree of parameters made of arrays in layout order."""
         return trees.filled(self._tree, iter(leaves))
 
-    def views(self, theta: Any, xp: Any) -> list[Any]:
+    def views(self, theta: Array, xp: Any) -> list[Any]:
         """Return the parameters, as a list in layout order."""
         return self.layout.views(theta, xp)
 
-    def unflatten_state(self, state: Any, xp: Any) -> list[Any]:
+    def unflatten_state(self, state: Array, xp: Any) -> list[Any]:
         """Return the pieces of the state, in layout order."""
         return self.state_layout.views(state, xp)
 
@@ -133,7 +133,9 @@ class Network:
         """Join gradients in layout order into one vector (..., P); None counts as 0."""
         return self.layout.join_gradient(pieces, xp)
 
-    def forward(self, params: Params, x: Any, context: Context) -> Any:
+    def forward(
+        self, params: Params, x: Array, context: Context
+    ) -> tuple[Any, Pullback]:
         """Return ``(z, pullback)`` of the whole network."""
         return self.layer.forward(params, x, context)
 

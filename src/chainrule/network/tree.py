@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from chainrule.arrays.types import Pullback
 from chainrule.layers import Layer, Variable
 from chainrule.layers.base import children, mapped
 
 __all__ = ["Forward", "follow", "learning", "numbered", "paths", "rewired", "walk"]
 
-Forward = Callable[..., tuple[Any, Any]]
+Forward = Callable[..., tuple[Any, Pullback]]
 
 
 def walk(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
