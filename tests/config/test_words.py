@@ -147,7 +147,7 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
         "^EarlyStopping has no argument 'verbose'",
     ),
     "predict batch_size": (
-        lambda: new_model().predict(X, batch_size=3),  # type: ignore[call-arg]
+        lambda: new_model().predict(X, batch_size=3),  # type: ignore[call-overload]
         "^predict has no argument 'batch_size': leave it out",
     ),
     "evaluate verbose": (
@@ -155,7 +155,7 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
         "^evaluate has no argument 'verbose': leave it out",
     ),
     "evaluate without y": (lambda: new_model().evaluate(X), "^evaluate needs y"),  # type: ignore[call-arg]
-    "jacobian of nothing": (lambda: new_model().jacobian(), "^jacobian needs x"),  # type: ignore[call-arg]
+    "jacobian of nothing": (lambda: new_model().jacobian(), "^jacobian needs x"),  # type: ignore[call-overload]
     "covariance": (
         lambda: new_model().parameter_covariance(X, Y, cov=1),  # type: ignore[call-arg]
         "^parameter_covariance has no argument 'cov'",

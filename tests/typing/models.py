@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 import chainrule as cr
 from chainrule import backends, losses, metrics, schedules
+from chainrule.arrays.types import Array
 
 x: npt.NDArray[np.float64] = np.linspace(-1.0, 1.0, 64)[:, None]
 y = x**2
@@ -43,10 +44,21 @@ assert_type(model.history, cr.History)
 last: float = history["val_loss"][-1]
 
 z = model.predict(x)
-error: npt.NDArray[Any] = z - y
-mean, deviation = model.predict(x, return_std=True)
+assert_type(z, npt.NDArray[Any])
+mean, deviation = model.predict(x, return_std=True, method="laplace")
+assert_type(mean, npt.NDArray[Any])
+assert_type(deviation, npt.NDArray[Any])
+assert_type(model.predict_proba([[0.5], [0.25]]), npt.NDArray[Any])
+
+
+def elsewhere(a: Array) -> None:
+    """What goes in as another library's array comes out as one."""
+    assert_type(model.predict(a), Array)
+    assert_type(model.jacobian(a), Array)
+
+
 assert_type(model.evaluate(x, y), dict[str, Any])
-slopes: npt.NDArray[Any] = model.jacobian(x)
+assert_type(model.jacobian(x), npt.NDArray[Any])
 named = model.parameters
 assert_type(named, dict[str, Any])
 theta, state = model.get_weights()
@@ -54,7 +66,8 @@ model.set_weights((theta, state))
 model.learning_rate = 1e-4
 
 model.save("model.safetensors", include_optimizer=True)
-again: cr.Model = cr.load("model.safetensors", backend="numpy")
+again = cr.load("model.safetensors", backend="numpy")
+assert_type(again, cr.Model)
 assert_type(again.to("numpy"), cr.Model)
 assert_type(str(again.summary()), str)
 

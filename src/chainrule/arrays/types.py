@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Array", "Params", "Pullback", "Shape"]
+__all__ = ["Array", "ArrayT", "Params", "Pullback", "Shape"]
 
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
@@ -48,3 +48,7 @@ class Array(Protocol):
     def __xor__(self, other: Any, /) -> Any: ...
     def __lshift__(self, other: Any, /) -> Any: ...
     def __rshift__(self, other: Any, /) -> Any: ...
+
+
+# What comes back as it was given: an array of the same library.
+ArrayT = TypeVar("ArrayT", bound=Array)

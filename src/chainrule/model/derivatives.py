@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from chainrule.config.explain import explain_methods
 from chainrule.derivatives.cost import chunk, forward_is_cheaper
@@ -22,6 +22,11 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.model.predictor import Predictor
 from chainrule.network import Network
 from chainrule.network.forward import build_function
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.arrays.types import ArrayT
 
 __all__ = ["Derivatives"]
 
@@ -111,6 +116,12 @@ class Derivatives(Predictor):
             self.backend, network, self.spec.dtype, self.spec.precision
         )
 
+    @overload
+    def jacobian(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def jacobian(self, x: ArrayT) -> ArrayT: ...
+    @overload
+    def jacobian(self, x: Any) -> NDArray[Any]: ...
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample.
 

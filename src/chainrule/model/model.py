@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainrule import backends, losses, optimizers
@@ -26,7 +26,11 @@ from chainrule.network import Network
 from chainrule.state.history import History
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from chainrule.backends import Backend
+    from chainrule.callbacks import Callback
+    from chainrule.optimizers import Optimizer, ProblemOptimizer
 
 __all__ = ["Model"]
 
@@ -103,9 +107,10 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         network: Layer,
         *,
         loss: str | losses.Loss = "squared_error",
-        optimizer: Any = optimizers.Adam(),  # noqa: B008 - a frozen record
-        metrics: Iterable[Any] = (),
-        backend: Any = None,
+        # A frozen record: as a default it is no state.
+        optimizer: str | Optimizer | ProblemOptimizer = optimizers.Adam(),  # noqa: B008
+        metrics: Iterable[str | Callable[..., Any]] = (),
+        backend: str | Backend | ModuleType | None = None,
         device: Any = None,
         dtype: Any = "float32",
         precision: str = "highest",
@@ -235,7 +240,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         sample_weight: Any = None,
         validation_data: Any = None,
         validation_split: float = 0.0,
-        callbacks: Any = (),
+        callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         bootstrap: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
@@ -15,6 +15,9 @@ from chainrule.network import ensemble, forward
 from chainrule.training.logs import Evaluation
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.arrays.types import ArrayT
     from chainrule.backends import Backend
     from chainrule.network import Network
 
@@ -30,6 +33,25 @@ class Prediction(Predictor):
 
         def _band(self, x: Any) -> Any: ...
 
+    # Array in, array out; lists and frames count as NumPy's.
+    @overload
+    def predict(
+        self, x: NDArray[Any], return_std: Literal[False] = False, method: Any = None
+    ) -> NDArray[Any]: ...
+    @overload
+    def predict(
+        self, x: NDArray[Any], return_std: Literal[True], method: str | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(
+        self, x: ArrayT, return_std: Literal[False] = False, method: Any = None
+    ) -> ArrayT: ...
+    @overload
+    def predict(
+        self, x: ArrayT, return_std: Literal[True], method: str | None = None
+    ) -> tuple[ArrayT, ArrayT]: ...
+    @overload
+    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any: ...
     def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any:
         """Return the network's output for x: logits, for the cross entropies.
 
@@ -94,6 +116,12 @@ class Prediction(Predictor):
             finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
         )
 
+    @overload
+    def predict_members(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def predict_members(self, x: ArrayT) -> ArrayT: ...
+    @overload
+    def predict_members(self, x: Any) -> NDArray[Any]: ...
     def predict_members(self, x: Any) -> Any:
         """Return the output of each member of an ensemble.
 
@@ -113,6 +141,12 @@ class Prediction(Predictor):
             finish=lambda z, xp: xp.moveaxis(z, 0, 1),
         )
 
+    @overload
+    def predict_proba(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def predict_proba(self, x: ArrayT) -> ArrayT: ...
+    @overload
+    def predict_proba(self, x: Any) -> NDArray[Any]: ...
     def predict_proba(self, x: Any) -> Any:
         """Return class probabilities, through the loss's own link.
 
