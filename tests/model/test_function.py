@@ -30,7 +30,7 @@ def make(name: str, *middle: cr.Layer, dtype: str = "float64", **options: Any) -
 
 
 def arrays(model: cr.Model, *given: Any) -> Any:
-    with model._scope():
+    with model.backend.scope(model.dtype, model.precision):
         return tuple(model.backend.asarray(a, model.dtype) for a in given)
 
 

@@ -295,7 +295,7 @@ def test_no_data_are_kept(where: dict[str, Any]) -> None:
     """What the caller does to the data after a fit changes no band; memory is free."""
     dtype = "float32"
     model = _big(dtype=dtype, **where).build(2)
-    with model._scope():
+    with model.backend.scope(model.dtype, model.precision):
         x, y, w = (
             model.backend.copy(model.backend.asarray(a, dtype)) for a in (X, Y, WEIGHT)
         )

@@ -61,7 +61,7 @@ def _tests(path: str) -> list[str]:
     """Return the files of tests that stand for a file of the package."""
     folder, _, name = path.rpartition("/")
     if folder == "optimizers":
-        return [f"tests/optimizers/test_{stem}.py" for stem in ("base", "own")]
+        return [f"tests/optimizers/test_{stem}.py" for stem in ("base", "peers", "own")]
     return [TESTS.get(path, f"tests/{folder}/test_{name}")]
 
 
