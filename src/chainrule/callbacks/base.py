@@ -212,6 +212,11 @@ class CallbackList:
                 wanted = "objects such as callbacks.EarlyStopping()"
                 checks.refuse("callbacks", wanted, callback)
             _warn_of_misnamed(callback)
+        # Those with the hook; objects of one's own may lack it. Those that keep the best
+        # go first: the others' files are to know the best value.
+        having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
+        having.sort(key=lambda each: not getattr(each, "best_only", False))
+        self._at_cuts = having
 
     def __len__(self) -> int:
         return len(self.callbacks)
@@ -234,15 +239,6 @@ class CallbackList:
     def saves(self) -> bool:
         """Whether one writes at cuts, so that the fit must be described beforehand."""
         return any(type(each).on_cut is not Callback.on_cut for each in self._at_cuts)
-
-    @property
-    def _at_cuts(self) -> list[Any]:
-        """Those with the hook; objects of one's own may lack it.
-
-        Those that keep the best go first: the others' files are to know the best value.
-        """
-        having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
-        return sorted(having, key=lambda each: not getattr(each, "best_only", False))
 
     def check(
         self, model: Model, names: Mapping[str, bool | None], last: tuple[int, int]

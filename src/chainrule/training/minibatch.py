@@ -85,7 +85,8 @@ class MinibatchTraining:
             self._planner.names,
         )
         self._largest = _largest_group(backend, state.theta, plan.data.x)
-        self._group: Any = None
+        self._group: Any = None  # compiled when it is first called, as `_run`
+        self._run: Any = None
         copies = backend.copy(state.theta), backend.copy(state.state)
         self._carry = (*copies, state.slots)
         self._part = plan.part
@@ -137,7 +138,8 @@ class MinibatchTraining:
             if found is None:
                 return None
         else:
-            found = backend.compile(build_epoch, *self._key, donate=1)(*call)
+            self._run = self._run or backend.compile(build_epoch, *self._key, donate=1)
+            found = self._run(*call)
         carry, weights, mean, finite = found
         self._carry = carry
         if self._plan.guarded:
