@@ -22,6 +22,14 @@ __all__ = ["build_steps"]
 _CLIPPING = ("clip_top", "clip_factor")
 
 
+@functools.lru_cache(maxsize=128)
+def _scalars(names: tuple[str, ...], clips: bool) -> Any:
+    """Return the class of a step's scalars; to make one takes longer than a step."""
+    fields = (*names, *_CLIPPING) if clips else names
+    unset = [None] * (len(fields) - len(names))
+    return namedtuple("Scalars", fields, defaults=unset)  # type: ignore[misc]  # noqa: PYI024
+
+
 def build_steps(
     backend: Backend,
     network: Network,
@@ -50,9 +58,7 @@ def build_steps(
     """
     xp = backend.xp
     clips, decays = bool(structure.clip_norm), bool(structure.weight_decay)
-    fields = (*names, *_CLIPPING) if clips else names
-    unset = [None] * (len(fields) - len(names))
-    Scalars = namedtuple("Scalars", fields, defaults=unset)  # type: ignore[misc]  # noqa: PYI024
+    make_scalars = _scalars(names, clips)
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     value_and_gradient = objective.build(backend, network, train=True)
     optimize = backend.fuse(structure)
@@ -62,7 +68,7 @@ def build_steps(
     def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
         nonlocal checked
         theta, state, slots = carry
-        s: Any = Scalars(*row)
+        s: Any = make_scalars(*row)
         value, gradient, state, mass = value_and_gradient(
             unflatten(theta),
             state,
