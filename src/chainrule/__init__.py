@@ -79,7 +79,7 @@ from chainrule.layers import (
 )
 from chainrule.model import Model
 from chainrule.optimizers import SGD, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from chainrule.state.history import History
+from chainrule.state.history import History, draw_with
 
 if TYPE_CHECKING:
     from chainrule import serialization, testing
@@ -170,6 +170,15 @@ _LATER = {
     "serialization": "serialization",
     "testing": "testing",
 }
+
+
+def _draw(history: History, ax: Any) -> Any:
+    from chainrule import plotting
+
+    return plotting.history(history, ax)
+
+
+draw_with(_draw)
 
 
 def __getattr__(name: str) -> Any:

@@ -30,11 +30,12 @@ from chainrule.arrays.namespace import namespace
 from chainrule.config import checks
 from chainrule.config.directions import direction
 from chainrule.config.explain import explain_missing
-from chainrule.config.names import lookup
+from chainrule.config.names import lookup, resolve
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
-from chainrule.losses import Loss
-from chainrule.losses import get as loss_of
+
+if TYPE_CHECKING:
+    from chainrule.losses import Loss
 
 __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
 
@@ -122,15 +123,17 @@ def accuracy(
         t = t[..., None]
     labels = t.shape == z.shape[:-1]
     outputs = z.shape[-1] if z.ndim > 1 else 1
-    how = _decision(None if loss is None else loss_of(loss), outputs, labels)
+    how = _decision(None if loss is None else resolve("loss", loss), outputs, labels)
     if how == "largest":
         right = np.argmax(z, axis=-1) == (t if labels else np.argmax(t, axis=-1))
     elif how == "logit":
         right = (z > 0) == (t > 0.5)
     elif how == "probability":
-        right = (loss_of(loss).probabilities(z, xp=namespace(z)) > 0.5) == (t > 0.5)
+        right = (resolve("loss", loss).probabilities(z, xp=namespace(z)) > 0.5) == (
+            t > 0.5
+        )
     else:
-        _check_yes_and_no(t, loss_of(loss))
+        _check_yes_and_no(t, resolve("loss", loss))
         right = (z > 0.5) == (t > 0.5)
     hits = right.reshape(len(right), -1).mean(axis=1, dtype=np.float64)
     return float(_average(hits, sample_weight))
@@ -151,7 +154,7 @@ def _decision(loss: Loss | None, outputs: int, labels: bool) -> str:
     if link == "logit":
         return link
     assert loss is not None
-    own = type(loss).probabilities is not Loss.probabilities
+    own = loss.has_probabilities
     if link == "identity" and outputs == 1:
         return "probability" if own else "value"
     what = "the logarithm of a rate" if link == "log" else f"{outputs} values"
@@ -215,12 +218,12 @@ def _mean(name: str, z: Any, loss: Any) -> Any:
     z = np.asarray(z).astype(np.float64)
     if loss is None:
         return z
-    loss = loss_of(loss)
+    loss = resolve("loss", loss)
     _check_mean(name, loss)
     if loss.link == "log":
         with np.errstate(over="ignore"):
             return np.exp(z)
-    if type(loss).probabilities is not Loss.probabilities:
+    if loss.has_probabilities:
         return loss.probabilities(z, xp=namespace(z))
     return z
 

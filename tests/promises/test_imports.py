@@ -41,9 +41,8 @@ MAY: dict[str, set[str]] = {
     "initializers": GROUND,
     "schedules": GROUND,
     # What outputs mean is the loss's to say; losses know nothing of metrics.
-    "metrics": {*GROUND, "losses"},
-    # A history draws itself; the pictures know nothing of it.
-    "state": {*GROUND, "plotting"},
+    "metrics": GROUND,
+    "state": GROUND,
     "plotting": GROUND,
     "layers": {*GROUND, "rules", "initializers"},
     "losses": {*GROUND, "rules"},

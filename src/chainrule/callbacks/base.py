@@ -212,8 +212,8 @@ class CallbackList:
                 wanted = "objects such as callbacks.EarlyStopping()"
                 checks.refuse("callbacks", wanted, callback)
             _warn_of_misnamed(callback)
-        # Those with the hook; objects of one's own may lack it. Those that keep the best
-        # go first: the others' files are to know the best value.
+        # Those with the hook; objects of one's own may lack it. Those that keep the
+        # best go first: the others' files are to know the best value.
         having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
         having.sort(key=lambda each: not getattr(each, "best_only", False))
         self._at_cuts = having

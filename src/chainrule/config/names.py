@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from chainrule.config import checks
 
-__all__ = ["lookup"]
+__all__ = ["lookup", "resolve", "resolve_with"]
 
 _T = TypeVar("_T")
+
+# Kind of object -> what turns a name into one. Filled by the packages above, and asked
+# by those below that take an object or its name: a metric takes a loss.
+_GETTERS: dict[str, Callable[[Any], Any]] = {}
+
+
+def resolve_with(kind: str, get: Callable[[Any], Any]) -> None:
+    """Let names of a kind be resolved by a package's own `get`."""
+    _GETTERS[kind] = get
+
+
+def resolve(kind: str, given: Any) -> Any:
+    """Return an object of a kind, from its name or as it is."""
+    return _GETTERS[kind](given)
 
 
 def lookup(

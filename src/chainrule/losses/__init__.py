@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.config.explain import explain_missing
-from chainrule.config.names import lookup
+from chainrule.config.names import lookup, resolve_with
 from chainrule.losses.base import Loss
 from chainrule.losses.classification import BinaryCrossEntropy, CrossEntropy
 from chainrule.losses.regression import (
@@ -47,6 +47,9 @@ def get(loss: Any) -> Loss:
             "rule of one: class Mine(Loss): rule = staticmethod(function)"
         )
     return lookup("loss", loss, _NAMES, "loss", wanted)()
+
+
+resolve_with("loss", get)
 
 
 if not TYPE_CHECKING:

@@ -175,6 +175,11 @@ class Loss(Config):
             )
             raise ArgumentError(msg)
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether its outputs mean probabilities, through its link."""
+        return type(self).probabilities is not Loss.probabilities
+
     def probabilities(self, z: Any, *, xp: Any) -> Any:
         """Turn the network's output into probabilities, if the loss has such a link."""
         msg = (

@@ -9,7 +9,6 @@ from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
 from chainrule.errors import ArgumentError
-from chainrule.losses import Loss
 from chainrule.model.predictor import Predictor
 from chainrule.network import ensemble, forward
 from chainrule.training.logs import Evaluation
@@ -159,7 +158,7 @@ class Prediction(Predictor):
             If the loss is not one of probabilities.
         """
         self._need()
-        if type(self.spec.loss).probabilities is Loss.probabilities:
+        if not self.spec.loss.has_probabilities:
             self.spec.loss.probabilities(None, xp=None)
         return self._apply(x, *self._joint(forward.build_probabilities, self.spec.loss))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from chainrule.errors import ArgumentTypeError
 
-__all__ = ["History"]
+__all__ = ["History", "draw_with"]
 
 if TYPE_CHECKING:
     _Columns = Mapping[str, list[Any]]
@@ -21,6 +21,15 @@ else:
         All that reads goes through `Mapping`; the dict has the same lists for what
         looks into it directly.
         """
+
+
+# What draws a history; the package puts it here: values know nothing of pictures.
+_DRAW: list[Callable[[History, Any], Any]] = []
+
+
+def draw_with(draw: Callable[[History, Any], Any]) -> None:
+    """Let histories be drawn by a function of (history, axes or None)."""
+    _DRAW[:] = [draw]
 
 
 class History(_Columns):
@@ -187,9 +196,7 @@ class History(_Columns):
             Where to draw the losses, and these alone. Without, there is a figure with
             a panel for each metric and for the learning rate, too.
         """
-        from chainrule.plotting import history
-
-        return history(self, ax)
+        return _DRAW[0](self, ax)
 
     def __repr__(self) -> str:
         last = ", ".join(
