@@ -4,68 +4,26 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import serialization
-from chainrule.arrays.types import Shape
 from chainrule.errors import ArgumentError, ArgumentTypeError
-from chainrule.layers.context import Context
 from chainrule.network import Network
 from chainrule.testing import compare_backends
 
-from tests.layers.test_own_container import Parallel
 from tests.support.layers import differences, through
 from tests.support.libraries import MATRIX, Library, here
+from tests.support.own_layers import Embedding, Parallel
 
 VOCABULARY = 7
 RNG = np.random.default_rng(5)
 X = RNG.integers(0, VOCABULARY, (50, 3))
 Y = np.cos(X).sum(-1, keepdims=True)
 OPTIONS: Any = {"batch_size": 16, "progress": False}
-
-
-class Embedding(cr.Layer):
-    """A row of a table for each index: (..., n) becomes (..., n · width)."""
-
-    input_dtype = "int32"
-    vocabulary: int
-    width: int
-
-    def __init__(self, vocabulary: int, width: int, *, trainable: bool = True) -> None:
-        self._configure(trainable, vocabulary=vocabulary, width=width)
-
-    def bind(self, sample_shape: Shape) -> Self:
-        (n,) = sample_shape
-        return self.replace(input_shape=(n,), output_shape=(n * self.width,))
-
-    @property
-    def parameters(self) -> tuple[cr.layers.Variable, ...]:
-        start = cr.initializers.VarianceScaling(1.0, "fan_avg", "normal")
-        return (cr.layers.Variable("table", (self.vocabulary, self.width), start),)
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        xp, (table,) = context.xp, params
-        assert xp.isdtype(x.dtype, "integral")
-        lead, (batch, n) = table.shape[:-2], x.shape[-2:]
-        before = x.shape[:-2]  # of samples that are members of a batch of one
-        rows = xp.take(table, xp.reshape(x, (-1,)), axis=-2)
-        z = xp.reshape(rows, (*lead, *before, batch, n * self.width))
-
-        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            if not (dp and self.trainable):
-                return None, None
-            numbers = xp.arange(self.vocabulary, dtype=x.dtype)
-            hot = xp.astype(x[..., None] == numbers, dz.dtype)
-            ahead = (*dz.shape[:-2], batch * n)
-            dz = xp.reshape(dz, (*ahead, self.width))
-            hot = xp.reshape(hot, (*before, batch * n, self.vocabulary))
-            return None, (xp.matmul(hot.mT, dz),)
-
-        return z, pullback
 
 
 def layered(*, frozen: bool = False) -> cr.Sequential:

@@ -19,46 +19,11 @@ from chainrule.testing import check_gradients, compare_backends
 
 from tests.support.layers import through
 from tests.support.libraries import MATRIX, Library, here
+from tests.support.own_layers import Counting, Given, Parallel
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 3))
 Y = np.sin(X[:, :1]) * X[:, 1:2]
-
-
-class Parallel(cr.Layer):
-    """z = left(x) + right(x)."""
-
-    left: cr.Layer
-    right: cr.Layer
-
-    def __init__(
-        self, left: cr.Layer, right: cr.Layer, *, trainable: bool = True
-    ) -> None:
-        self._configure(trainable, left=left, right=right)
-
-    @property
-    def children(self) -> tuple[tuple[str, cr.Layer], ...]:
-        return ("left", self.left), ("right", self.right)
-
-    def bind(self, sample_shape: Shape) -> Self:
-        left, right = self.left.bind(sample_shape), self.right.bind(sample_shape)
-        return self.replace(
-            left=left,
-            right=right,
-            input_shape=sample_shape,
-            output_shape=left.output_shape,
-        )
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        a, pull_a = self.left.forward(params[0], x, context)
-        b, pull_b = self.right.forward(params[1], x, context)
-
-        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            da, left = pull_a(dz, dx, dp)
-            db, right = pull_b(dz, dx, dp)
-            return (da + db if dx else None), (left, right)
-
-        return a + b, pullback
 
 
 class Holding(cr.Layer):
@@ -297,46 +262,33 @@ def test_a_container_has_parameters_of_its_own_too() -> None:
 # What is refused.
 
 
-class Told(cr.Layer):
-    """Has the children that it is given."""
-
-    def __init__(self, given: Any = (), *, trainable: bool = True) -> None:
-        self._configure(trainable, given=given)
-
-    @property
-    def children(self) -> Any:
-        return self.given if not callable(self.given) else self.given()
-
-    given: Any
-
-
 DENSE = cr.Dense(1)
 
 
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ((("a", 3),), r"Told\.children: 'a' must be a layer .*got 3 \(int\)"),
-        ((("a", None),), r"Told\.children: 'a' must be a layer .*got None"),
-        ((("a", cr.ReLU),), r"Told\.children: 'a' is the class ReLU.*ReLU\("),
-        ((DENSE,), r"Told\.children must be pairs of a name and a layer"),
-        (((DENSE, "a"),), r"Told\.children: every name must be a text"),
-        ((("", DENSE),), r"Told\.children: every name must be a text"),
-        (DENSE, r"Told\.children must be a tuple of names and layers.*got Dense"),
-        ("ab", r"Told\.children must be a tuple of names and layers.*got 'ab'"),
+        ((("a", 3),), r"Given\.children: 'a' must be a layer .*got 3 \(int\)"),
+        ((("a", None),), r"Given\.children: 'a' must be a layer .*got None"),
+        ((("a", cr.ReLU),), r"Given\.children: 'a' is the class ReLU.*ReLU\("),
+        ((DENSE,), r"Given\.children must be pairs of a name and a layer"),
+        (((DENSE, "a"),), r"Given\.children: every name must be a text"),
+        ((("", DENSE),), r"Given\.children: every name must be a text"),
+        (DENSE, r"Given\.children must be a tuple of names and layers.*got Dense"),
+        ("ab", r"Given\.children must be a tuple of names and layers.*got 'ab'"),
     ],
     ids=str,
 )
 def test_children_that_are_no_layers(given: Any, match: str) -> None:
-    for layer in (Told(given), cr.Sequential(cr.Dense(2), Told(given))):
+    for layer in (Given(given), cr.Sequential(cr.Dense(2), Given(given))):
         with pytest.raises(ArgumentTypeError, match=match):
             cr.Model(layer, backend="numpy").build(3)
 
 
 def test_children_of_one_name() -> None:
-    match = r"Told\.children: each child needs a name of its own; got a, a\."
+    match = r"Given\.children: each child needs a name of its own; got a, a\."
     with pytest.raises(ArgumentError, match=match):
-        Network(Told((("a", DENSE), ("a", cr.ReLU()))), (3,))
+        Network(Given((("a", DENSE), ("a", cr.ReLU()))), (3,))
 
 
 def test_layers_of_which_some_are_none() -> None:
@@ -351,33 +303,6 @@ def test_layers_of_which_some_are_none() -> None:
 
 
 # State.
-
-
-class Counting(cr.Layer):
-    """Keeps as many arrays of state as it is given, and declares two."""
-
-    kept: int
-
-    def __init__(self, kept: int, declared: int = 2, *, trainable: bool = True) -> None:
-        self._configure(trainable, kept=kept, declared=declared)
-
-    declared: int
-
-    @property
-    def state(self) -> tuple[cr.layers.Variable, ...]:
-        zero = cr.initializers.Constant(0.0)
-        names = "first", "second"
-        return tuple(cr.layers.Variable(n, (1,), zero) for n in names[: self.declared])
-
-    def forward(self, params: Any, x: Any, context: Context) -> tuple[Any, Any]:
-        context.take(self.declared)
-        one = context.xp.ones((1,), dtype=x.dtype)
-        context.keep(*[one] * self.kept)
-
-        def pullback(dz: Any, dx: bool = True, dp: bool = True) -> tuple[Any, Any]:
-            return (dz if dx else None), ()
-
-        return x, pullback
 
 
 @pytest.mark.parametrize("name", [n for n in ("numpy", "jax", "torch") if here(n)])
@@ -398,7 +323,7 @@ def test_another_number_of_states_than_declared(
     layer = cr.Sequential(cr.Dense(2), Parallel(cr.Dense(2), inner), cr.Dense(1))
     model = cr.Model(layer, backend=name)
     match = (
-        rf"Counting \(part '1\.right\.1'\): forward kept {kept} arrays of state, but "
+        rf"Counting \(part '1\.right\.1'\): forward kept {kept} arrays? of state, but "
         rf"`state` declares {declared}: {names}\. Call context\.keep"
     )
     with pytest.raises(ArgumentError, match=match):
@@ -412,7 +337,7 @@ def test_another_number_of_states_than_declared(
 def test_the_outermost_layer_keeps_too_few() -> None:
     network = Network(Counting(1), (3,))
     context = Context(cr.backends.get("numpy").xp, train=True, state=[np.zeros(1)] * 2)
-    with pytest.raises(ArgumentError, match=r"^Counting: forward kept 1 arrays"):
+    with pytest.raises(ArgumentError, match=r"^Counting: forward kept 1 array"):
         network.refuse_state((), X, context)
 
 

@@ -7,7 +7,7 @@ import pytest
 import chainrule as cr
 from chainrule.network import Network
 
-from tests.layers.test_own_container import Parallel
+from tests.support.own_layers import Parallel
 
 
 @pytest.mark.parametrize(

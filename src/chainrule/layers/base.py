@@ -275,7 +275,7 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     if type(layer).children is Layer.children and not given:
         return ()
     name = f"{type(layer).__name__}.children"
-    form = '(("left", self.left), ("right", self.right)), say'
+    form = 'as in (("left", self.left), ("right", self.right))'
     if not isinstance(given, (tuple, list)):
         checks.refuse(name, f"a tuple of names and layers, {form}", given)
     for pair in given:

@@ -155,9 +155,10 @@ class Network:
                 kept, declared = len(context.kept) - before, part.state
                 if kept != len(declared):
                     names = ", ".join(v.name for v in declared) or "none"
+                    arrays = "array" if kept == 1 else "arrays"
                     where = f" (part {name!r})" if name else ""
                     msg = (
-                        f"{type(part).__name__}{where}: forward kept {kept} arrays of "
+                        f"{type(part).__name__}{where}: forward kept {kept} {arrays} of "
                         f"state, but `state` declares {len(declared)}: {names}. Call "
                         f"context.keep with the new value of each, in their order, in "
                         f"every pass; or declare a Variable for each that is kept."

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import chainrule as cr
 
 from tests.support.inputs import (
@@ -14,6 +16,16 @@ from tests.support.inputs import (
     Type,
     Value,
 )
+from tests.support.own_layers import Counting, Embedding, Given
+
+
+def _model(*layers: cr.Layer) -> cr.Model:
+    return cr.Model(cr.Sequential(*layers, cr.Dense(1)), backend="numpy")
+
+
+def _fit(*layers: cr.Layer) -> Any:
+    return _model(*layers).fit(np.ones((4, 3)), np.ones((4, 1)), progress=False)
+
 
 LAYERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     **{
@@ -79,5 +91,45 @@ LAYERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: cr.Model(cr.Residual(cr.Dense(4))).build(3),
         Shape,
         r"^Residual: .*\(3,\).*\(4,\)|^Residual: .*\(4,\).*\(3,\)",
+    ),
+    "children that are no layers": (
+        lambda: _model(Given((("left", 3),))).build(3),
+        Type,
+        r"^Given\.children: 'left' must be a layer .*got 3",
+    ),
+    "children without names": (
+        lambda: _model(Given((cr.Tanh(),))).build(3),
+        Type,
+        r"^Given\.children must be pairs of a name and a layer",
+    ),
+    "children of one name": (
+        lambda: _model(Given((("a", cr.Tanh()), ("a", cr.ReLU())))).build(3),
+        Value,
+        r"^Given\.children: each child needs a name of its own; got a, a",
+    ),
+    "fewer states": (
+        lambda: _fit(Counting(1)),
+        Value,
+        r"^Counting \(part '0'\): forward kept 1 array of state, .*declares 2",
+    ),
+    "more states": (
+        lambda: _fit(Counting(3)),
+        Value,
+        r"^Counting \(part '0'\): forward kept 3 arrays of state, .*declares 2",
+    ),
+    "floats for indices": (
+        lambda: _fit(Embedding(5, 2)),
+        Type,
+        r"^x must hold indices, of an integer dtype.*got dtype float64.*convert them",
+    ),
+    "indices beyond int32": (
+        lambda: _model(Embedding(5, 2)).build(3).predict(np.full((1, 3), 2**31)),
+        Value,
+        r"^x must hold indices within int32; got 2147483648",
+    ),
+    "derivatives by indices": (
+        lambda: _model(Embedding(5, 2)).build(3).jacobian(np.ones((1, 3), int)),
+        Value,
+        r"^there are no derivatives by x: .*takes indices",
     ),
 }
