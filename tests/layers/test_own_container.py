@@ -270,7 +270,7 @@ DENSE = cr.Dense(1)
     [
         ((("a", 3),), r"Given\.children: 'a' must be a layer .*got 3 \(int\)"),
         ((("a", None),), r"Given\.children: 'a' must be a layer .*got None"),
-        ((("a", cr.ReLU),), r"Given\.children: 'a' is the class ReLU.*ReLU\("),
+        ((("a", cr.ReLU),), r"Given\.children: got the class ReLU; write ReLU\("),
         ((DENSE,), r"Given\.children must be pairs of a name and a layer"),
         (((DENSE, "a"),), r"Given\.children: every name must be a text"),
         ((("", DENSE),), r"Given\.children: every name must be a text"),

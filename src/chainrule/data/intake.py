@@ -356,8 +356,8 @@ def check_indices(name: str, a: Any, backend: Backend) -> None:
         convert = "x.int() of a tensor, x.astype('int32') of another array"
         msg = (
             f"{name} must hold indices, of an integer dtype, as the network's first "
-            f"layer takes them; got dtype {a.dtype}. If they are whole numbers, convert "
-            f"them: {convert}."
+            f"layer takes them; got dtype {a.dtype}. If they are whole numbers, "
+            f"convert them: {convert}."
         )
         raise ArgumentTypeError(msg)
     narrow = (xp.int8, xp.int16, xp.int32, xp.uint8)

@@ -24,6 +24,7 @@ from chainrule.layers.context import Context
 __all__ = [
     "Layer",
     "Variable",
+    "check_layer",
     "children",
     "freeze_parts",
     "mapped",
@@ -264,6 +265,16 @@ def prefixed(name: str, variables: Any) -> Any:
     return tuple(prefixed(name, branch) for branch in variables)
 
 
+def check_layer(owner: str, part: str, value: Any) -> Layer:
+    """Return a layer, or raise an error that names its owner and which part it is."""
+    if isinstance(value, type) and issubclass(value, Layer):
+        msg = f"{owner}: got the class {value.__name__}; write {value.__name__}()."
+        raise ArgumentTypeError(msg)
+    if not isinstance(value, Layer):
+        checks.refuse(f"{owner}: {part}", "a layer such as chainrule.Dense(8)", value)
+    return value
+
+
 def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     """Return `Layer.children`, or raise an error if they are something else.
 
@@ -283,14 +294,7 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
             checks.refuse(name, f"pairs of a name and a layer, {form}", pair)
         if not isinstance(pair[0], str) or not pair[0]:
             checks.refuse(f"{name}: every name", "a text", pair[0])
-        part = pair[1]
-        if isinstance(part, type) and issubclass(part, Layer):
-            made = part.__name__
-            msg = f"{name}: {pair[0]!r} is the class {made}; make one: {made}(...)."
-            raise ArgumentTypeError(msg)
-        if not isinstance(part, Layer):
-            wanted = "a layer such as chainrule.Dense(8)"
-            checks.refuse(f"{name}: {pair[0]!r}", wanted, part)
+        check_layer(name, repr(pair[0]), pair[1])
     names = [pair[0] for pair in given]
     if len(set(names)) < len(names):
         msg = f"{name}: each child needs a name of its own; got {', '.join(names)}."

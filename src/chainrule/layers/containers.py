@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from chainrule.arrays.types import Params, Shape
-from chainrule.config import checks
-from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.layers.base import (
     Layer,
+    check_layer,
     freeze_parts,
     output_shape,
     prefixed,
@@ -18,16 +18,6 @@ from chainrule.layers.base import (
 from chainrule.layers.context import Context
 
 __all__ = ["Residual", "Sequential"]
-
-
-def _layer(owner: str, value: Any) -> Layer:
-    if isinstance(value, type) and issubclass(value, Layer):
-        msg = f"{owner}: got the class {value.__name__}; write {value.__name__}()."
-        raise ArgumentTypeError(msg)
-    if not isinstance(value, Layer):
-        wanted = "a layer such as chainrule.Dense(8)"
-        checks.refuse(f"{owner}: every part", wanted, value)
-    return value
 
 
 class Sequential(Layer):
@@ -52,7 +42,7 @@ class Sequential(Layer):
         if not layers:
             msg = "Sequential: at least one layer is needed; got none."
             raise ArgumentError(msg)
-        parts = tuple(_layer("Sequential", part) for part in layers)
+        parts = tuple(check_layer("Sequential", "every part", part) for part in layers)
         self._configure(trainable, layers=parts, first_learning=None)
 
     def bind(self, sample_shape: Shape) -> Self:
@@ -143,7 +133,7 @@ class Residual(Layer):
     layer: Layer
 
     def __init__(self, layer: Layer, *, trainable: bool = True) -> None:
-        self._configure(trainable, layer=_layer("Residual", layer))
+        self._configure(trainable, layer=check_layer("Residual", "every part", layer))
 
     def bind(self, sample_shape: Shape) -> Self:
         """Return the layer with its shapes, and those of its part, filled in."""

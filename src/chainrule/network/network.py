@@ -149,21 +149,12 @@ class Network:
         """
 
         def counting(name: str, part: Layer) -> tree.Forward:
-            def forward(params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+            def forward(
+                params: Params, x: Array, context: Context
+            ) -> tuple[Any, Pullback]:
                 before = len(context.kept)
                 passed = part.forward(params, x, context)
-                kept, declared = len(context.kept) - before, part.state
-                if kept != len(declared):
-                    names = ", ".join(v.name for v in declared) or "none"
-                    arrays = "array" if kept == 1 else "arrays"
-                    where = f" (part {name!r})" if name else ""
-                    msg = (
-                        f"{type(part).__name__}{where}: forward kept {kept} {arrays} of "
-                        f"state, but `state` declares {len(declared)}: {names}. Call "
-                        f"context.keep with the new value of each, in their order, in "
-                        f"every pass; or declare a Variable for each that is kept."
-                    )
-                    raise ArgumentError(msg)
+                _check_kept(name, part, len(context.kept) - before)
                 return passed
 
             return forward
@@ -186,6 +177,21 @@ def _input_dtype(layer: Layer) -> str | None:
         )
         raise ArgumentError(msg)
     return dtype
+
+
+def _check_kept(name: str, part: Layer, kept: int) -> None:
+    declared = part.state
+    if kept == len(declared):
+        return
+    what = f"{type(part).__name__} (part {name!r})" if name else type(part).__name__
+    names = ", ".join(v.name for v in declared) or "none"
+    msg = (
+        f"{what}: forward kept {kept} array{'' if kept == 1 else 's'} of state, but "
+        f"`state` declares {len(declared)}: {names}. Call context.keep with the new "
+        f"value of each, in their order, in every pass; or declare a Variable for each "
+        f"that is kept."
+    )
+    raise ArgumentError(msg)
 
 
 def _draw(variables: Sequence[Variable], generator: np.random.Generator) -> Any:
