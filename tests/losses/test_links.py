@@ -13,7 +13,7 @@ import chainrule as cr
 from chainrule import losses, rules
 from chainrule.layers import Activation, Layer
 
-from tests.support.libraries import LIBRARIES, backend
+from tests.support.libraries import LIBRARIES, backend, estimators
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 2))
@@ -137,7 +137,7 @@ def test_files_of_such_networks_are_loaded_with_a_warning(tmp_path: Path) -> Non
 
 
 def test_estimators_refuse_such_a_network() -> None:
-    sklearn = pytest.importorskip("chainrule.sklearn")
+    sklearn = estimators()
     for units, end in ((1, cr.Sigmoid()), (1, cr.Softmax())):
         network = cr.Sequential(cr.Dense(4), cr.Tanh(), cr.Dense(units), end)
         with pytest.raises(

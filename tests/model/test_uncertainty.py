@@ -15,6 +15,8 @@ import chainrule as cr
 from chainrule.layers import Variable
 from chainrule.model import uncertainty
 
+from tests.support.libraries import estimators
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2))
 Y = X @ np.array([[1.0, -2.0, 0.5], [0.3, 0.0, 1.0]]) + RNG.normal(size=(40, 3))
@@ -318,7 +320,7 @@ def test_no_data_are_kept(where: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["adam", "lbfgs", "sgd", "LevenbergMarquardt"])
 def test_no_estimator_keeps_data(kind: str) -> None:
-    sklearn = pytest.importorskip("chainrule.sklearn")
+    sklearn = estimators()
     how: dict[str, Any] = {"solver": kind}
     if kind == "LevenbergMarquardt":
         how = {"optimizer": cr.LevenbergMarquardt(), "alpha": 0}

@@ -16,6 +16,7 @@ from chainrule.network import Network, forward
 from chainrule.training import problem
 from chainrule.training.objective import LossObjective
 
+from tests.support.libraries import estimators
 from tests.support.models import standing
 from tests.support.second_order import WEIGHT, X2, Y2, X, Y, model, worst
 
@@ -272,7 +273,7 @@ def test_a_fit_that_gains_nothing_says_so(estimator: bool) -> None:
     fit: Any = model(cr.LevenbergMarquardt()).fit
     options: dict[str, Any] = {"epochs": 40}
     if estimator:
-        sklearn = pytest.importorskip("chainrule.sklearn")
+        sklearn = estimators()
         fit, options = (
             sklearn.MLPRegressor(
                 hidden_layer_sizes=(8,),

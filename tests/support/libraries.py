@@ -51,6 +51,12 @@ def need(name: str) -> Any:
     return importlib.import_module(name)
 
 
+def estimators() -> Any:
+    """Return `chainrule.sklearn`; skip where scikit-learn is not installed."""
+    need("sklearn")
+    return importlib.import_module("chainrule.sklearn")
+
+
 def _finds_gpu() -> bool:
     """Whether CuPy is here, with a GPU; a promised one must be."""
     found = here("cupy")

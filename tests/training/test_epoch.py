@@ -12,6 +12,7 @@ from chainrule.callbacks import Callback
 from chainrule.training import epoch, minibatch
 from chainrule.training.objective import LossObjective
 
+from tests.support.libraries import estimators
 from tests.support.models import bound, standing
 
 pytestmark = pytest.mark.skipif(
@@ -191,7 +192,7 @@ def test_what_a_fit_keeps_does_not_grow_with_its_epochs(name: str) -> None:
 
 
 def _estimator(**options: Any) -> Any:
-    neural = pytest.importorskip("chainrule.sklearn")
+    neural = estimators()
     given = {"hidden_layer_sizes": (5,), "random_state": 0, "tol": 1e-3, **options}
     return neural.MLPRegressor(**given)
 

@@ -11,7 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule.callbacks import Callback, Cut, LambdaCallback
 
-from tests.support.libraries import LIBRARIES, backend
+from tests.support.libraries import LIBRARIES, backend, estimators
 
 X = np.linspace(-1.0, 1.0, 40).reshape(20, 2)
 Y = X[:, :1]
@@ -118,7 +118,7 @@ def test_cuts_are_where_a_fit_can_be_resumed(tmp_path: Path) -> None:
 
 
 def test_an_estimator_has_no_checkpoints(tmp_path: Path) -> None:
-    neural = pytest.importorskip("chainrule.sklearn")
+    neural = estimators()
 
     class Save(Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
