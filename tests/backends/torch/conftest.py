@@ -21,6 +21,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(torch._inductor, "compile", compile_)
     from chainrule.backends.torch import compiled
 
-    compiled._made.cache_clear()
+    compiled.forget()
     yield graphs
-    compiled._made.cache_clear()
+    compiled.forget()

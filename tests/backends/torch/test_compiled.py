@@ -95,7 +95,7 @@ def test_compiled_once_cut_and_resumed_to_the_same_bits(
         return compile_(step, arguments, leaves)
 
     monkeypatch.setattr(compiled, "_compile", count)
-    compiled._made.cache_clear()
+    compiled.forget()
     whole, other = plain(), plain()
     fit(whole, epochs=4)
     assert sizes == [16, 8]

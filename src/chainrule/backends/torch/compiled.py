@@ -31,14 +31,14 @@ _LOCK = threading.Lock()
 
 
 @functools.lru_cache(maxsize=256)
-def _made(key: Hashable) -> dict[Any, Any]:
+def _kept(key: Hashable) -> dict[Any, Any]:
     """Return where a step's functions are kept, by the forms of its arguments."""
     return {}
 
 
 def forget() -> None:
     """Drop the compiled steps."""
-    _made.cache_clear()
+    _kept.cache_clear()
 
 
 def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
@@ -68,7 +68,7 @@ def compiled(step: Callable[..., Any], key: Hashable, *arguments: Any) -> Any:
         torch.are_deterministic_algorithms_enabled(),
     )
     try:
-        found = _made(key)
+        found = _kept(key)
     except TypeError as error:  # a loss of one's own that cannot be hashed
         return _words(error)
     form = trees.filled(arguments, repeat(True))

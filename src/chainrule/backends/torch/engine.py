@@ -227,7 +227,7 @@ class TorchBackend(Backend):
 
     def compile(self, build: Callable[..., Any], *key: Any, donate: int = 0) -> Any:
         """Return what `build` makes, with steps that are compiled where they shall."""
-        if getattr(THREAD, "told", None) is None:
+        if getattr(THREAD, "warned", None) is None:
             return build(self, *key)
         return build(_Compiling(self.device, key), *key)
 
@@ -238,7 +238,7 @@ class TorchBackend(Backend):
         tensor. Where steps are compiled, keep the host array: numbers would be
         constants.
         """
-        if getattr(THREAD, "told", None) is not None:
+        if getattr(THREAD, "warned", None) is not None:
             return matrix
         if not own or matrix.ndim > 2 or not matrix.size:
             return loop.rows(self, matrix, dtype)
@@ -256,12 +256,12 @@ class TorchBackend(Backend):
     @contextlib.contextmanager
     def compiling(self, wanted: bool | None) -> Iterator[None]:
         """Compile the steps of this thread, if wanted."""
-        before = getattr(THREAD, "told", None)
-        THREAD.told = set() if wanted else None
+        before = getattr(THREAD, "warned", None)
+        THREAD.warned = set() if wanted else None
         try:
             yield
         finally:
-            THREAD.told = before
+            THREAD.warned = before
 
     def scope(self, dtype: str, precision: str = "highest") -> Any:
         """No autograd or autocast, and products as precise as asked (no TF32 else)."""
@@ -360,8 +360,8 @@ class _Compiling(TorchBackend):
 
 def _warn(cause: str) -> None:
     """Say why a fit's steps run uncompiled; once in a fit."""
-    if cause not in THREAD.told:
-        THREAD.told.add(cause)
+    if cause not in THREAD.warned:
+        THREAD.warned.add(cause)
         msg = (
             f"jit_compile=True: PyTorch could not compile the training step ({cause}); "
             f"steps run uncompiled. On a CPU it needs a C++ compiler: g++ (on macOS "

@@ -15,7 +15,7 @@ __all__ = ["FUNCTIONS", "THREAD"]
 
 # half: whether this thread is inside the scope of a model of precision "bfloat16".
 # graph: inside any scope, whether the caller's autograd was on; else None.
-# told: inside a fit whose steps are compiled, what it was told; else None.
+# warned: inside a fit whose steps are compiled, the causes warned of; else None.
 THREAD = threading.local()
 
 
