@@ -237,6 +237,14 @@ def test_an_update_is_one_launch_whatever_the_depth(
     assert (deep - shallow).total() == 5 * 3 * 9
 
 
+def test_clipping_is_in_the_kernel_of_the_update(cupy: Any) -> None:
+    LAUNCHES.clear()
+    optimizer = cr.Adam(0.01, weight_decay=0.1, clip_norm=0.5)
+    model = cr.Model(cr.MLP((5, 2)), optimizer=optimizer, backend="cupy")
+    model.fit(X, Y, epochs=2, batch_size=11)
+    assert LAUNCHES["chainrule_Adam"] == 2 * -(-len(X) // 11)
+
+
 def test_launches_of_a_step(cupy: Any) -> None:
     """The smallest of the benchmarks' networks: what the documentation says of it."""
     x = RNG.normal(size=(384, 1))
