@@ -78,7 +78,7 @@ def build_steps(
         )
         if clips:
             top, factor = _clipping(gradient, network, _by_member(s.clip_norm), xp)
-            s = s._replace(clip_top=top, clip_factor=factor)
+            s = make_scalars(*s[: len(names)], top, factor)
         update: Callable[..., Any] = functools.partial(optimize, xp, s)
         if not checked:
             update = structure.checked(update)
