@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 import chainrule as cr
+from chainrule.sklearn import MLPRegressor
 
 from tests.support.estimators import (
     XB,
@@ -23,6 +24,7 @@ from tests.support.estimators import (
     everywhere,
     regressor,
 )
+from tests.support.own_layers import Embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -201,3 +203,11 @@ def test_dropout_that_would_be_ignored(params: Any, backend: str) -> None:
     e = regressor(dropout=0.5, backend=backend, alpha=0, **params)
     with pytest.raises(cr.ArgumentError, match=r"Dropout\(rate=0.5\).*be ignored"):
         e.fit(X, Y)
+
+
+def test_networks_of_indices_are_refused() -> None:
+    network = cr.Sequential(Embedding(5, 3), cr.Flatten(), cr.Dense(1))
+    estimator = MLPRegressor(network=network)
+    with pytest.raises(cr.ArgumentError, match="takes indices"):
+        estimator.fit(np.ones((4, 2)), np.ones(4))
+    assert not hasattr(estimator, "coefs_")

@@ -111,6 +111,12 @@ def mlp(estimator: Any, units: Sequence[int]) -> Layer:
 def bind(layer: Layer, features: int, outputs: int) -> Network:
     """Return the network for samples of so many features, its outputs checked."""
     network = Network(layer, (features,))
+    if network.input_dtype is not None:
+        msg = (
+            f"network: {type(layer).__name__} takes indices ({network.input_dtype}), "
+            "and an estimator's X are numbers. Train it as a chainrule.Model."
+        )
+        raise ArgumentError(msg)
     if network.output_shape != (outputs,):
         msg = (
             f"network must have {outputs} outputs for this y; its output has the shape "
