@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import ArrayNamespace, Shape
 
 __all__ = ["Described", "Entry", "Layout", "Span"]
 
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
         """How many numbers the array has."""
         return self.stop - self.start
 
-    def flat(self, a: Any, xp: Any) -> Any:
+    def flat(self, a: Any, xp: ArrayNamespace) -> Any:
         """Return the array (..., *shape) as a vector (..., size)."""
         lead = a.shape[: a.ndim - len(self.shape)]
         return xp.reshape(a, (*lead, self.stop - self.start))
@@ -62,7 +62,7 @@ class Span(NamedTuple):
     trainable: bool
     entries: tuple[Entry, ...]
 
-    def decay(self, xp: Any, dtype: Any) -> Any:
+    def decay(self, xp: ArrayNamespace, dtype: Any) -> Any:
         """Return a vector over the span: 1 where weights decay, else 0."""
         return xp.concat(
             [xp.full((e.size,), float(e.decay), dtype=dtype) for e in self.entries]
@@ -109,7 +109,7 @@ class Layout:
         self._learning = tuple(span for span in self.spans if span.trainable)
         self.learning_size = sum(span.stop - span.start for span in self._learning)
 
-    def views(self, vector: Any, xp: Any) -> list[Any]:
+    def views(self, vector: Any, xp: ArrayNamespace) -> list[Any]:
         """Return the arrays of a vector (..., size): reshaped slices of it."""
         lead = vector.shape[:-1]
         return [
@@ -117,13 +117,13 @@ class Layout:
             for e in self.entries
         ]
 
-    def join(self, pieces: Sequence[Any], xp: Any) -> Any:
+    def join(self, pieces: Sequence[Any], xp: ArrayNamespace) -> Any:
         """Return the vector (..., size) of such arrays."""
         return xp.concat(
             [e.flat(a, xp) for a, e in zip(pieces, self.entries, strict=True)], axis=-1
         )
 
-    def join_gradient(self, pieces: Sequence[Any], xp: Any) -> Any:
+    def join_gradient(self, pieces: Sequence[Any], xp: ArrayNamespace) -> Any:
         """As `join`, where None counts as zeros; one piece at least is an array."""
         given = zip(pieces, self.entries, strict=True)
         a, entry = next((a, e) for a, e in given if a is not None)
@@ -136,14 +136,14 @@ class Layout:
 
     # What learns, as a vector of its own.
 
-    def learning(self, vector: Any, xp: Any) -> Any:
+    def learning(self, vector: Any, xp: ArrayNamespace) -> Any:
         """Return what learns of the last axis of a vector (..., size)."""
         if self.learning_size == self.size:
             return vector
         parts = [vector[..., span.start : span.stop] for span in self._learning]
         return xp.concat(parts, axis=-1)
 
-    def filled(self, learning: Any, rest: Any, xp: Any) -> Any:
+    def filled(self, learning: Any, rest: Any, xp: ArrayNamespace) -> Any:
         """Undo `learning`: take what is frozen from `rest`, both of a single axis."""
         if self.learning_size == self.size:
             return learning
@@ -157,6 +157,6 @@ class Layout:
                 parts.append(rest[span.start : span.stop])
         return xp.concat(parts)
 
-    def decay(self, xp: Any, dtype: Any) -> Any:
+    def decay(self, xp: ArrayNamespace, dtype: Any) -> Any:
         """Return a vector over what learns: 1 where weights decay, else 0."""
         return xp.concat([span.decay(xp, dtype) for span in self._learning])

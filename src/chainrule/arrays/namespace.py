@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arrays import special
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.errors import ArgumentTypeError
 
 __all__ = ["Namespace", "erf", "load_with", "namespace", "register"]
@@ -123,6 +123,6 @@ def namespace(x: Array, *others: Array | None) -> Namespace:
         return Namespace(module, array_api_compat.device(x))
 
 
-def erf(x: Array, *, xp: Any = None) -> Any:
+def erf(x: Array, *, xp: ArrayNamespace | None = None) -> Any:
     """Error function, elementwise: see `chainrule.arrays.special.erf`."""
     return (xp or namespace(x)).erf(x)

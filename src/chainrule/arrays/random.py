@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arrays.namespace import Namespace, namespace
+from chainrule.arrays.types import ArrayNamespace
 
 __all__ = [
     "BOOTSTRAP",
@@ -43,7 +44,9 @@ def generator(seed: int, purpose: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(sequence))
 
 
-def threefry(key: Any, counter: tuple[Any, Any], *, xp: Any = None) -> tuple[Any, Any]:
+def threefry(
+    key: Any, counter: tuple[Any, Any], *, xp: ArrayNamespace | None = None
+) -> tuple[Any, Any]:
     """Threefry-2x32 with 20 rounds: two random words for each counter.
 
     Parameters

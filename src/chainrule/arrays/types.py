@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Array", "ArrayT", "Params", "Pullback", "Shape"]
+__all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Shape"]
 
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
 # A tree of parameters: what a layer says it is (a tuple of arrays, or of trees).
 Params = Any
+
+
+class ArrayNamespace(Protocol):
+    """The functions of an array library, or those on dual arrays: ``xp``."""
+
+    def __getattr__(self, name: str, /) -> Any: ...
 
 
 class Array(Protocol):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chainrule import backends
+from chainrule.arrays.types import ArrayNamespace
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -189,7 +190,7 @@ def _in(columns: list[Any]) -> str:
     return f", in column{'s' if len(columns) > 1 else ''} {shown}{more}"
 
 
-def _numeric(a: Any, xp: Any) -> bool:
+def _numeric(a: Any, xp: ArrayNamespace) -> bool:
     """Whether an array of another library than NumPy holds real numbers."""
     try:
         return bool(xp.isdtype(a.dtype, ("real floating", "integral", "bool")))

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule.arrays.dual import DualNamespace
-from chainrule.arrays.types import Array, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Shape
 from chainrule.network import Network
 from chainrule.network.forward import run
 
@@ -20,7 +20,7 @@ def run_dual(
     return run(network, xp.dual(theta), xp.dual(state), xp.dual(x, u), xp)
 
 
-def basis(shape: Shape, dtype: Any, xp: Any) -> Any:
+def basis(shape: Shape, dtype: Any, xp: ArrayNamespace) -> Any:
     """Return the directions of a sample's entries: (size, 1, *shape)."""
     size = math.prod(shape)
     return xp.reshape(xp.eye(size, dtype=dtype), (size, 1, *shape))

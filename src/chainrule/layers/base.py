@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import numpy as np
 
-from chainrule.arrays.types import Params, Pullback, Shape
+from chainrule.arrays.types import ArrayNamespace, Params, Pullback, Shape
 from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import (
@@ -226,7 +226,9 @@ class Layer(Config):
         learns_state = bool(self.state) and self.trainable
         return (repr(self),) if self.draws or learns_state else ()
 
-    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+    def rescaled(
+        self, params: Params, gain: Any, shift: Any, xp: ArrayNamespace
+    ) -> Params | None:
         """Return parameters with which the layer returns gain · z + shift for z.
 
         gain and shift are of the last axis of z. None where no parameters do that, or

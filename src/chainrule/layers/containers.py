@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from chainrule.arrays.types import Params, Shape
+from chainrule.arrays.types import ArrayNamespace, Params, Shape
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.layers.base import (
     Layer,
@@ -83,7 +83,9 @@ class Sequential(Layer):
         ends = (part.ending for part in reversed(self.layers))
         return next((end for end in ends if end is not None), None)
 
-    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+    def rescaled(
+        self, params: Params, gain: Any, shift: Any, xp: ArrayNamespace
+    ) -> Params | None:
         """As `Layer.rescaled`, by the last part."""
         last = self.layers[-1].rescaled(params[-1], gain, shift, xp)
         return None if last is None else (*params[:-1], last)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arrays import random
-from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.types import ArrayNamespace
 
 __all__ = ["Context"]
 
@@ -39,7 +39,7 @@ class Context:
 
     def __init__(
         self,
-        xp: Namespace,
+        xp: ArrayNamespace,
         *,
         train: bool = False,
         state: Sequence[Any] = (),

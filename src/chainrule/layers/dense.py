@@ -6,7 +6,7 @@ import sys
 from typing import Any, Self
 
 from chainrule import initializers, rules
-from chainrule.arrays.types import Params, Shape
+from chainrule.arrays.types import ArrayNamespace, Params, Shape
 from chainrule.config import checks
 from chainrule.errors import ShapeError
 from chainrule.layers.base import Layer, Variable, unbound
@@ -25,7 +25,7 @@ _WRT = {
 }
 
 
-def _without_bias(pull: Any, xp: Any) -> Any:
+def _without_bias(pull: Any, xp: ArrayNamespace) -> Any:
     """Return a dense pullback whose db is zero: one that is absorbed."""
 
     def pullback(dy: Any, wrt: tuple[int, ...]) -> tuple[Any, Any, Any]:
@@ -119,7 +119,9 @@ class Dense(Layer):
         """Return the layer, whose bias has no gradient if that absorbs it."""
         return self.replace(absorbed=absorbs and self.bias)
 
-    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+    def rescaled(
+        self, params: Params, gain: Any, shift: Any, xp: ArrayNamespace
+    ) -> Params | None:
         """As `Layer.rescaled`; without a bias the gain alone is done."""
         if not self.trainable:
             return None

@@ -6,7 +6,7 @@ import math
 from typing import Any, Self
 
 from chainrule import rules
-from chainrule.arrays.types import Params
+from chainrule.arrays.types import ArrayNamespace, Params
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
@@ -50,7 +50,9 @@ class _Norm(Layer):
         """Return ``(z, pullback)`` of the rule on rows."""
         raise NotImplementedError
 
-    def rescaled(self, params: Params, gain: Any, shift: Any, xp: Any) -> Params | None:
+    def rescaled(
+        self, params: Params, gain: Any, shift: Any, xp: ArrayNamespace
+    ) -> Params | None:
         """As `Layer.rescaled`."""
         if not self.trainable:
             return None

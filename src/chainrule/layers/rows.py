@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import ArrayNamespace, Shape
 
 __all__ = ["fold", "lead", "unfold"]
 
@@ -16,7 +16,7 @@ def lead(a: Any, sample_shape: Shape) -> Shape:
     return shape[: len(shape) - len(sample_shape) - 1]
 
 
-def fold(a: Any, sample_shape: Shape, xp: Any) -> Any:
+def fold(a: Any, sample_shape: Shape, xp: ArrayNamespace) -> Any:
     """Fold middle axes of samples (..., batch, time, n) into rows (..., rows, n)."""
     if len(sample_shape) == 1:
         return a
@@ -25,7 +25,7 @@ def fold(a: Any, sample_shape: Shape, xp: Any) -> Any:
     return xp.reshape(a, (*lead(a, sample_shape), rows, a.shape[-1]))
 
 
-def unfold(a: Any, batch: int, sample_shape: Shape, xp: Any) -> Any:
+def unfold(a: Any, batch: int, sample_shape: Shape, xp: ArrayNamespace) -> Any:
     """Undo `fold`: (..., rows, n) becomes (..., batch, *sample_shape)."""
     if len(sample_shape) == 1:
         return a

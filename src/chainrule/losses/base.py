@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.types import Array, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ShapeError
 
@@ -49,7 +49,13 @@ class Loss(Config):
         return getattr(self.rule, "__name__", type(self).__name__)
 
     def __call__(
-        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
+        self,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        shape: Shape,
+        *,
+        xp: ArrayNamespace,
     ) -> Any:
         """Return ``(value, pullback)`` for outputs whose samples have `shape`.
 
@@ -95,7 +101,7 @@ class Loss(Config):
         z: Array,
         t: Array,
         weight: Array | None,
-        xp: Any,
+        xp: ArrayNamespace,
         core: int = 2,
     ) -> None:
         """Raise an error unless a rule's answer has one value for each member.
@@ -125,7 +131,7 @@ class Loss(Config):
             )
             raise ShapeError(msg)
 
-    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """Check y against outputs of `shape`; return it, reshaped, in y's own library.
 
         The caller casts it: labels to int32, all else to the model's dtype.
@@ -144,7 +150,9 @@ class Loss(Config):
         """Whether a checked target holds labels, which stay integers."""
         return False
 
-    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
+    def mass(
+        self, t: Array, weight: Array | None, dtype: Any, *, xp: ArrayNamespace
+    ) -> Any:
         """Return what the loss's sum is divided by, up to a constant factor.
 
         None stands for the number of samples. Losses of parts are joined with it. It
@@ -153,7 +161,13 @@ class Loss(Config):
         return None if weight is None else xp.sum(weight, axis=-1)
 
     def residuals(
-        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
+        self,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        shape: Shape,
+        *,
+        xp: ArrayNamespace,
     ) -> tuple[Any, Any]:
         """Return residuals r and their slopes ∂r/∂z, both (batch, size of a sample).
 
@@ -180,7 +194,7 @@ class Loss(Config):
         """Whether its outputs mean probabilities, through its link."""
         return type(self).probabilities is not Loss.probabilities
 
-    def probabilities(self, z: Any, *, xp: Any) -> Any:
+    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
         """Turn the network's output into probabilities, if the loss has such a link."""
         msg = (
             f"predict_proba needs a loss whose outputs are logits, cross_entropy or "
@@ -194,7 +208,13 @@ def _checked(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def checked(
-        self: Loss, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
+        self: Loss,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        shape: Shape,
+        *,
+        xp: ArrayNamespace,
     ) -> Any:
         answer = call(self, z, t, weight, shape, xp=xp)
         self._check(answer, z, t, weight, xp, len(shape) + 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
@@ -32,7 +32,7 @@ def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
     )
 
 
-def _total(counts: Array, weight: Array | None, xp: Any) -> Any:
+def _total(counts: Array, weight: Array | None, xp: ArrayNamespace) -> Any:
     """Sum over samples and their axes of weight times counts."""
     if weight is None:
         return xp.sum(counts)
@@ -73,7 +73,7 @@ class BinaryCrossEntropy(Loss):
             label_smoothing=_smoothing("BinaryCrossEntropy", label_smoothing),
         )
 
-    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """As `Loss.target`; entries must lie in [0, 1]."""
         y = super().target(y, shape, xp=xp)
         if y.shape[0] and bool(xp.any((y < 0) | (y > 1))):
@@ -84,14 +84,16 @@ class BinaryCrossEntropy(Loss):
             raise ArgumentError(msg)
         return y
 
-    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
+    def mass(
+        self, t: Array, weight: Array | None, dtype: Any, *, xp: ArrayNamespace
+    ) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
             return super().mass(t, weight, dtype, xp=xp)
         c0, c1 = self.class_weight
         return _total(c1 * t + c0 * (1.0 - t), weight, xp)
 
-    def probabilities(self, z: Any, *, xp: Any) -> Any:
+    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
         """Return sigmoid(z): the probability of class 1, output by output."""
         return rules.sigmoid(z, xp=xp)[0]
 
@@ -117,7 +119,7 @@ class CrossEntropy(Loss):
             label_smoothing=_smoothing("CrossEntropy", label_smoothing),
         )
 
-    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """Labels of shape (batch, ...) or (batch, ..., 1), or rows of probabilities."""
         m = shape[-1] if shape else 1
         if m < 2:
@@ -160,7 +162,7 @@ class CrossEntropy(Loss):
         return xp.astype(y, xp.int32)
 
     @staticmethod
-    def _distribution(y: Any, xp: Any) -> Any:
+    def _distribution(y: Any, xp: ArrayNamespace) -> Any:
         if xp.isdtype(y.dtype, "bool"):
             y = xp.astype(y, xp.int32)
         if y.shape[0]:
@@ -181,7 +183,9 @@ class CrossEntropy(Loss):
         """Whether t has no axis of classes."""
         return bool(t.ndim == len(shape))
 
-    def mass(self, t: Array, weight: Array | None, dtype: Any, *, xp: Any) -> Any:
+    def mass(
+        self, t: Array, weight: Array | None, dtype: Any, *, xp: ArrayNamespace
+    ) -> Any:
         """As `Loss.mass`; class weights count."""
         if self.class_weight is None:
             return super().mass(t, weight, dtype, xp=xp)
@@ -195,6 +199,6 @@ class CrossEntropy(Loss):
                 counts = counts + c * t[..., k]
         return _total(counts, weight, xp)
 
-    def probabilities(self, z: Any, *, xp: Any) -> Any:
+    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
         """Return softmax(z) along the last axis."""
         return rules.softmax(z, xp=xp)[0]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.losses.base import Loss
@@ -20,7 +20,13 @@ class SquaredError(Loss):
     rule = staticmethod(rules.squared_error)
 
     def residuals(
-        self, z: Array, t: Array, weight: Array | None, shape: Shape, *, xp: Any
+        self,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        shape: Shape,
+        *,
+        xp: ArrayNamespace,
     ) -> tuple[Any, Any]:
         """As `Loss.residuals`: r = s (z - t) with s = sqrt(weight / size)."""
         size = math.prod(shape)
@@ -66,7 +72,7 @@ class Poisson(Loss):
     rule = staticmethod(rules.poisson)
     link = "log"
 
-    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """As `Loss.target`; counts must not be negative."""
         y = super().target(y, shape, xp=xp)
         if y.shape[0] and bool(xp.any(y < 0)):

@@ -159,7 +159,7 @@ class Prediction(Predictor):
         """
         self._need()
         if not self.spec.loss.has_probabilities:
-            self.spec.loss.probabilities(None, xp=None)
+            self.spec.loss.probabilities(None, xp=self.backend.xp)
         return self._apply(x, *self._joint(forward.build_probabilities, self.spec.loss))
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule.arrays.types import Array, Pullback, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback, Shape
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.context import Context
 from chainrule.network.network import Network
@@ -33,7 +33,12 @@ Build = Callable[..., Function]
 
 
 def begin_pass(
-    network: Network, state: Array, xp: Any, *, train: bool = False, key: Any = None
+    network: Network,
+    state: Array,
+    xp: ArrayNamespace,
+    *,
+    train: bool = False,
+    key: Any = None,
 ) -> Context:
     """Return what a pass carries: the pieces of the state (S,), and its random keys."""
     pieces = network.unflatten_state(state, xp) if network.state_size else ()
@@ -41,7 +46,7 @@ def begin_pass(
 
 
 def run(
-    network: Network, theta: Any, state: Any, x: Any, xp: Any
+    network: Network, theta: Any, state: Any, x: Any, xp: ArrayNamespace
 ) -> tuple[Any, Pullback]:
     """Return ``(z, pullback)`` of the network in inference, in any namespace."""
     params = network.unflatten(theta, xp)

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.arrays import random, trees
 from chainrule.arrays.layout import Layout
-from chainrule.arrays.types import Array, Params, Pullback, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Params, Pullback, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer, Variable
@@ -91,7 +91,7 @@ class Network:
             _draw(self._state_variables, generator),
         )
 
-    def unflatten(self, theta: Array | tuple[Array, ...], xp: Any) -> Params:
+    def unflatten(self, theta: Array | tuple[Array, ...], xp: ArrayNamespace) -> Params:
         """Return the tree of parameters: reshaped views of slices of theta.
 
         An engine may hand in the views themselves, in a tuple.
@@ -102,15 +102,15 @@ class Network:
         """Return the tree of parameters made of arrays in layout order."""
         return trees.filled(self._tree, iter(leaves))
 
-    def views(self, theta: Array, xp: Any) -> list[Any]:
+    def views(self, theta: Array, xp: ArrayNamespace) -> list[Any]:
         """Return the parameters, as a list in layout order."""
         return self.layout.views(theta, xp)
 
-    def unflatten_state(self, state: Array, xp: Any) -> list[Any]:
+    def unflatten_state(self, state: Array, xp: ArrayNamespace) -> list[Any]:
         """Return the pieces of the state, in layout order."""
         return self.state_layout.views(state, xp)
 
-    def flatten_state(self, kept: list[Any], xp: Any) -> Any:
+    def flatten_state(self, kept: list[Any], xp: ArrayNamespace) -> Any:
         """Join what one pass kept into one vector (..., S)."""
         return self.state_layout.join(kept, xp)
 
@@ -121,15 +121,15 @@ class Network:
             for path in self._gradient_paths
         ]
 
-    def flatten(self, params: Params, xp: Any) -> Any:
+    def flatten(self, params: Params, xp: ArrayNamespace) -> Any:
         """Join a tree like `unflatten`'s into one vector (..., P); None counts as 0."""
         return self.join([tree.follow(params, path) for path in self._paths], xp)
 
-    def gradient(self, dparams: Params, xp: Any) -> Any:
+    def gradient(self, dparams: Params, xp: ArrayNamespace) -> Any:
         """Join a pullback's gradients into one vector (..., P): 0 where frozen."""
         return self.join(self.pieces(dparams), xp)
 
-    def join(self, pieces: list[Any], xp: Any) -> Any:
+    def join(self, pieces: list[Any], xp: ArrayNamespace) -> Any:
         """Join gradients in layout order into one vector (..., P); None counts as 0."""
         return self.layout.join_gradient(pieces, xp)
 

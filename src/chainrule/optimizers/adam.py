@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.namespace import Namespace
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.optimizers.base import TINY, Host, Optimizer
 
@@ -87,7 +86,7 @@ class Adam(Optimizer):
         }
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any, v: Any
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         m *= s.b1
@@ -231,7 +230,7 @@ class NAdam(Optimizer):
         }
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any, v: Any
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         m *= s.b1

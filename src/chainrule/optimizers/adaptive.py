@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.arrays.namespace import Namespace
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.optimizers.base import TINY, Host, Optimizer
 
@@ -60,7 +59,7 @@ class RMSprop(Optimizer):
         }
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, v: Any
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         v *= s.rho
@@ -108,7 +107,7 @@ class Adagrad(Optimizer):
         return {"rate": rates, "e": max(self.epsilon, TINY)}
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, v: Any
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         v += g * g

@@ -15,8 +15,7 @@ from typing import Any, NoReturn, Self, final
 import numpy as np
 
 from chainrule import schedules
-from chainrule.arrays.namespace import Namespace
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
@@ -240,7 +239,7 @@ class Optimizer(Config):
 
     @final
     def apply(
-        self, xp: Namespace, s: Any, g: Array, decay: Any, theta: Any, *slots: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, decay: Any, theta: Any, *slots: Any
     ) -> tuple[Array, ...]:
         """Return ``(theta, *slots)`` after clipping and `update`.
 
@@ -252,7 +251,7 @@ class Optimizer(Config):
         return self.update(xp, s, g, decay, theta, *slots)
 
     def update(
-        self, xp: Any, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+        self, xp: ArrayNamespace, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
     ) -> tuple[Array, ...]:
         """Return ``(theta, *slots)`` after decay and `step`, all (..., size).
 

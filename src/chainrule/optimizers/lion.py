@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.arrays.namespace import Namespace
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.optimizers.base import Host, Optimizer
 
@@ -64,7 +63,7 @@ class Lion(Optimizer):
         }
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         theta -= s.rate * xp.sign(s.b1 * m + s.c1 * g)

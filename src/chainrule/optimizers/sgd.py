@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.namespace import Namespace
-from chainrule.arrays.types import Array
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.optimizers.base import Host, Optimizer
@@ -87,7 +86,7 @@ class SGD(Optimizer):
         return scalars
 
     def step(
-        self, xp: Namespace, s: Any, g: Array, theta: Any, m: Any = None
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any = None
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         if m is None:

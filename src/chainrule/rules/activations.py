@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import Array, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.rules.call import call_rule
 
 __all__ = [
@@ -54,14 +54,14 @@ __all__ = [
 ]
 
 
-def identity(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def identity(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x;  dx = dz."""
     if xp is None:
         return call_rule(identity, x)
     return x, lambda dz: (dz,)
 
 
-def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def relu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = max(x, 0);  dx = dz where x > 0, else 0 (at 0 too).
 
     Source: Nair, Hinton 2010.
@@ -75,7 +75,7 @@ def relu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
 
 
 def leaky_relu(
-    x: Array, *, slope: float = 0.01, xp: Any = None
+    x: Array, *, slope: float = 0.01, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
     """z = x where x > 0, else slope x;  dx = dz or slope dz.
 
@@ -88,7 +88,9 @@ def leaky_relu(
     return z, lambda dz: (xp.where(up, dz, slope * dz),)
 
 
-def elu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]:
+def elu(
+    x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
+) -> tuple[Any, Pullback]:
     """z = x where x > 0, else α (eˣ - 1);  dx = dz or dz α eˣ.
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
@@ -98,7 +100,9 @@ def elu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]
     return _exponential(x, 1.0, alpha, xp)
 
 
-def _exponential(x: Any, up: float, down: float, xp: Any) -> tuple[Any, Pullback]:
+def _exponential(
+    x: Any, up: float, down: float, xp: ArrayNamespace
+) -> tuple[Any, Pullback]:
     """z = up x where x > 0, else down (eˣ - 1);  dx = dz up or dz down eˣ."""
     # expm1 and exp see no positive x: they would overflow there, in a branch nobody
     # takes. The slope is not z + down, which is 0 where eˣ is small.
@@ -113,7 +117,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def selu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def selu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = λ elu(x, α) with the self-normalising λ = 1.0507..., α = 1.6732...
 
     Source: Klambauer et al. 2017 (arXiv:1706.02515).
@@ -123,7 +127,9 @@ def selu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return _exponential(x, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA, xp)
 
 
-def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback]:
+def celu(
+    x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
+) -> tuple[Any, Pullback]:
     """z = x where x > 0, else α (exp(x/α) - 1);  dx = dz or dz exp(x/α).
 
     For α other than 1 the slope has the rounding of x/α: |x/α| / 2 ulp more.
@@ -137,7 +143,7 @@ def celu(x: Array, *, alpha: float = 1.0, xp: Any = None) -> tuple[Any, Pullback
     return z, lambda dz: (dz * xp.where(right, 1.0, xp.exp(n)),)
 
 
-def sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def sigmoid(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = 1 / (1 + e⁻ˣ);  dx = dz e / (1 + e)² with e = exp(-|x|): dz z (1 - z)."""
     if xp is None:
         return call_rule(sigmoid, x)
@@ -147,14 +153,14 @@ def sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * (e / (1.0 + e * (2.0 + e))),)
 
 
-def _sigmoid(x: Any, xp: Any) -> Any:
+def _sigmoid(x: Any, xp: ArrayNamespace) -> Any:
     # exp sees no positive argument, so it cannot overflow. The form by tanh is
     # exactly 0 below -38 already (float32: -18).
     e = xp.exp(xp.minus_abs(x))
     return xp.one_where_positive(x, e) / (1.0 + e)
 
 
-def tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = tanh(x);  dx = dz (1 - z²)."""
     if xp is None:
         return call_rule(tanh, x)
@@ -162,7 +168,7 @@ def tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * (1.0 - z * z),)
 
 
-def softplus(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def softplus(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = log(1 + eˣ) = max(x, 0) + log(1 + e⁻ᵃ), a = |x|;  dx = dz sigmoid(x)."""
     if xp is None:
         return call_rule(softplus, x)
@@ -171,7 +177,7 @@ def softplus(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * (xp.one_where_positive(x, e) / (1.0 + e)),)
 
 
-def softsign(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def softsign(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x / (1 + |x|);  dx = dz / (1 + |x|)²."""
     if xp is None:
         return call_rule(softsign, x)
@@ -184,7 +190,7 @@ def softsign(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return x / d, pullback
 
 
-def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x sigmoid(x);  dx = dz (s + x s (1 - s)). Also called swish.
 
     With e = exp(-|x|), d = 1 + e, p = min(eˣ, 1), 1 or e:  z = x p / d, and the slope
@@ -196,7 +202,9 @@ def silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return _gated(x, xp.exp(xp.minus_abs(x)), lambda: x, xp)
 
 
-def _gated(x: Any, e: Any, growth: Callable[[], Any], xp: Any) -> tuple[Any, Pullback]:
+def _gated(
+    x: Any, e: Any, growth: Callable[[], Any], xp: ArrayNamespace
+) -> tuple[Any, Pullback]:
     """z = x / (1 + exp(-v(x))), v odd, from e = exp(-|v(x)|) and growth() = x v'(x)."""
     d = 1.0 + e
     p = xp.one_where_positive(x, e)
@@ -207,7 +215,7 @@ def _gated(x: Any, e: Any, growth: Callable[[], Any], xp: Any) -> tuple[Any, Pul
     return x * p / d, pullback
 
 
-def mish(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def mish(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x t with t = tanh(softplus(x));  dx = dz (t + x t').
 
     With g = min(eˣ, 1), h = min(e⁻ˣ, 1), p = g (g + 2h), q = p + 2h²:
@@ -228,7 +236,7 @@ def mish(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return x * p / q, pullback
 
 
-def gelu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def gelu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x Φ(x), Φ the normal distribution's function;  dx = dz (Φ(x) + x φ(x)).
 
     Exact, by erfc: with n = -|x|, φ(n) = exp(-n²/2) / √(2π) and
@@ -252,14 +260,14 @@ def gelu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return xp.where(right, x, 0.0) + bell * (n * w), pullback
 
 
-def _bell(n: Any, xp: Any) -> Any:
+def _bell(n: Any, xp: ArrayNamespace) -> Any:
     """exp(-n²/2) to the last digits: n² rounded would be off by n²/2 ulp, after exp."""
     # h has so few digits that its square is exact: n² = h² + (n - h)(n + h).
     h = xp.round(n * 64.0) * (1.0 / 64.0)
     return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (n - h) * (n + h))
 
 
-def gelu_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def gelu_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x (1 + tanh(u)) / 2 with u = c (x + 0.044715 x³), c = √(2/π).
 
     By the logistic function, (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): silu's formulas
@@ -280,7 +288,7 @@ _C3 = 0.044715 * _C1
 _C1_HIGH, _C3_HIGH = round(_C1 * 4096) / 4096, round(_C3 * 4096) / 4096
 
 
-def _exp_twice_u(n: Any, xp: Any) -> Any:
+def _exp_twice_u(n: Any, xp: ArrayNamespace) -> Any:
     """exp(2u(n)) to the last digits: 2u rounded would be off by |2u|/2 ulp, after exp.
 
     With h, n rounded to 2⁻⁴, and k, 2u(h)/h rounded to 2⁻¹², the product h k is exact
@@ -296,7 +304,7 @@ def _exp_twice_u(n: Any, xp: Any) -> Any:
     return xp.exp(h * k) * xp.exp(rest)
 
 
-def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def hard_sigmoid(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
     if xp is None:
         return call_rule(hard_sigmoid, x)
@@ -304,7 +312,7 @@ def hard_sigmoid(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * (xp.astype(xp.abs(x) < 3.0, x.dtype) / 6.0),)
 
 
-def hard_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def hard_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
     if xp is None:
         return call_rule(hard_tanh, x)
@@ -312,7 +320,7 @@ def hard_tanh(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * xp.astype(xp.abs(x) < 1.0, x.dtype),)
 
 
-def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def hard_silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = x hard_sigmoid(x);  dx = 0, dz (2x + 3) / 6 or dz, split at -3 and 3.
 
     Source: Howard et al. 2019 (arXiv:1905.02244), as h-swish.
@@ -326,7 +334,7 @@ def hard_silu(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return x * s, lambda dz: (dz * xp.where(inside, (2.0 * y - 3.0) / 6.0, s),)
 
 
-def exp(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def exp(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """z = eˣ;  dx = dz z. Infinite where eˣ is (x above 88.7 in float32)."""
     if xp is None:
         return call_rule(exp, x)
@@ -334,7 +342,7 @@ def exp(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * z,)
 
 
-def softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def softmax(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """Probabilities along the last axis: core shape (n,).
 
     Forward   z = eᵈ / sum(eᵈ),  d = x - max(x)
@@ -359,7 +367,7 @@ def softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
     return z, pullback
 
 
-def log_softmax(x: Array, *, xp: Any = None) -> tuple[Any, Pullback]:
+def log_softmax(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     """Log-probabilities along the last axis: core shape (n,).
 
     Forward   z = d - log(sum(eᵈ)),  d = x - max(x)

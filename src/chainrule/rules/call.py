@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.arrays.namespace import namespace
-from chainrule.arrays.types import Pullback
+from chainrule.arrays.types import ArrayNamespace, Pullback
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["call_rule"]
@@ -95,7 +95,7 @@ def call_rule(
 
 
 def _called(
-    rule: Any, given: list[Any], xp: Any, options: dict[str, Any]
+    rule: Any, given: list[Any], xp: ArrayNamespace, options: dict[str, Any]
 ) -> tuple[Any, Pullback]:
     """Call a rule on plain arrays, and let both ways take arrays of several ranks.
 
@@ -125,7 +125,7 @@ def _plain(a: Any, rule: Any = None, k: int = 0) -> Any:
     return np.asarray(a)
 
 
-def _is_floating(xp: Any, dtype: Any, rule: Any, k: int) -> bool:
+def _is_floating(xp: ArrayNamespace, dtype: Any, rule: Any, k: int) -> bool:
     """Whether a dtype is floating; not integer or boolean. Others are refused."""
     try:
         if xp.isdtype(dtype, "real floating"):
@@ -146,7 +146,7 @@ def _name(rule: Any, k: int) -> str:
     return f"{rule.__name__}: {rule.__code__.co_varnames[k]}"
 
 
-def _default(xp: Any) -> Any:
+def _default(xp: ArrayNamespace) -> Any:
     """Return the library's default floating dtype, which may not be a half."""
     dtype = xp.asarray(0.0).dtype
     return dtype if xp.finfo(dtype).bits >= 32 else xp.float32

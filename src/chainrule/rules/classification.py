@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.arrays.types import Array, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.errors import ShapeError
 from chainrule.rules.call import call_rule
 from chainrule.rules.weighting import average, check_same_shape, counted, scaled_to_one
@@ -28,7 +28,7 @@ def binary_cross_entropy(
     *,
     class_weight: Sequence[float] | None = None,
     label_smoothing: float = 0.0,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Cross entropy of yes/no outputs, from logits; each of the m outputs is its own.
 
@@ -94,7 +94,7 @@ def cross_entropy(
     *,
     class_weight: Sequence[float] | None = None,
     label_smoothing: float = 0.0,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Cross entropy of m exclusive classes, from logits.
 
@@ -142,7 +142,7 @@ def cross_entropy(
     return _uncertain(z, t, c, label_smoothing, weight, xp)
 
 
-def _labels(z: Any, t: Any, xp: Any) -> Any:
+def _labels(z: Any, t: Any, xp: ArrayNamespace) -> Any:
     """Check the shape of labels, and make them numbers that can be compared with m."""
     if t.ndim == z.ndim and t.shape == z.shape:
         msg = (
@@ -163,7 +163,7 @@ def _labels(z: Any, t: Any, xp: Any) -> Any:
     return xp.astype(t, xp.int64 if t.dtype == xp.uint64 else xp.int32)
 
 
-def _exponentials(z: Any, xp: Any) -> tuple[Any, Any]:
+def _exponentials(z: Any, xp: ArrayNamespace) -> tuple[Any, Any]:
     """Return h = (z - max z) / 2 and e = e^(2h), the greatest of which is 1.
 
     exp overflows float32 above 88: what is subtracted cancels. Half of the difference
@@ -173,7 +173,9 @@ def _exponentials(z: Any, xp: Any) -> tuple[Any, Any]:
     return h, xp.exp(2.0 * xp.maximum(h, -450.0))
 
 
-def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullback]:
+def _certain(
+    z: Any, hot: Any, c: Any, weight: Any, xp: ArrayNamespace
+) -> tuple[Any, Pullback]:
     """Cross entropy of labels: l = log(1 + Σₖ e^(zₖ - z_y)), k all but the label y.
 
     p_y - 1 is -Σₖ pₖ, and the sum leaves y out: of a sure and right answer, whose p_y
@@ -202,7 +204,7 @@ def _certain(z: Any, hot: Any, c: Any, weight: Any, xp: Any) -> tuple[Any, Pullb
 
 
 def _uncertain(
-    z: Any, t: Any, c: Any, smoothing: float, weight: Any, xp: Any
+    z: Any, t: Any, c: Any, smoothing: float, weight: Any, xp: ArrayNamespace
 ) -> tuple[Any, Pullback]:
     """Cross entropy of probabilities t."""
     s, mass = t, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.arrays.types import Array, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.errors import ArgumentError
 from chainrule.rules.call import call_rule
 
@@ -12,7 +12,7 @@ __all__ = ["dropout"]
 
 
 def dropout(
-    x: Array, bits: Array, *, rate: float = 0.5, xp: Any = None
+    x: Array, bits: Array, *, rate: float = 0.5, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
     """Set a share `rate` of the elements to zero and scale the others up.
 

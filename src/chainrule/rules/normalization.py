@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import Array, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.rules.call import call_rule
 
 __all__ = ["batch_norm", "batch_norm_inference", "layer_norm"]
 
 
 def layer_norm(
-    x: Array, gain: Array, shift: Array, *, eps: float = 1e-5, xp: Any = None
+    x: Array,
+    gain: Array,
+    shift: Array,
+    *,
+    eps: float = 1e-5,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Normalise the last axis of x to zero mean and unit variance; scale and shift.
 
@@ -52,7 +57,7 @@ def batch_norm(
     *,
     eps: float = 1e-5,
     keep: Callable[[Any, Any], None] | None = None,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Normalise each feature over the rows of the batch; scale and shift.
 
@@ -87,7 +92,14 @@ _GREAT = 2.0**-40
 
 
 def _normalize(
-    x: Any, gain: Any, shift: Any, *, axis: int, eps: float, keep: Any, xp: Any
+    x: Any,
+    gain: Any,
+    shift: Any,
+    *,
+    axis: int,
+    eps: float,
+    keep: Any,
+    xp: ArrayNamespace,
 ) -> tuple[Any, Pullback]:
     count = max(1, x.shape[axis])
     # A power of two of at most 1 / (2 count): it rounds nothing, and no sum of so many
@@ -140,7 +152,7 @@ def batch_norm_inference(
     var: Array,
     *,
     eps: float = 1e-5,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Normalise each feature with given statistics: batch norm after training.
 

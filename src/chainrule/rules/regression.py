@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.arrays.types import Array, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.rules.call import call_rule
 from chainrule.rules.weighting import (
     average,
@@ -37,7 +37,7 @@ __all__ = ["absolute_error", "huber", "poisson", "quantile", "squared_error"]
 
 
 def squared_error(
-    z: Array, t: Array, weight: Array | None = None, *, xp: Any = None
+    z: Array, t: Array, weight: Array | None = None, *, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
     """Mean of (z - t)², without a ½.
 
@@ -52,7 +52,7 @@ def squared_error(
 
 
 def absolute_error(
-    z: Array, t: Array, weight: Array | None = None, *, xp: Any = None
+    z: Array, t: Array, weight: Array | None = None, *, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
     """Mean of |z - t|.
 
@@ -77,7 +77,7 @@ def huber(
     weight: Array | None = None,
     *,
     delta: float = 1.0,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Squared error near the target, absolute error beyond `delta`.
 
@@ -107,7 +107,7 @@ def quantile(
     weight: Array | None = None,
     *,
     q: float = 0.5,
-    xp: Any = None,
+    xp: ArrayNamespace | None = None,
 ) -> tuple[Any, Pullback]:
     """Pinball loss, least where z is the q-quantile of t.
 
@@ -129,7 +129,7 @@ def quantile(
 
 
 def poisson(
-    z: Array, t: Array, weight: Array | None = None, *, xp: Any = None
+    z: Array, t: Array, weight: Array | None = None, *, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
     """Negative log-likelihood of counts t with rate e^z, less the term of t alone.
 

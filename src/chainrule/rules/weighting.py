@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import Pullback
+from chainrule.arrays.types import ArrayNamespace, Pullback
 from chainrule.errors import ShapeError
 
 __all__ = [
@@ -42,7 +42,7 @@ def check_same_shape(z: Any, t: Any, name: str) -> None:
         raise ShapeError(msg)
 
 
-def scaled_to_one(weight: Any, like: Any, xp: Any) -> Any:
+def scaled_to_one(weight: Any, like: Any, xp: ArrayNamespace) -> Any:
     """Check weights of the rows of `like` and divide them by the greatest.
 
     Only their ratios matter, and the sum of great or tiny ones would be lost.
@@ -67,7 +67,7 @@ def average(
     slope: Callable[[Any], Any],
     like: Any,
     weight: Any,
-    xp: Any,
+    xp: ArrayNamespace,
     factor: float = 1.0,
     mass: Any = None,
 ) -> tuple[Any, Pullback]:
@@ -101,7 +101,9 @@ def average(
     return xp.sum(value(shares), axis=(-2, -1)), weighted
 
 
-def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
+def _shares(
+    weight: Any, mass: Any, factor: float, like: Any, xp: ArrayNamespace
+) -> Any:
     """Return factor wᵢ / Σᵢ wᵢ massᵢ, of shape (..., rows or 1, 1)."""
     if mass is None:
         each = scaled_to_one(weight, like, xp)
@@ -114,7 +116,7 @@ def _shares(weight: Any, mass: Any, factor: float, like: Any, xp: Any) -> Any:
     return factor * each * weighs / (total + (1.0 - weighs))
 
 
-def counted(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name
+def counted(l: Any, share: Any, xp: ArrayNamespace) -> Any:  # noqa: E741 - the math's name
     """Return l times its share, 0 where that is 0 though l be infinite."""
     if isinstance(share, (int, float)):
         return l * share

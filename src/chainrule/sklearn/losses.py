@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule import losses, rules
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import ArrayNamespace, Shape
 from chainrule.errors import ArgumentError, ShapeError
 
 __all__ = [
@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 
-def half_squared_error(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+def half_squared_error(
+    z: Any, t: Any, weight: Any = None, *, xp: ArrayNamespace
+) -> Any:
     """Half of the mean of (z - t)²; the pullback sums over outputs: dl/dz = z - t.
 
     z, t (..., rows, m), weight (..., rows) -> E (...)
@@ -39,7 +41,9 @@ def half_squared_error(z: Any, t: Any, weight: Any = None, *, xp: Any = None) ->
     return 0.5 * value, lambda dvalue=1.0: pull(dvalue * half)
 
 
-def half_poisson_deviance(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
+def half_poisson_deviance(
+    z: Any, t: Any, weight: Any = None, *, xp: ArrayNamespace
+) -> Any:
     """Half of the Poisson deviance of counts t with rate eᶻ, summed over outputs.
 
     z, t (..., rows, m), weight (..., rows) -> E (...)
@@ -59,7 +63,7 @@ def log_loss(
     weight: Any = None,
     *,
     exclusive: bool = True,
-    xp: Any = None,
+    xp: ArrayNamespace,
 ) -> Any:
     """Cross entropy from logits, summed over outputs, of probabilities in [ε, 1 - ε].
 
@@ -89,7 +93,7 @@ def log_loss(
     )
 
 
-def _share(z: Any, weight: Any, xp: Any) -> Any:
+def _share(z: Any, weight: Any, xp: ArrayNamespace) -> Any:
     """Return wᵢ / Σᵢ wᵢ, 0 if all is 0: a float, or (..., rows, 1)."""
     if weight is None:
         return 1.0 / max(1, z.shape[-2])
@@ -104,12 +108,17 @@ def _by(share: Any, dvalue: Any) -> Any:
     return share * dvalue
 
 
-def _total(l: Any, share: Any, xp: Any) -> Any:  # noqa: E741 - the math's name
+def _total(l: Any, share: Any, xp: ArrayNamespace) -> Any:  # noqa: E741 - the math's name
     return xp.sum(l * share, axis=(-2, -1))
 
 
 def multi_quantile(
-    z: Any, t: Any, weight: Any = None, *, quantiles: tuple[float, ...], xp: Any = None
+    z: Any,
+    t: Any,
+    weight: Any = None,
+    *,
+    quantiles: tuple[float, ...],
+    xp: ArrayNamespace,
 ) -> Any:
     """Mean of the pinball losses of several quantiles.
 
@@ -132,7 +141,7 @@ def multi_quantile(
 class _ScikitLoss(losses.Loss):
     """Base of those whose epochs weigh batches by their number of samples."""
 
-    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: Any) -> Any:
+    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: ArrayNamespace) -> Any:
         """Return None: the number of samples, whatever they weigh."""
         return None
 
@@ -177,7 +186,7 @@ class LogLoss(_ScikitLoss):
         """Softmax or logit."""
         return "softmax" if self.exclusive else "logit"
 
-    def probabilities(self, z: Any, *, xp: Any) -> Any:
+    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
         """Softmax or sigmoid."""
         return (rules.softmax if self.exclusive else rules.sigmoid)(z, xp=xp)[0]
 
@@ -201,7 +210,7 @@ class MultiQuantile(losses.Loss):
             raise ArgumentError(msg)
         self._set(quantiles=values)
 
-    def target(self, y: Any, shape: Shape, *, xp: Any) -> Any:
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """Check y (batch, m) against the k m outputs."""
         if y.ndim != 2 or shape != (y.shape[1] * len(self.quantiles),):
             msg = (
@@ -233,6 +242,8 @@ class FunctionLoss(losses.Loss):
     def __hash__(self) -> int:
         return hash((type(self), self.function))
 
-    def __call__(self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: Any) -> Any:
+    def __call__(
+        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: ArrayNamespace
+    ) -> Any:
         """Return the function's answer."""
         return self.function(z, t, weight, xp=xp)

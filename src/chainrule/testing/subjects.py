@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.arrays import random
+from chainrule.arrays.namespace import namespace
+from chainrule.arrays.types import ArrayNamespace
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError
 from chainrule.layers import Layer
 from chainrule.layers.context import Context
@@ -140,7 +142,7 @@ class _Rule(Subject):
                 for some in itertools.combinations(self.active, size)
             ]
 
-    def _forward(self, xp: Any, arrays: Any) -> Any:
+    def _forward(self, xp: ArrayNamespace, arrays: Any) -> Any:
         answer = self.rule(*arrays, **({"xp": xp} if self._takes_xp else {}))
         if not isinstance(answer, tuple) or len(answer) != 2 or not callable(answer[1]):
             msg = (
@@ -271,8 +273,10 @@ def subject(
 def _loss(loss: Loss, inputs: Any, data: Any, backend: Any) -> Subject:
     shape = inputs[0].shape[1:]
 
-    def rule(z: Any, t: Any, weight: Any = None, *, xp: Any = None) -> Any:
-        return loss(z, t, weight, shape, xp=xp)
+    def rule(
+        z: Any, t: Any, weight: Any = None, *, xp: ArrayNamespace | None = None
+    ) -> Any:
+        return loss(z, t, weight, shape, xp=xp or namespace(z))
 
     data = data or range(1, len(inputs))
     return _Rule(rule, inputs, data, type(loss).__name__, backend)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arrays.types import ArrayNamespace
 from chainrule.errors import DivergenceError
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
@@ -216,7 +217,7 @@ def _largest_group(backend: Backend, theta: Any, x: Any) -> int:
     return largest
 
 
-def _joined(xp: Any, *tallies: Any) -> Any:
+def _joined(xp: ArrayNamespace, *tallies: Any) -> Any:
     """One (values, masses) of several."""
     columns = zip(*tallies, strict=True)
     return tuple(None if c[0] is None else xp.concat(c, axis=0) for c in columns)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.arrays import trees
 from chainrule.arrays.dual import DualArray, DualNamespace
 from chainrule.arrays.means import divisor
-from chainrule.arrays.types import Array, Params, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Params, Shape
 from chainrule.data import intake
 from chainrule.data.samples import Data, SlopeData
 from chainrule.derivatives.inputs import build_jacobian
@@ -129,7 +129,7 @@ def receive(
     return SlopeData(*data, intake.place("slopes", slopes, origin, backend, dtype))
 
 
-def _full(network: Network, slopes: Array, samples: int, xp: Any) -> Any:
+def _full(network: Network, slopes: Array, samples: int, xp: ArrayNamespace) -> Any:
     """Return slopes with the axes of one output or one input that were left out."""
     inside, out = network.input_shape, network.output_shape
     # One output, or one input, needs no axis.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 
 from chainrule.arrays.layout import Entry
-from chainrule.arrays.namespace import register
+from chainrule.arrays.namespace import Namespace, register
 
 if TYPE_CHECKING:
     from chainrule.optimizers import Optimizer
@@ -36,7 +36,7 @@ register("array_api_compat.cupy", positive_part=_positive_part)
 
 
 @functools.lru_cache(maxsize=64)
-def fused(optimizer: Optimizer, xp: Any, names: tuple[str, ...]) -> Any:
+def fused(optimizer: Optimizer, xp: Namespace, names: tuple[str, ...]) -> Any:
     """Return an optimizer's `apply` as one kernel: ``f(g, decay, *arrays, *scalars)``.
 
     The scalars are the kernel's arguments, by type: new values compile nothing. It
