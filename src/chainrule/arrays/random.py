@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arrays.namespace import Namespace, namespace
+from chainrule.arrays.namespace import namespace
 from chainrule.arrays.types import ArrayNamespace
 
 __all__ = [
@@ -102,7 +102,7 @@ def step_keys(seed: int, first: int, steps: int, draws: int) -> Any:
     return np.stack([x0, x1], axis=-1)
 
 
-def bits(key: Any, rows: int, size: int, *, xp: Namespace) -> Any:
+def bits(key: Any, rows: int, size: int, *, xp: ArrayNamespace) -> Any:
     """Random int32 words of shape (rows, size), a function of (key, row, element).
 
     Parameters
