@@ -134,7 +134,8 @@ def _at(epoch: int, act: Callable[[], Any], hook: str) -> LambdaCallback:
         if number == epoch:
             act()
 
-    return LambdaCallback(**{hook: at})
+    hooks: dict[str, Any] = {hook: at}
+    return LambdaCallback(**hooks)
 
 
 def _throw(error: BaseException) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from chainrule.files.registry import _builtin
 from chainrule.network import Network
 
 from tests.support.files import X, Y, new_model
-from tests.support.libraries import LIBRARIES, backend
+from tests.support.libraries import LIBRARIES, backend, need
 from tests.support.models import standing
 
 FILES = Path(__file__).parent
@@ -251,6 +251,8 @@ def test_every_kind_of_training_goes_on(
     given: dict[str, Any], include: bool, path: Path
 ) -> None:
     model = cr.Model(cr.MLP((4, 2)), backend="numpy", seed=3, **given)
+    if isinstance(model.optimizer, cr.LBFGS):
+        need("scipy")
     model.fit(X, Y, epochs=2)
     model.save(path, include_optimizer=include)
     back = cr.load(path)

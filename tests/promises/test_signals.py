@@ -36,7 +36,8 @@ def _send(number: int, epoch: int, hook: str = "on_epoch_end") -> LambdaCallback
         if now == epoch:
             os.kill(os.getpid(), number)
 
-    return LambdaCallback(**{hook: send})
+    hooks: dict[str, Any] = {hook: send}
+    return LambdaCallback(**hooks)
 
 
 @POSIX

@@ -57,7 +57,8 @@ def crash_at(epoch: int, hook: str = "on_epoch_end") -> LambdaCallback:
         if number == epoch:
             raise Stop
 
-    return LambdaCallback(**{hook: crash})
+    hooks: dict[str, Any] = {hook: crash}
+    return LambdaCallback(**hooks)
 
 
 def crashed(epoch: int, *callbacks: Any, where: Any = None, **options: Any) -> None:

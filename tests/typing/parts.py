@@ -114,7 +114,8 @@ def told(epoch: int, logs: dict[str, Any]) -> None:
 
 
 hook = callbacks.LambdaCallback(on_epoch_end=told)
-model.fit([[1.0], [2.0]], [[1.0], [2.0]], callbacks=[Patient(0.1), hook])
+aside = callbacks.LambdaCallback(on_train_end=lambda logs: logs.get("loss"))
+model.fit([[1.0], [2.0]], [[1.0], [2.0]], callbacks=[Patient(0.1), hook, aside])
 
 assert_type(losses.get("huber"), losses.Loss)
 assert_type(Scale().replace(gain=2.0), Scale)

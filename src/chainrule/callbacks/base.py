@@ -153,10 +153,10 @@ class LambdaCallback(Callback):
 
     def __init__(
         self,
-        on_epoch_begin: Callable[..., Any] | None = None,
-        on_epoch_end: Callable[..., Any] | None = None,
-        on_train_begin: Callable[..., Any] | None = None,
-        on_train_end: Callable[..., Any] | None = None,
+        on_epoch_begin: Callable[[int, dict[str, Any]], object] | None = None,
+        on_epoch_end: Callable[[int, dict[str, Any]], object] | None = None,
+        on_train_begin: Callable[[dict[str, Any]], object] | None = None,
+        on_train_end: Callable[[dict[str, Any]], object] | None = None,
         **others: Any,
     ) -> None:
         if others:
