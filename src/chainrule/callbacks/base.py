@@ -107,7 +107,7 @@ class Callback:
         not after another error.
         """
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: Model) -> None:
         """Before anything of a fit begins: raise an error if it cannot serve the model.
 
         The model may have no weights yet.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from chainrule.model import Model
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -72,7 +75,7 @@ class ReduceLROnPlateau(Monitor):
         super()._reset()
         self._rest = 0
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: Model) -> None:
         """Raise an error if the model's optimizer has no learning rate to reduce."""
         if not hasattr(model.optimizer, "learning_rate"):
             msg = (

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from chainrule.errors import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["FEWER_ROWS", "exhausted", "readable", "room"]
 
@@ -14,7 +17,7 @@ __all__ = ["FEWER_ROWS", "exhausted", "readable", "room"]
 FEWER_ROWS = "Hand in fewer rows at a time, or use a smaller network."
 
 
-def exhausted(backend: Any, what: str, advice: str, error: Exception) -> Exception:
+def exhausted(backend: Backend, what: str, advice: str, error: Exception) -> Exception:
     """Return the error to raise for a library's own; `error` itself if not that."""
     if isinstance(error, OutOfMemoryError) or not backend.is_out_of_memory(error):
         return error
@@ -24,7 +27,7 @@ def exhausted(backend: Any, what: str, advice: str, error: Exception) -> Excepti
 
 
 @contextlib.contextmanager
-def room(backend: Any, what: str, advice: str) -> Iterator[None]:
+def room(backend: Backend, what: str, advice: str) -> Iterator[None]:
     """Say what is too large, and what to do, where memory does not suffice.
 
     Parameters

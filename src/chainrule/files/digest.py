@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["HASHED", "fingerprint"]
 
@@ -17,7 +20,7 @@ HASHED = 1 << 28
 _BLOCK = 1 << 16
 
 
-def fingerprint(backend: Any, a: Any) -> str:
+def fingerprint(backend: Backend, a: Any) -> str:
     """Shape, dtype and SHA-256 of an array, in one line."""
     import hashlib
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.network.tree import walk
+
+if TYPE_CHECKING:
+    from chainrule.model import Model
+    from chainrule.network import Network
 
 __all__ = ["Summary", "summarise"]
 
@@ -21,7 +25,7 @@ class Summary(str):
         pass
 
 
-def summarise(model: Any, network: Any) -> Summary:
+def summarise(model: Model, network: Network) -> Summary:
     """Return the table of a built model: each layer, then what it has."""
     rows = [("layer", "output", "number", "trainable")]
     own = {e.name: (e, _learns(e)) for e in network.entries}

@@ -12,6 +12,8 @@ from chainrule.errors import ArgumentError, MissingLibraryError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
+    from chainrule.losses import Loss
+    from chainrule.network import Network
     from chainrule.training.problem import Problem
 
 __all__ = ["LBFGS", "minimise"]
@@ -62,11 +64,11 @@ class LBFGS(ProblemOptimizer):
             weight_decay=checks.real("LBFGS: weight_decay", weight_decay, 0.0),
         )
 
-    def check(self, loss: Any) -> None:
+    def check(self, loss: Loss) -> None:
         """Say so, before training, where SciPy is missing."""
         _scipy()
 
-    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+    def check_memory(self, memory: Any, network: Network, dtype: str) -> None:
         """Raise an error if there is any: it is SciPy's."""
         if memory is not None:
             msg = "LBFGS keeps no memory between fits; the file has one."

@@ -16,6 +16,8 @@ from chainrule.errors import ArgumentError, ChainruleWarning
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
+    from chainrule.losses import Loss
+    from chainrule.network import Network
     from chainrule.training.problem import Problem
 
 __all__ = ["LevenbergMarquardt"]
@@ -93,11 +95,11 @@ class LevenbergMarquardt(ProblemOptimizer):
             weight_decay=checks.real(f"{name}: weight_decay", weight_decay, 0.0),
         )
 
-    def check(self, loss: Any) -> None:
+    def check(self, loss: Loss) -> None:
         """Refuse losses without residuals."""
         loss.check_residuals("LevenbergMarquardt")
 
-    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+    def check_memory(self, memory: Any, network: Network, dtype: str) -> None:
         """Raise an error for what is not (mu, nu, D...) of this network."""
         if memory is None:
             return
@@ -119,7 +121,7 @@ class LevenbergMarquardt(ProblemOptimizer):
             )
             raise ArgumentError(msg)
 
-    def too_large(self, network: Any, itemsize: int) -> str:
+    def too_large(self, network: Network, itemsize: int) -> str:
         """See `ProblemOptimizer.too_large`: the matrix of P² numbers."""
         size = network.layout.learning_size
         return (
@@ -172,7 +174,9 @@ class LevenbergMarquardt(ProblemOptimizer):
             if not mu < 1.0 / number(xp.finfo(theta.dtype).eps * xp.ones_like(value)):
                 return  # the step is below rounding
 
-    def conclude(self, problem: Any, loss: float, made: int, *, ended: bool) -> None:
+    def conclude(
+        self, problem: Problem, loss: float, made: int, *, ended: bool
+    ) -> None:
         """Warn where a fit, given time, is no better than a constant."""
         if made < _PATIENCE and not ended:
             return
@@ -187,14 +191,14 @@ class LevenbergMarquardt(ProblemOptimizer):
             )
             warnings.warn(msg, ChainruleWarning, stacklevel=2)
 
-    def _penalty(self, problem: Any, theta: Any) -> float:
+    def _penalty(self, problem: Problem, theta: Any) -> float:
         if not self.weight_decay:
             return 0.0
         xp, layout, number = problem.backend.xp, problem.network.layout, problem.number
         weights = layout.learning(theta, xp) * layout.decay(xp, theta.dtype)
         return 0.5 * self.weight_decay * float(number(weights @ weights))
 
-    def _system(self, problem: Any, theta: Any) -> QR | Cholesky:
+    def _system(self, problem: Problem, theta: Any) -> QR | Cholesky:
         """Gather JᵀJ and Jᵀr; the penalty counts as rows of its own."""
         xp, layout = problem.backend.xp, problem.network.layout
         size = layout.learning_size
@@ -210,7 +214,7 @@ class LevenbergMarquardt(ProblemOptimizer):
 
     def _step(
         self,
-        problem: Any,
+        problem: Problem,
         theta: Any,
         found: QR | Cholesky,
         mu: float,

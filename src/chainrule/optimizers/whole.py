@@ -9,6 +9,8 @@ from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from chainrule.losses import Loss
+    from chainrule.network import Network
     from chainrule.training.problem import Problem
 
 __all__ = ["Iteration", "ProblemOptimizer", "Report"]
@@ -21,7 +23,7 @@ class Iteration(NamedTuple):
     """
 
     theta: Any
-    loss: Any
+    loss: Loss
     memory: Any = None
     logs: Mapping[str, float] = {}
 
@@ -44,10 +46,10 @@ class ProblemOptimizer(Config):
 
     least_squares = False
 
-    def check(self, loss: Any) -> None:
+    def check(self, loss: Loss) -> None:
         """Raise an error, before training, for a loss that does not fit."""
 
-    def check_network(self, network: Any, who: str | None = None) -> None:
+    def check_network(self, network: Network, who: str | None = None) -> None:
         """Raise an error, before training, for layers that would be ignored in part."""
         ignored = network.layer.training_only
         if ignored:
@@ -60,7 +62,7 @@ class ProblemOptimizer(Config):
             )
             raise ArgumentError(msg)
 
-    def check_memory(self, memory: Any, network: Any, dtype: str) -> None:
+    def check_memory(self, memory: Any, network: Network, dtype: str) -> None:
         """Raise an error if memory (host arrays of a file) is none of this optimizer.
 
         Parameters
@@ -72,14 +74,16 @@ class ProblemOptimizer(Config):
             The model's.
         """
 
-    def too_large(self, network: Any, itemsize: int) -> str:
+    def too_large(self, network: Network, itemsize: int) -> str:
         """Return what is too large where memory does not suffice, and what to do.
 
         "" where it is the rows that are worked on at a time: fewer may do.
         """
         return ""
 
-    def conclude(self, problem: Any, loss: float, made: int, *, ended: bool) -> None:
+    def conclude(
+        self, problem: Problem, loss: float, made: int, *, ended: bool
+    ) -> None:
         """Look at a fit that made its iterations, or all that it could; it may warn.
 
         `ended` says that there was no further iteration to make.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,6 +16,10 @@ from chainrule.network import chunks, ensemble
 from chainrule.sklearn import convert, linked, validated
 from chainrule.sklearn.network import LINKS, bind, mlp
 from chainrule.sklearn.weights import pack, unpack
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.network import Network
 
 __all__ = ["FittedPerceptron"]
 
@@ -56,7 +60,9 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         """Return the network's state; a perceptron's own is empty."""
         return getattr(self, "_state", np.zeros(0, dtype=dtype))
 
-    def _publish(self, network: Any, theta: Any, state: Any, backend: Any) -> None:
+    def _publish(
+        self, network: Network, theta: Any, state: Any, backend: Backend
+    ) -> None:
         """Take weights over as `coefs_` and `intercepts_`."""
         theta, state = (intake.to_host(a, backend) for a in (theta, state))
         kind = self._kind or backends.get("numpy")
@@ -110,7 +116,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
                 return z
         return validated.like(intake.to_host(z, backend), origin, dtype)
 
-    def _lists(self, backend: Any) -> tuple[list[Any], list[Any]]:
+    def _lists(self, backend: Backend) -> tuple[list[Any], list[Any]]:
         """Return both lists of weights, on the host unless all lie on the backend."""
         arrays = [*self.coefs_, *self.intercepts_]
         if all(backend.owns(a) for a in arrays):

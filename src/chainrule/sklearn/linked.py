@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.derivatives import inputs
 from chainrule.errors import ArgumentError
 from chainrule.layers import Dense, Layer, Sequential
 from chainrule.layers.context import Context
 from chainrule.network import Network, tree
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
+    from chainrule.losses import Loss
 
 __all__ = [
     "build_derivative",
@@ -30,7 +34,7 @@ def linked(network: Network, link: Layer | None) -> Network:
     return Network(Sequential(network.layer, link), network.input_shape)
 
 
-def build_linked(backend: Any, network: Network, link: Layer | None) -> Any:
+def build_linked(backend: Backend, network: Network, link: Layer | None) -> Any:
     """Return ``f(theta, state, x) -> predictions`` in inference."""
     xp = backend.xp
     whole = linked(network, link)
@@ -43,12 +47,14 @@ def build_linked(backend: Any, network: Network, link: Layer | None) -> Any:
     return predictions
 
 
-def build_derivative(backend: Any, network: Network, link: Layer | None) -> Any:
+def build_derivative(backend: Backend, network: Network, link: Layer | None) -> Any:
     """Return ``f(theta, state, x) -> ∂predictions/∂x``, (batch, m, n)."""
     return inputs.build_jacobian(backend, linked(network, link))
 
 
-def build_mean_of_each(backend: Any, network: Network, build: Any, *key: Any) -> Any:
+def build_mean_of_each(
+    backend: Backend, network: Network, build: Any, *key: Any
+) -> Any:
     """Return ``f(theta, state, x)``, the mean over members of a function of one."""
     one = build(backend, network, *key)
 
@@ -63,7 +69,7 @@ def build_mean_of_each(backend: Any, network: Network, build: Any, *key: Any) ->
 
 
 def build_validation(
-    backend: Any, network: Network, loss: Any, link: Layer | None
+    backend: Backend, network: Network, loss: Loss, link: Layer | None
 ) -> Any:
     """Return ``f(theta, state, x, t, weight) -> (predictions, loss)`` in inference.
 
@@ -86,7 +92,7 @@ def build_validation(
     return validation
 
 
-def build_hidden(backend: Any, network: Network) -> Any:
+def build_hidden(backend: Backend, network: Network) -> Any:
     """Return ``f(theta, state, x) -> hidden activations``, side by side: (n, Σ hᵢ)."""
     xp = backend.xp
     names = [name for name, _ in _dense(network)][1:]

@@ -15,6 +15,7 @@ from chainrule.sklearn import linked, validated
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
+    from chainrule.losses import Loss
     from chainrule.network import Network
 
 __all__ = ["Job", "Samples", "Validation", "assemble"]
@@ -27,10 +28,10 @@ class Job(NamedTuple):
     after each epoch, or None.
     """
 
-    backend: Any
+    backend: Backend
     dtype: str
-    network: Any
-    loss: Any
+    network: Network
+    loss: Loss
     link: Any
     data: Data
     weight: Any

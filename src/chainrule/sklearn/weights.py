@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.network import Network
 from chainrule.sklearn.network import each
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["draw", "pack", "unpack"]
 
@@ -49,7 +52,7 @@ def _drawn(
     return coefs, intercepts
 
 
-def pack(network: Network, coefs: Any, intercepts: Any, backend: Any) -> Any:
+def pack(network: Network, coefs: Any, intercepts: Any, backend: Backend) -> Any:
     """Join the lists into one vector (..., P), on the host unless all lie here."""
     arrays = [*coefs, *intercepts]
     matrices, rest = iter(coefs), iter(intercepts)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from chainrule.layers.context import Context
 from chainrule.losses import Loss
 from chainrule.model import Model
 from chainrule.network import Network
+
+if TYPE_CHECKING:
+    from chainrule.backends import Backend
 
 __all__ = ["Subject", "subject"]
 
@@ -52,7 +55,7 @@ class Subject:
     rows: tuple[int, ...]
     subsets: list[tuple[int, ...]] | None
 
-    def run(self, backend: Any, arrays: Sequence[Any], dtype: str) -> Any:
+    def run(self, backend: Backend, arrays: Sequence[Any], dtype: str) -> Any:
         """Return ``(value, pull)``; ``pull(dz, wrt=None)`` lists gradients by input."""
         raise NotImplementedError
 
@@ -68,7 +71,7 @@ class _Rule(Subject):
         inputs: Any,
         data: Any,
         name: str,
-        backend: Any,
+        backend: Backend,
     ) -> None:
         self.rule, self.name = rule, name
         parameters = _parameters(rule)
@@ -90,7 +93,7 @@ class _Rule(Subject):
             raise ArgumentError(msg)
         self._settle(backend)
 
-    def _settle(self, backend: Any) -> None:
+    def _settle(self, backend: Backend) -> None:
         """Ask the pullback how many gradients it gives, and for whom."""
         with backend.scope("float64"):
             arrays = [
@@ -152,7 +155,7 @@ class _Rule(Subject):
             raise GradientError(msg, check="shape")
         return answer
 
-    def run(self, backend: Any, arrays: Sequence[Any], dtype: str) -> Any:
+    def run(self, backend: Backend, arrays: Sequence[Any], dtype: str) -> Any:
         value, pullback = self._forward(backend.xp, arrays)
 
         def pull(dz: Any, wrt: tuple[int, ...] | None = None) -> list[Any]:
@@ -203,7 +206,7 @@ class _Network(Subject):
         self.network.forward(self.network.tree(leaves), self.inputs[0], context)
         return self.network.flatten_state(context.kept, np)
 
-    def _context(self, backend: Any, dtype: str, *, train: bool) -> Context:
+    def _context(self, backend: Backend, dtype: str, *, train: bool) -> Context:
         network = self.network
         pieces: Sequence[Any] = ()
         if network.state_size:
@@ -212,7 +215,7 @@ class _Network(Subject):
         key = backend.asarray(self._key, "int32")
         return Context(backend.xp, train=train, state=pieces, key=key)
 
-    def run(self, backend: Any, arrays: Sequence[Any], dtype: str) -> Any:
+    def run(self, backend: Backend, arrays: Sequence[Any], dtype: str) -> Any:
         x, *leaves = arrays
         context = self._context(backend, dtype, train=self.train)
         value, pullback = self.network.forward(self.network.tree(leaves), x, context)
@@ -236,7 +239,7 @@ def subject(
     data: Any,
     train: bool,
     seed: int,
-    backend: Any,
+    backend: Backend,
 ) -> Subject:
     """View a rule, layer, network, model or loss on host inputs as a `Subject`."""
     inputs = tuple(_host(k, a) for k, a in enumerate(inputs))
@@ -270,7 +273,7 @@ def subject(
     return _Rule(target, inputs, data, name or type(target).__name__, backend)
 
 
-def _loss(loss: Loss, inputs: Any, data: Any, backend: Any) -> Subject:
+def _loss(loss: Loss, inputs: Any, data: Any, backend: Backend) -> Subject:
     shape = inputs[0].shape[1:]
 
     def rule(

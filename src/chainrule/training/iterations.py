@@ -51,7 +51,8 @@ class ProblemTraining:
     ) -> None:
         self._problem, self._optimizer, self._state = problem, optimizer, state
         self._on_result = on_result
-        self._made, self._value = 0, None
+        self._made = 0
+        self._value: Any = None
         self._goes_on = True  # whether another iteration was wanted after the last one
         self._reporting = False
 

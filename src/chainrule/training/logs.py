@@ -17,6 +17,7 @@ from chainrule.training.objective import Objective
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
+    from chainrule.losses import Loss
     from chainrule.network import Network
 
 __all__ = ["EpochLogs", "Evaluation", "loss_logs", "warn_of_validation"]
@@ -56,7 +57,7 @@ class Evaluation:
         self,
         backend: Backend,
         network: Network,
-        loss: Any,
+        loss: Loss,
         metrics: Mapping[str, Any],
         members: int | None,
     ) -> None:
