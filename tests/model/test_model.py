@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 from typing import Any
@@ -181,3 +182,29 @@ def test_weights_from_another_library(backend: str) -> None:
     model.set_weights((half, np.zeros(0)))
     right = half.float().numpy()
     np.testing.assert_array_equal(np.asarray(model.get_weights()[0]), right)
+
+
+class _Own(cr.Model):
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.tag = "mine"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda m: m.to("numpy"),
+        lambda m: m.member(0),
+        copy.deepcopy,
+        lambda m: pickle.loads(pickle.dumps(m)),
+    ],
+    ids=["to", "member", "deepcopy", "pickle"],
+)
+def test_what_a_user_puts_on_a_model_goes_along(made: Any) -> None:
+    model = _Own(cr.MLP((4, 2)), members=2, backend="numpy")
+    _fit(model)
+    vars(model)["note"] = "beside"
+    new = made(model)
+    assert type(new) is _Own
+    assert (vars(new)["tag"], vars(new)["note"]) == ("mine", "beside")
+    assert new.history is not model.history

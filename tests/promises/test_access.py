@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -263,3 +264,27 @@ def test_a_copy_is_free_while_the_model_is_fitted() -> None:
 
     _fit(model, 2, LambdaCallback(on_epoch_end=act))
     assert [standing(other).epoch for other in made] == [2, 3]
+
+
+def test_the_rate_set_by_another_thread_loses_no_epoch() -> None:
+    """Who sets the rate and who publishes an epoch do not undo each other."""
+    interval, model = sys.getswitchinterval(), _model(optimizer="sgd")
+    model.build(3)
+    over = threading.Event()
+
+    def set_rates() -> None:
+        while not over.is_set():
+            model.learning_rate = 1e-3
+
+    threads = [threading.Thread(target=set_rates, daemon=True) for _ in range(2)]
+    seen: list[int] = []
+    try:
+        sys.setswitchinterval(1e-6)
+        for thread in threads:
+            thread.start()
+        hook = LambdaCallback(on_epoch_end=lambda epoch, _: seen.append(epoch))
+        model.fit(X[:2], Y[:2], epochs=3000, callbacks=[hook], progress=False)
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+    assert seen == list(range(3000))

@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.callbacks import (
+    Callback,
     Checkpoint,
     CSVLogger,
     EarlyStopping,
@@ -296,3 +297,66 @@ def test_a_resumed_model_predicts_a_few_rows_directly(tmp_path: Path) -> None:
     fit_model(model, 2, resume=path)
     assert model._direct is not None
     assert model.predict(X[:2]).tobytes() == first.predict(X[:2]).tobytes()
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_the_rate_that_a_callback_set_goes_on_within_an_epoch(
+    where: Any, members: int | None, tmp_path: Path
+) -> None:
+    """The file within an epoch has what the rates are multiplied with."""
+
+    class Slower(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            if epoch == 1:
+                self.model.learning_rate = 0.003
+
+    class Kill(Callback):
+        def on_cut(self, cut: Cut) -> None:
+            if (cut.epoch, cut.steps) == (3, 6):
+                raise Stop
+
+    alone = new_model(where, members=members)
+    path = tmp_path / "fit"
+    fit_model(alone, 6, Slower(), Checkpoint(tmp_path / "alone", every_steps=3))
+    killed = new_model(where, members=members)
+    with pytest.raises(Stop):
+        fit_model(killed, 6, Slower(), Checkpoint(path, every_steps=3), Kill())
+    assert checkpoints.number(path) == "3-6"
+    resumed = new_model(where, members=members)
+    rates: list[Any] = []
+    look = LambdaCallback(on_train_begin=lambda _: rates.append(resumed.learning_rate))
+    saver = Checkpoint(path, every_steps=3)
+    fit_model(resumed, 6, Slower(), saver, look, resume=path)
+    assert rates == [pytest.approx(0.003)]
+    assert_same(resumed, alone)
+
+
+def test_saved_before_the_first_epoch_of_a_fit_resumed_within_one(
+    tmp_path: Path,
+) -> None:
+    """What was done of the epoch is in that file, too."""
+    path, again = tmp_path / "fit", tmp_path / "again"
+
+    class Kill(Callback):
+        def on_cut(self, cut: Cut) -> None:
+            if (cut.epoch, cut.steps) == (2, 6):
+                raise Stop
+
+    class SaveAtOnce(Callback):
+        steers = False
+
+        def on_train_begin(self, logs: dict[str, Any]) -> None:
+            self.session.save(again)
+
+    alone = new_model()
+    fit_model(alone, 4, Checkpoint(tmp_path / "alone", every_steps=3))
+    with pytest.raises(Stop):
+        fit_model(new_model(), 4, Checkpoint(path, every_steps=3), Kill())
+    fit_model(
+        new_model(), 4, Checkpoint(path, every_steps=3), SaveAtOnce(), resume=path
+    )
+    assert checkpoints.number(again) == "2-6"
+    resumed = new_model()
+    saver = Checkpoint(tmp_path / "more", every_steps=3)
+    fit_model(resumed, 4, saver, resume=again)
+    assert_same(resumed, alone)

@@ -15,7 +15,6 @@ import pytest
 
 import chainrule as cr
 from chainrule import backends
-from chainrule.backends import registry
 
 from tests.support.settings import X, Y, needs_jax, needs_torch
 
@@ -250,7 +249,7 @@ def test_settings_of_torch(
     if setting == "default device":  # which a new model would follow
         with pytest.MonkeyPatch.context() as patch:
             engine = backends.get("torch", "cpu")
-            patch.setattr(registry, "get", _always(engine))
+            patch.setattr(backends, "get", _always(engine))
             _compared(setting, want)
     else:
         _compared(setting, want)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,12 @@ import pytest
 pytest.importorskip("sklearn")
 import pandas as pd
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 import chainrule as cr
+from chainrule.callbacks import Callback, LambdaCallback
 from chainrule.network import chunks
+from chainrule.training.problem import Problem
 
 from tests.support.estimators import (
     XC,
@@ -24,6 +29,7 @@ from tests.support.estimators import (
     everywhere,
     regressor,
 )
+from tests.support.faults import POSIX
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -280,3 +286,100 @@ def test_a_validation_score_is_to_rise(backend: str) -> None:
     ).fit(X[20:], Y[20:])
     assert e.callbacks_[0].best == max(seen)
     assert e.score(X[:20], Y[:20]) == pytest.approx(max(seen), rel=1e-6)
+
+
+def _press(times: int, epoch: int = 1) -> Callback:
+    def press(now: int, _: Any) -> None:
+        if now == epoch:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return LambdaCallback(on_epoch_end=press)
+
+
+@POSIX
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_ctrl_c_ends_the_fit_and_a_second_one_the_program(solver: str) -> None:
+    options: dict[str, Any] = {"solver": solver, "max_iter": 30, "tol": 0.0}
+    with pytest.warns(UserWarning, match="interrupted by user") as caught:
+        e = regressor(callbacks=[_press(1)], **options).fit(X, Y)
+    assert e.n_iter_ == 2
+    assert caught[0].filename == __file__
+    with (
+        pytest.raises(KeyboardInterrupt),
+        pytest.warns(UserWarning, match="interrupted by user"),
+    ):
+        regressor(callbacks=[_press(2)], **options).fit(X, Y)
+
+
+@POSIX
+def test_lbfgs_hears_ctrl_c_where_nobody_listens(monkeypatch: Any) -> None:
+    """It is not let run to its end."""
+    passes = [0]
+    plain = Problem.value_and_gradient
+
+    def counted(self: Problem, theta: Any) -> Any:
+        passes[0] += 1
+        if passes[0] == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, theta)
+
+    monkeypatch.setattr(Problem, "value_and_gradient", counted)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        e = regressor(solver="lbfgs", max_iter=300, tol=0.0).fit(X, Y)
+    assert e.n_iter_ <= 5
+    assert np.isfinite(e.predict(X)).all()
+
+
+def test_the_limit_of_lbfgs_is_scipys() -> None:
+    look = LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    for callbacks in (None, [look]):
+        e = regressor(solver="lbfgs", max_iter=3, tol=0.0, callbacks=callbacks)
+        with pytest.warns(ConvergenceWarning, match="REACHED LIMIT"):
+            e.fit(X, Y)
+        assert e.n_iter_ == 3
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_ended_before_it_began_it_makes_one_epoch(solver: str) -> None:
+    """Nothing would be fitted without."""
+
+    class Stop(Callback):
+        def on_train_begin(self, logs: Any) -> None:
+            self.model.stop_training = True
+
+    e = regressor(solver=solver, callbacks=[Stop()]).fit(X, Y)
+    assert e.n_iter_ == 1
+    assert np.isfinite(e.predict(X)).all()
+
+
+def test_who_ends_the_fit_after_it_has_not_stopped_it() -> None:
+    class Late(Callback):
+        def on_train_end(self, logs: Any) -> None:
+            self.model.stop_training = True
+
+    assert not regressor(callbacks=[Late()], max_iter=3).fit(X, Y).stopped_
+
+
+def test_cuts_of_a_saver_are_not_made() -> None:
+    """There is nothing to save: the epoch goes on in one call."""
+
+    class Saver(Callback):
+        every_steps = 1
+
+        def on_cut(self, cut: Any) -> None:
+            raise AssertionError
+
+    e = regressor(callbacks=[Saver()], max_iter=3).fit(X, Y)
+    plain = regressor(max_iter=3).fit(X, Y)
+    np.testing.assert_array_equal(e.coefs_[0], plain.coefs_[0])
+
+
+def test_a_misnamed_hook_is_said_once() -> None:
+    class Wrong(Callback):
+        def on_epoch_ends(self) -> None: ...
+
+    with pytest.warns(cr.ChainruleWarning, match="never be called") as caught:
+        regressor(callbacks=[Wrong()], max_iter=2).fit(X, Y)
+    about = [w for w in caught if "never be called" in str(w.message)]
+    assert [w.filename for w in about] == [__file__]

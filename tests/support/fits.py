@@ -71,7 +71,7 @@ def assert_same(model: cr.Model, twin: cr.Model) -> None:
     assert all(a.tobytes() == b.tobytes() for a, b in pairs)
     slots = zip(host_slots(model), host_slots(twin), strict=True)
     assert all(a.tobytes() == b.tobytes() for a, b in slots)
-    assert dict(model.history) == dict(twin.history)
+    np.testing.assert_equal(dict(model.history), dict(twin.history))
     now, then = standing(model), standing(twin)
     for name in ("step", "epoch", "rate", "rate_scale"):
         assert np.array_equal(getattr(now, name), getattr(then, name))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import losses
+from chainrule.callbacks import Callback, Cut
 
 from tests.support.libraries import LIBRARIES, backend
 from tests.support.models import host_slots, standing
@@ -353,3 +356,65 @@ def test_running_statistics_that_overflow_are_a_divergence(
         model.fit(far, x[:, 0], epochs=3, batch_size=16)
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("optimizer", [cr.Adam(), cr.LevenbergMarquardt()])
+def test_nothing_of_a_fit_waits_for_the_garbage_collector(optimizer: Any) -> None:
+    """Its samples are given up where `fit` returns: there is no circle."""
+    model = cr.Model(cr.MLP((3, 2)), optimizer=optimizer, backend="numpy")
+    plans: list[Any] = []
+
+    class Look(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            plans.append(weakref.ref(self.session))
+
+    gc.collect()
+    gc.disable()
+    try:
+        model.fit(X, Y, epochs=2, callbacks=[Look()])
+        alive = [type(o).__name__ for o in gc.get_objects() if _is_of_a_fit(o)]
+    finally:
+        gc.enable()
+    assert [ref() for ref in plans] == [None, None]
+    assert alive == []
+
+
+def _full() -> MemoryError:
+    return MemoryError("of the callback")
+
+
+def _is_of_a_fit(o: Any) -> bool:
+    kinds = ("chainrule.training.", "chainrule.model.fitting")
+    kind = type(o)  # of some, __module__ is no string
+    return str(kind.__module__).startswith(kinds) and "Objective" not in kind.__name__
+
+
+@pytest.mark.parametrize("optimizer", [cr.Adam(), cr.LevenbergMarquardt()])
+def test_a_callback_without_memory_is_no_step_without(optimizer: Any) -> None:
+    """Its own error comes out, and the model goes on from its last epoch."""
+
+    class Full(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            if epoch == 1:
+                raise _full()
+
+    model = cr.Model(cr.MLP((3, 2)), optimizer=optimizer, backend="numpy")
+    with pytest.raises(MemoryError, match="of the callback"):
+        model.fit(X, Y, epochs=4, callbacks=[Full()])
+    assert standing(model).epoch == model.history.epochs == 2
+    steps = -(-len(X) // 32) if optimizer == cr.Adam() else 1
+    assert standing(model).step == 2 * steps
+    assert standing(model).slots
+
+
+def test_a_callback_without_memory_within_an_epoch() -> None:
+    class Full(Callback):
+        every_steps = 2
+
+        def on_cut(self, cut: Cut) -> None:
+            raise _full()
+
+    model = cr.Model(cr.MLP((3, 2)), backend="numpy")
+    with pytest.raises(MemoryError, match="of the callback"):
+        model.fit(X, Y, epochs=4, batch_size=8, callbacks=[Full()])
+    assert model.history.epochs == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -127,3 +130,45 @@ def test_an_estimator_has_no_checkpoints(tmp_path: Path) -> None:
     estimator = neural.MLPRegressor(callbacks=[Save()], max_iter=2)
     with pytest.raises(cr.ArgumentError, match="joblib"):
         estimator.fit(X, Y[:, 0])
+
+
+def test_a_session_of_ones_own_is_left_alone() -> None:
+    class Own(Callback):
+        def __init__(self) -> None:
+            self.session = "of a database"
+
+    class Plain:
+        def on_train_begin(self, logs: Any) -> None: ...
+        def on_epoch_begin(self, epoch: int, logs: Any) -> None: ...
+        def on_epoch_end(self, epoch: int, logs: Any) -> None:
+            assert not hasattr(self, "session")
+
+        def on_train_end(self, logs: Any) -> None: ...
+
+    own, plain = Own(), cast("Callback", Plain())
+    _model().fit(X, Y, epochs=1, callbacks=[own, plain])
+    assert own.session == "of a database"
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_the_session_is_there_until_the_fit_is_over(diverges: bool) -> None:
+    class Last(Callback):
+        def on_train_end(self, logs: dict[str, Any]) -> None:
+            seen.append(self.session.state.epoch)
+
+    seen: list[int] = []
+    last, model = Last(), _model(optimizer=cr.SGD(1e30 if diverges else 0.1))
+    with pytest.raises(cr.DivergenceError) if diverges else contextlib.nullcontext():
+        model.fit(X, Y, epochs=3, callbacks=[last])
+    assert len(seen) == 1
+    assert "session" not in vars(last)
+
+
+def test_a_callback_is_copied_and_pickled_without_the_session() -> None:
+    class Copied(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            copied = copy.deepcopy({**vars(self), "model": None})
+            assert copied["session"] is None
+            assert pickle.loads(pickle.dumps(self.session)) is None
+
+    _model().fit(X, Y, epochs=1, callbacks=[Copied()])

@@ -19,7 +19,7 @@ from chainrule.training.objective import LossObjective
 from chainrule.training.options import FitPlan
 
 from tests.support.models import standing
-from tests.support.training import LABELS, WEIGHT, X, Y, normed
+from tests.support.training import LABELS, WEIGHT, GoingOn, X, Y, normed
 
 
 def test_one_step_with_members(where: dict[str, Any]) -> None:
@@ -52,9 +52,9 @@ def test_one_step_with_members(where: dict[str, Any]) -> None:
                 seed=5,
                 dtype="float64",
             )
-            made = MinibatchTraining(plan, start, (), lambda _: True)
+            made = MinibatchTraining(plan, start, ())
             made.prepare(1, 1.0)
-            result = made.advance()
+            result = made.advance(GoingOn())
             assert result is not None
             arrays = (result.loss, *result.state.weights, *result.state.slots)
             return [engine.to_numpy(a) for a in arrays]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.config import checks
@@ -11,12 +11,12 @@ from chainrule.config.explain import explain_call
 from chainrule.errors import (
     ArgumentTypeError,
     ChainruleError,
-    ChainruleWarning,
     SerializationError,
 )
 
 if TYPE_CHECKING:
     from chainrule.model import Model
+    from chainrule.training.session import Session
 
 __all__ = ["HOOKS", "Callback", "CallbackList", "Cut", "LambdaCallback"]
 
@@ -202,16 +202,21 @@ class CallbackList:
 
     def __init__(self, given: Any = ()) -> None:
         try:
-            self.callbacks: list[Any] = list(given)
+            callbacks: list[Any] = list(given)
         except TypeError:  # a single thing; an array without axes says it is iterable
-            self.callbacks = [given]
-        for callback in self.callbacks:
+            callbacks = [given]
+        for callback in callbacks:
             if isinstance(callback, type) or not all(
                 hasattr(callback, name) for name in HOOKS
             ):
                 wanted = "objects such as callbacks.EarlyStopping()"
                 checks.refuse("callbacks", wanted, callback)
             _warn_of_misnamed(callback)
+        self.become(callbacks)
+
+    def become(self, callbacks: Sequence[Any]) -> None:
+        """Take these in the places of those that were given: copies, say."""
+        self.callbacks = list(callbacks)
         # Those with the hook; objects of one's own may lack it. Those that keep the
         # best go first: the others' files are to know the best value.
         having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
@@ -256,10 +261,27 @@ class CallbackList:
             if hasattr(each, "check_names"):
                 each.check_names(*last)
 
-    def attach(self, model: Any, session: Any) -> None:
-        """Let the callbacks know the model in training, and the fit."""
+    def attach(self, model: Any) -> None:
+        """Let the callbacks know the model in training."""
         for each in self.callbacks:
-            each.model, each.session = model, session
+            each.model = model
+
+    @contextmanager
+    def attached(self, session: Session) -> Iterator[None]:
+        """Let the callbacks know the model in training and, meanwhile, its fit.
+
+        A callback with a `session` of its own keeps that.
+        """
+        self.attach(session.model)
+        mine = [each for each in self.callbacks if _takes_session(each)]
+        for each in mine:
+            each.session = session
+        try:
+            yield
+        finally:
+            for each in mine:
+                if vars(each).get("session") is session:
+                    del each.session
 
     def on_train_begin(self) -> None:
         """Before the first epoch."""
@@ -354,6 +376,10 @@ class CallbackList:
         return found + [f"the callback {name} is gone" for name in gone]
 
 
+def _takes_session(callback: Any) -> bool:
+    return isinstance(callback, Callback) and callback.session is None
+
+
 def _warn_of_misnamed(hook: Any) -> None:
     """Warn of a callback with methods that are called like hooks and are none."""
     if not isinstance(hook, Callback):
@@ -370,4 +396,4 @@ def _warn_of_misnamed(hook: Any) -> None:
             f"{type(hook).__name__}.{', '.join(names)} will never be called: the hooks "
             f"are {', '.join(HOOKS)}. Use one of these, or another name."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=4)
+        checks.warn(msg)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from chainrule.callbacks.base import Cut
 from chainrule.callbacks.monitor import Monitor
 from chainrule.config import checks
-from chainrule.errors import ArgumentError, ChainruleWarning
+from chainrule.errors import ArgumentError
 
 __all__ = ["Checkpoint"]
 
@@ -193,7 +192,7 @@ class Checkpoint(Monitor):
             f"Checkpoint: {path} is there and is no checkpoint: it stays, and the "
             f"checkpoint that would be kept under this name does not. Use another path."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=2)
+        checks.warn(msg)
         return False
 
     def _named(self, number: str | None) -> Any:

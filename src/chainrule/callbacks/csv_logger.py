@@ -8,7 +8,6 @@ import errno
 import hashlib
 import io
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from chainrule.config import checks
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
-    ChainruleWarning,
     FileError,
     MissingFileError,
 )
@@ -153,7 +151,7 @@ class CSVLogger(Callback):
             f"CSVLogger: {self.filename} {why}. Nothing of it is cut off; the lines of "
             f"the epochs to come are appended."
         )
-        warnings.warn(msg, ChainruleWarning, stacklevel=2)
+        checks.warn(msg)
         return True
 
     def matches(self, state: dict[str, Any]) -> int:

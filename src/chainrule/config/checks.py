@@ -135,12 +135,12 @@ def refuse(name: str, wanted: str, value: Any) -> NoReturn:
     raise ArgumentTypeError(msg)
 
 
-def warn(message: str) -> None:
-    """Give a `ChainruleWarning` that points to the line of the user's own program."""
+def warn(message: str, category: type[Warning] = ChainruleWarning) -> None:
+    """Give a warning that points to the line of the user's own program."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_ours(frame):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ChainruleWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _is_ours(frame: Any) -> bool:

@@ -36,16 +36,18 @@ class Access:
     in_step : bool
         Whether an epoch is under way: the optimizer's slots are then overwritten in
         place, or given to the device. Weights can be read at any time.
+    lock : RLock
+        Held while the training state is replaced by one made from it.
     """
 
     def __init__(self) -> None:
         self.in_step = False
         self._claim: Claim | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def take(self, claim: Claim) -> None:
         """Let a fit begin, or raise an error while there is another."""
-        with self._lock:
+        with self.lock:
             now = self._claim
             if now is None or now.over:
                 self._claim, self.in_step = claim, False
@@ -66,7 +68,7 @@ class Access:
 
     def begin_step(self) -> None:
         """Say that the slots are in use, when nobody copies them any more."""
-        with self._lock:
+        with self.lock:
             self.in_step = True
 
     def check_change(self, what: str) -> None:
@@ -90,7 +92,7 @@ class Access:
         BusyError
             If an epoch is under way.
         """
-        with self._lock:
+        with self.lock:
             if self.in_step:
                 msg = (
                     f"{what} copies the optimizer's slots, and an epoch that is under "

@@ -58,18 +58,18 @@ class Transfer(Predictor):
         self._rate_scale: Any = 1.0  # of the first training state
         self._bind_direct()
 
-    @classmethod
-    def _of(
-        cls,
+    def _with(
+        self,
         spec: ModelSpec,
         backend: Backend | None,
-        bound: Network | None,
         training: TrainingState | None,
         history: History,
     ) -> Self:
-        """Return the model of these values, which nobody else writes into."""
-        new = cls.__new__(cls)
-        new._begin(spec, backend, bound, training, history)
+        """Return a model of these values, with what a user has put on this one."""
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new._begin(spec, backend, self.bound, training, history)
+        new._columns = self._columns
         return new
 
     def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
@@ -93,19 +93,20 @@ class Transfer(Predictor):
                         f"smaller ones, or use float64."
                     )
                     raise ArgumentError(msg)
-            self._adopt(network, backend, TrainingState(*host), fresh=True)
+            state = TrainingState(*host, rate_scale=self._rate_scale)
+            self._adopt(network, backend, state, fresh=True)
 
     def _adopt(
         self, network: Network, backend: Backend, host: TrainingState, *, fresh: bool
     ) -> None:
-        """Take over a state of the host; if `fresh`, the optimizer begins anew."""
+        """Take over a state of the host; if `fresh`, with the slots of a beginning."""
         self.spec.check_backend(backend)
         self._backend = backend
         with self._scope():
             training = host.on(backend, self.spec.dtype)
             if fresh:
-                slots, scale = self._fresh_slots(training.theta), self._rate_scale
-                training = training._replace(slots=slots, rate_scale=scale)
+                slots = self._fresh_slots(training.theta)
+                training = training._replace(slots=slots)
         self.training, self.bound = training, network
         self._bind_direct()
 
@@ -136,8 +137,7 @@ class Transfer(Predictor):
             if training is not None:
                 training = training.member(k).on(self.backend)
             spec, history = self.spec.member(k), self.history.member(k)
-            new = self._of(spec, self.backend, self.bound, training, history)
-        new._columns = self._columns
+            new = self._with(spec, self.backend, training, history)
         if training is None:
             scale = self._rate_scale
             new._rate_scale = float(scale[k]) if np.ndim(scale) else scale
@@ -160,8 +160,10 @@ class Transfer(Predictor):
             with room(target, "in to(...)", "Use a smaller network."):
                 training = training.on(target, spec.dtype)
         history = History(self.history)
-        new = self._of(spec, target, self.bound, training, history)
-        new._columns, new._rate_scale = self._columns, self._rate_scale
+        new = self._with(spec, target, training, history)
+        new._rate_scale = self._rate_scale
+        new.stop_training = self.stop_training
+        new.stopped_members = self.stopped_members
         return new
 
     def _on_host(self) -> TrainingState | None:
@@ -208,7 +210,8 @@ class Transfer(Predictor):
             The snapshot's network bound to its shape, where it is there already.
         """
         spec = ModelSpec.of_parts(snapshot.parts)
-        new = cls._of(spec, backend, None, None, History())
+        new = cls.__new__(cls)
+        new._begin(spec, backend)
         new._columns = snapshot.columns
         if snapshot.training is not None:
             assert backend is not None

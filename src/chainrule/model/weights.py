@@ -98,18 +98,18 @@ class Weights(Predictor):
         A float; where the members of an ensemble have rates of their own, an array
         (members,). To set it so gives them rates of their own.
         """
-        training, step = (
-            self.training,
-            0 if self.training is None else self.training.step,
-        )
+        training = self.training
+        step = 0 if training is None else training.step
         scale = self._rate_scale if training is None else training.rate_scale
         return scale * rate.scheduled(self.spec.optimizer, step)
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        step = 0 if self.training is None else self.training.step
-        scale = rate.scale_for(value, self.spec.optimizer, step, self.spec.members)
-        if self.training is None:
-            self._rate_scale = scale
-        else:
-            self.training = self.training._replace(rate_scale=scale)
+        with self._access.lock:  # another thread's fit may be publishing an epoch
+            training = self.training
+            step = 0 if training is None else training.step
+            scale = rate.scale_for(value, self.spec.optimizer, step, self.spec.members)
+            if training is None:
+                self._rate_scale = scale
+            else:
+                self.training = training._replace(rate_scale=scale)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from chainrule.arrays.layout import Layout
 from chainrule.arrays.normal_equations import QR, Cholesky, system
 from chainrule.config import checks
 from chainrule.config.memory import readable
-from chainrule.errors import ArgumentError, ChainruleWarning
+from chainrule.errors import ArgumentError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ class LevenbergMarquardt(ProblemOptimizer):
                 "mean 0 and deviation 1 (large ones saturate the first layer), or try "
                 "another seed."
             )
-            warnings.warn(msg, ChainruleWarning, stacklevel=2)
+            checks.warn(msg)
 
     def _penalty(self, problem: Problem, theta: Any) -> float:
         if not self.weight_decay:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from chainrule.callbacks.base import CallbackList
+from chainrule.config import checks
 from chainrule.model import Model
 from chainrule.model.access import Claim
 from chainrule.model.fitting import session_of
-from chainrule.sklearn.listener import EstimatorLogs, Heard, callbacks_of
+from chainrule.sklearn.listener import CallbackMemory, EstimatorLogs, callbacks_of
 from chainrule.sklearn.memory import OptimizerState
 from chainrule.sklearn.samples import Job
 from chainrule.state.epochs import EpochResult
@@ -23,11 +23,11 @@ from chainrule.training.fit import Fit
 from chainrule.training.options import FitPlan
 from chainrule.training.session import Session
 
-__all__ = ["EstimatorFit", "Hearing"]
+__all__ = ["EstimatorFit", "Listeners"]
 
 
-class Hearing:
-    """Who hears of a fit: its callbacks, and the model that they see.
+class Listeners:
+    """Who listens to a fit: its callbacks, and the model that they see.
 
     Attributes
     ----------
@@ -47,19 +47,19 @@ class Hearing:
     ) -> None:
         self.incremental = incremental
         self.callbacks, self.going_on = callbacks_of(estimator, incremental)
-        self.heard: Heard = estimator._heard
+        self.memory: CallbackMemory = estimator._callback_memory
         self.first = len(getattr(estimator, "loss_curve_", ()))
         self.model = _model(estimator, job, memory, weights)
         now = self.model.training
         assert now is not None
         self.model.training = now._replace(
-            epoch=self.first, rate=memory.last_rate, rate_scale=self.heard.rate_scale
+            epoch=self.first, rate=memory.last_rate, rate_scale=self.memory.rate_scale
         )
 
     @property
     def over(self) -> bool:
         """Whether a callback has ended the training that would go on."""
-        return bool(len(self.callbacks)) and self.heard.stopped
+        return bool(len(self.callbacks)) and self.memory.stopped
 
 
 def _model(
@@ -91,23 +91,24 @@ class EstimatorFit(Fit):
     """
 
     epoch_logs: EstimatorLogs  # type: ignore[assignment]
+    ends_by_interrupt = False  # a search over estimators is to end, too
 
     def __init__(
-        self, estimator: Any, job: Job, plan: FitPlan, hearing: Hearing
+        self, estimator: Any, job: Job, plan: FitPlan, listeners: Listeners
     ) -> None:
-        self.estimator, self.job, self.hearing = estimator, job, hearing
+        self.estimator, self.job, self.listeners = estimator, job, listeners
         self.last: EpochResult | None = None
-        callbacks: CallbackList = hearing.callbacks
-        session: Session = session_of(hearing.model)
+        callbacks: CallbackList = listeners.callbacks
+        session: Session = session_of(listeners.model)
         logs: Any = EstimatorLogs(estimator, job)
         super().__init__(plan, session, callbacks, logs, History(), estimator.progress)
         # Whether somebody asks for an epoch's numbers before the next one begins.
         self.listening = bool(len(callbacks) or logs.wanted or self.bar.shown)
         self.rated = rate.is_logged(plan.optimizer, callbacks.logs_rate)
-        own_rates = self.rated and np.ndim(hearing.model.learning_rate)
+        own_rates = self.rated and np.ndim(listeners.model.learning_rate)
         names = self.epoch_logs.names(self.rated and not own_rates)
-        last = hearing.first + plan.epochs, self.training.steps
-        callbacks.check(hearing.model, names, last)
+        last = listeners.first + plan.epochs, self.training.steps
+        callbacks.check(listeners.model, names, last)
 
     def make(self) -> tuple[Any, Any] | None:
         """Train; return the weights that the fit ends with, None without an epoch."""
@@ -118,7 +119,7 @@ class EstimatorFit(Fit):
         finally:
             claim.over = True
             # What stays in the estimator holds no other model.
-            self.callbacks.attach(None, None)
+            self.callbacks.attach(None)
         if self.last is None:
             return None
         state = self.session.state
@@ -126,17 +127,23 @@ class EstimatorFit(Fit):
         mine = self.last.state
         return self.last.carry if state.theta is mine.theta else state.weights
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the fit ends: after one epoch at least, or nothing is fitted."""
+        return self.last is not None and super().stopping
+
     def begin(self) -> None:
         """Tell the callbacks that the training begins, unless it goes on."""
-        if not self.hearing.going_on:
+        if not self.listeners.going_on:
             super().begin()
 
     def publish(self, result: EpochResult) -> None:
         """Make known, to callbacks, what an epoch leaves."""
-        scale = self.session.state.rate_scale
-        self.model.training = result.state._replace(rate_scale=scale)
-        self.intact, self.access.in_step = True, False
-        self.last = result
+        with self.access.lock:
+            scale = self.session.state.rate_scale
+            self.model.training = result.state._replace(rate_scale=scale)
+            self.intact, self.access.in_step = True, False
+            self.last = result
 
     def report(self, logs: dict[str, Any], epoch: int) -> None:
         """Call what listens; epochs are counted from the estimator's last beginning."""
@@ -158,12 +165,12 @@ class EstimatorFit(Fit):
         self.bar.close(logs=self.logs, note="interrupted" if interrupted else "")
         super().settle()
         if interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=9)
+            checks.warn("Training interrupted by user.", UserWarning)
 
     def finish(self) -> None:
         """Tell the callbacks that the training is over, unless it goes on."""
-        heard = self.hearing.heard
-        heard.rate_scale = self.session.state.rate_scale
-        heard.stopped = self.model.stop_training
-        if not self.hearing.incremental or heard.stopped:
+        memory = self.listeners.memory
+        memory.rate_scale = self.session.state.rate_scale
+        memory.stopped = self.model.stop_training
+        if not self.listeners.incremental or memory.stopped:
             super().finish()

@@ -8,37 +8,37 @@ import numpy as np
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
+from chainrule.config.memory import exhausted
 from chainrule.optimizers import LBFGS
 from chainrule.optimizers.lbfgs import minimise
-from chainrule.sklearn.fit import EstimatorFit, Hearing
+from chainrule.sklearn.fit import EstimatorFit, Listeners
 from chainrule.sklearn.memory import OptimizerState
 from chainrule.sklearn.samples import Job
 from chainrule.state.epochs import EpochResult
+from chainrule.state.training import TrainingState
 from chainrule.training.objective import LossObjective
-from chainrule.training.options import FitPlan
+from chainrule.training.options import FitPlan, Listener
 from chainrule.training.problem import Problem
 
 __all__ = ["LBFGSFit", "run"]
 
 
 class _Iterations:
-    """SciPy's iterations with scikit-learn's options, as a fit draws its epochs."""
+    """SciPy's iterations with scikit-learn's options, as a fit draws its epochs.
+
+    Attributes
+    ----------
+    found : scipy.optimize.OptimizeResult or None
+        What SciPy returned.
+    """
 
     steps = 1
 
-    def __init__(self, fit: LBFGSFit, penalty: float) -> None:
-        plan, state = fit.plan, fit.session.state
-        self._fit = fit
-        self._problem = Problem(
-            plan.backend,
-            plan.network,
-            plan.objective,
-            plan.data,
-            plan.batch_size,
-            state.state,
-            penalty=penalty,
-        )
-        self._start = plan.backend.to_numpy(state.theta)
+    def __init__(
+        self, problem: Problem, state: TrainingState, options: dict[str, Any]
+    ) -> None:
+        self._problem, self._state, self._options = problem, state, options
+        self.found: Any = None
 
     def prepare(self, ahead: int, rate_scale: Any) -> None:
         """Prepare nothing."""
@@ -46,62 +46,64 @@ class _Iterations:
     def drain(self) -> None:
         """Nothing is under way."""
 
-    def placed(self, host: Any) -> Any:
-        """Return a vector of SciPy's on the backend."""
-        plan = self._fit.plan
-        return plan.backend.copy(
-            plan.backend.asarray(host.astype(plan.dtype), plan.dtype)
-        )
-
-    def advance(self) -> None:
+    def advance(self, listener: Listener) -> None:
         """Let SciPy iterate to the end."""
-        fit, backend, problem = self._fit, self._fit.plan.backend, self._problem
-        estimator = fit.estimator
+        problem, before = self._problem, self._state
+        backend = problem.backend
+        dtype = str(before.theta.dtype).rpartition(".")[2]
+
+        def placed(host: Any) -> Any:
+            return backend.copy(backend.asarray(host.astype(dtype), dtype))
 
         def value_and_gradient(host: Any) -> tuple[float, Any]:
-            value, gradient = problem.value_and_gradient(self.placed(host))
+            value, gradient = problem.value_and_gradient(placed(host))
             gradient = backend.to_numpy(gradient).astype(np.float64)
             return float(backend.to_numpy(value)), gradient
 
         def on_iteration(host: Any, value: float) -> bool:
-            return fit.end_iteration(fit.result(self.placed(host), value))
+            return listener.end_iteration(self._result(placed(host), value))
 
-        loud = estimator.verbose is True or estimator.verbose >= 1
-        heard = fit.listening or fit.job.validation is not None
-        fit.found = minimise(
-            value_and_gradient,
-            np.asarray(self._start, dtype=np.float64),
-            {
-                "maxfun": estimator.max_fun,
-                "maxiter": estimator.max_iter,
-                "gtol": estimator.tol,
-                **_get_additional_lbfgs_options_dict("iprint", 1 if loud else -1),
-            },
-            on_iteration if heard else None,
-        )
-        # Where nobody listens, nothing was published on the way.
-        fit.publish(fit.result(self.placed(fit.found.x), float(fit.found.fun)))
+        start = backend.to_numpy(before.theta).astype(np.float64)
+        self.found = minimise(value_and_gradient, start, self._options, on_iteration)
+        if self._state is before:  # it made no step: the start is the result
+            on_iteration(self.found.x, float(self.found.fun))
+
+    def _result(self, theta: Any, value: float) -> EpochResult:
+        """Return an iteration as the result of an epoch."""
+        before = self._state
+        self._state = before._replace(theta=theta, epoch=before.epoch + 1)
+        return EpochResult(value, self._state, (theta, before.state))
+
+    def exhausted(self, error: Exception) -> Exception:
+        """Return the error that says what to make smaller."""
+        what = "in an iteration of the solver 'lbfgs'"
+        advice = "Use a smaller network, or another solver."
+        return exhausted(self._problem.backend, what, advice, error)
 
 
 class LBFGSFit(EstimatorFit):
     """A fit by the solver "lbfgs"."""
 
-    found: Any = None  # what SciPy returned
-
-    def __init__(
-        self, estimator: Any, job: Job, plan: FitPlan, hearing: Hearing, penalty: float
-    ) -> None:
-        self._penalty = penalty
-        super().__init__(estimator, job, plan, hearing)
-
     def _training(self) -> Any:
-        return _Iterations(self, self._penalty)
+        estimator, state = self.estimator, self.session.state
+        loud = estimator.verbose is True or estimator.verbose >= 1
+        options = {
+            "maxfun": estimator.max_fun,
+            "maxiter": estimator.max_iter,
+            "gtol": estimator.tol,
+            **_get_additional_lbfgs_options_dict("iprint", 1 if loud else -1),
+        }
+        return _Iterations(self._problem(), state, options)
 
-    def result(self, theta: Any, value: float) -> EpochResult:
-        """Return an iteration as the result of an epoch."""
-        before = self.session.state
-        after = before._replace(theta=theta, epoch=before.epoch + 1)
-        return EpochResult(value, after, (theta, before.state))
+    @property
+    def found(self) -> Any:
+        """What SciPy returned, None if it did not."""
+        return self.training.found  # type: ignore[union-attr]
+
+    def end_iteration(self, result: EpochResult) -> bool:
+        """Make an iteration known; SciPy counts them itself, and says at its limit."""
+        super().end_iteration(result)
+        return not self.stopping
 
     def end_epoch(self, result: EpochResult) -> None:
         """Score the validation set, and call what listens."""
@@ -129,7 +131,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
     total = samples if job.weight is None else float(job.weight.sum())
     penalty = float(estimator.alpha) / total if total else 0.0
     memory = OptimizerState(nobody, 0.0)
-    hearing = Hearing(estimator, job, memory, (theta, state), False)
+    listeners = Listeners(estimator, job, memory, (theta, state), False)
     plan = FitPlan(
         backend,
         job.network,
@@ -141,14 +143,15 @@ def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
         lambda _: (None, None),
         0,
         job.dtype,
+        penalty=lambda _: [penalty],
         guarded=False,
     )
-    fit = LBFGSFit(estimator, job, plan, hearing, penalty)
+    fit = LBFGSFit(estimator, job, plan, listeners)
     final, found = fit.make(), fit.found
     if found is None or final is None:  # a second Ctrl-C, within it
         return
     estimator.n_iter_ = int(found.nit)
-    if not hearing.model.stop_training:
+    if not listeners.model.stop_training:
         estimator.n_iter_ = _check_optimize_result("lbfgs", found, estimator.max_iter)
     estimator.loss_ = float(found.fun)
     estimator._publish(job.network, *final, backend)

@@ -16,7 +16,7 @@ from chainrule.errors import ArgumentError
 from chainrule.sklearn.samples import Job, Validation
 from chainrule.training.logs import warn_of_validation
 
-__all__ = ["EstimatorLogs", "Heard", "accuracy", "callbacks_of", "r2"]
+__all__ = ["CallbackMemory", "EstimatorLogs", "accuracy", "callbacks_of", "r2"]
 
 
 def accuracy(estimator: Any, z: Any, check: Validation) -> float:
@@ -34,7 +34,7 @@ def r2(z: Any, check: Validation) -> float:
     return float(r2_score(check.t, z, sample_weight=check.weight))
 
 
-class Heard:
+class CallbackMemory:
     """What callbacks keep from one `partial_fit` to the next, beside themselves.
 
     Attributes
@@ -60,21 +60,23 @@ def callbacks_of(estimator: Any, incremental: bool) -> tuple[CallbackList, bool]
 
     They are copies: what a user hands to the constructor is not changed by a fit.
     """
-    given = list(CallbackList(estimator.callbacks or ()))
+    callbacks = CallbackList(estimator.callbacks or ())
+    given = list(callbacks)
     if any(isinstance(each, Checkpoint) for each in given):
         msg = (
             "callbacks: Checkpoint writes the files of a chainrule.Model; an "
             "estimator is kept with pickle or joblib. Leave it out."
         )
         raise ArgumentError(msg)
-    heard: Heard | None = getattr(estimator, "_heard", None)
+    memory: CallbackMemory | None = getattr(estimator, "_callback_memory", None)
     # Not by ==: another object that looks alike begins anew.
-    same = heard is not None and [*map(id, heard.given)] == [*map(id, given)]
-    going_on = incremental and same and heard is not None and heard.incremental
+    same = memory is not None and [*map(id, memory.given)] == [*map(id, given)]
+    going_on = incremental and same and memory is not None and memory.incremental
     if not going_on:
         estimator.callbacks_ = [_copied(each) for each in given]
-        estimator._heard = Heard(given, incremental)
-    return CallbackList(estimator.callbacks_), going_on
+        estimator._callback_memory = CallbackMemory(given, incremental)
+    callbacks.become(estimator.callbacks_)
+    return callbacks, going_on
 
 
 def _copied(callback: Any) -> Any:

@@ -7,7 +7,6 @@ far ahead as no rule can apply yet, so that nothing is computed in vain.
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from chainrule.arrays.trees import tree_map
 from chainrule.config import checks
 from chainrule.errors import DivergenceError
 from chainrule.sklearn import validated
-from chainrule.sklearn.fit import EstimatorFit, Hearing
+from chainrule.sklearn.fit import EstimatorFit, Listeners
 from chainrule.sklearn.memory import OptimizerState, going_on, solver
 from chainrule.sklearn.samples import Job
 from chainrule.sklearn.stopping import Rules
@@ -44,11 +43,12 @@ class StochasticFit(EstimatorFit):
         estimator: Any,
         job: Job,
         plan: FitPlan,
-        hearing: Hearing,
+        listeners: Listeners,
         memory: OptimizerState,
     ) -> None:
-        super().__init__(estimator, job, plan, hearing)
-        self._memory, self._stopped = memory, False
+        super().__init__(estimator, job, plan, listeners)
+        self._memory = memory
+        self.stopped = False  # by a rule or a callback
         self._rules = Rules(estimator, memory, self.epoch_logs, bool(self.callbacks))
         # (result, what was looked at of the validation set), not judged yet.
         self._pending: deque[tuple[EpochResult, Any]] = deque()
@@ -64,7 +64,7 @@ class StochasticFit(EstimatorFit):
     @property
     def stopping(self) -> bool:
         """Whether a rule, a callback or a signal ends the fit."""
-        return self._stopped or super().stopping
+        return self.stopped or super().stopping
 
     def ahead(self) -> int:
         """How many epochs may be begun now, all of them in one call."""
@@ -98,7 +98,7 @@ class StochasticFit(EstimatorFit):
 
     def drain(self) -> None:
         """Judge what is under way."""
-        while self._pending and not self._stopped:
+        while self._pending and not self.stopped:
             self._judge()
         if not self.by_batches:
             super().drain()
@@ -110,10 +110,10 @@ class StochasticFit(EstimatorFit):
         for loss in result.losses(self.plan.backend):
             self._under_way -= 1
             logs = self._rules.record(self.job, result, loss, looked)
-            self.report(logs, self.hearing.first + estimator.n_iter_ - 1)
+            self.report(logs, self.listeners.first + estimator.n_iter_ - 1)
             ends = self._rules.ends()
-            self._stopped = ends or self.model.stop_training
-        if self.hearing.incremental or self._stopped or self._pending:
+            self.stopped = ends or self.model.stop_training
+        if self.listeners.incremental or self.stopped or self._pending:
             return
         if estimator.n_iter_ == estimator.max_iter:
             self._rules.warn_of_limit()
@@ -165,10 +165,10 @@ def _batch_size(estimator: Any, samples: int) -> int:
     if estimator.batch_size == "auto":
         return min(200, samples)
     if estimator.batch_size > samples:
-        warnings.warn(
+        checks.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to "
             "be clipped",
-            stacklevel=6,
+            UserWarning,
         )
     return int(np.clip(estimator.batch_size, 1, samples))
 
@@ -199,8 +199,8 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     seed = 0
     if network.draws:  # nothing else may draw from scikit-learn's generator
         seed = int(estimator._random_state.randint(np.iinfo(np.int32).max))
-    hearing = Hearing(estimator, job, memory, (theta, state), incremental)
-    if hearing.over:
+    listeners = Listeners(estimator, job, memory, (theta, state), incremental)
+    if listeners.over:
         return
     plan = FitPlan(
         backend,
@@ -216,15 +216,15 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
         penalty=_penalty(float(estimator.alpha), job.weight),
         guarded=False,
     )
-    fit = StochasticFit(estimator, job, plan, hearing, memory)
+    fit = StochasticFit(estimator, job, plan, listeners, memory)
     final = fit.make()
     # What stays in the estimator stays on the host: it is pickled and copied.
     after = fit.session.state
     memory.slots = tree_map(backend.to_numpy, after.slots)
     memory.step, memory.last_rate = after.step, after.rate
     if final is not None:
-        estimator.stopped_ = stopped = fit.stopping and not fit.interrupt.asked
-        if estimator.early_stopping and (stopped or not incremental):
+        estimator.stopped_ = fit.stopped
+        if estimator.early_stopping and (fit.stopped or not incremental):
             final = estimator._best_weights
         estimator._publish(network, *final, backend)
     if estimator.early_stopping:

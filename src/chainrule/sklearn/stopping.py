@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
+from chainrule.config import checks
 from chainrule.sklearn.listener import EstimatorLogs
 from chainrule.sklearn.memory import OptimizerState
 from chainrule.sklearn.samples import Job
@@ -104,9 +104,8 @@ class Rules:
 
     def warn_of_limit(self) -> None:
         """Warn that max_iter was reached."""
-        warnings.warn(
+        checks.warn(
             f"Stochastic Optimizer: Maximum iterations ({self._estimator.max_iter}) "
             f"reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=11,
         )

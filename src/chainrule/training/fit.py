@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import optimizers
-from chainrule.config.memory import exhausted, room
+from chainrule.config.memory import room
 from chainrule.errors import DivergenceError, OutOfMemoryError
 from chainrule.state.epochs import EpochResult, PartialEpoch, read_losses
 from chainrule.state.history import History
@@ -55,7 +55,12 @@ class Fit:
     intact : bool
         Whether the published slots are those that belong to the published weights: not
         within an epoch, which uses them up.
+    ends_by_interrupt : bool
+        Whether the fit returns what it has where Ctrl-C interrupts it at once; if not,
+        the program is interrupted.
     """
+
+    ends_by_interrupt = True
 
     def __init__(
         self,
@@ -76,7 +81,11 @@ class Fit:
         # Whether somebody asks for an epoch's numbers before the next one begins.
         self.listening = bool(len(callbacks) or logs.wanted or not self.by_batches)
         self.intact = plan.part is None
-        self.interrupt = Interrupt(sigterm=callbacks.saves)
+        session.part = plan.part
+        saves = session.has_recorder
+        self.interrupt = Interrupt(sigterm=saves and callbacks.saves)
+        self.cuts = callbacks.cuts if saves else set()
+        self.calling = False  # whether what is under way is a callback
         # Losses of published epochs that nobody has waited for, a chain of (the chain
         # before, loss, group): to grow it is one assignment.
         self.unread: Any = None
@@ -89,43 +98,43 @@ class Fit:
         """Return what makes the epochs."""
         plan, state = self.plan, self.session.state
         if self.by_batches:
-            return MinibatchTraining(plan, state, self.callbacks.cuts, self.cut_within)
-        penalty = 0.0
+            return MinibatchTraining(plan, state, self.cuts)
+        return ProblemTraining(self._problem(), plan.optimizer, state)
+
+    def _problem(self) -> Problem:
+        """Return what an optimizer of the whole problem lowers."""
+        plan, penalty = self.plan, 0.0
         if plan.penalty is not None:  # of all samples as one batch
             everything = np.arange(plan.data.x.shape[0])[None, :]
             penalty = float(plan.penalty(everything)[0])
-        problem = Problem(
+        return Problem(
             plan.backend,
             plan.network,
             plan.objective,
             plan.data,
             plan.batch_size,
-            state.state,
+            self.session.state.state,
             penalty=penalty,
         )
-        return ProblemTraining(problem, plan.optimizer, state, self.end_iteration)
 
     def run(self) -> History:
         """Train; return the history of this call."""
-        with self._exit_after_sigterm():
+        with self._exit_after_sigterm(), self.callbacks.attached(self.session):
             try:
                 with self.interrupt:
                     self.train()
             except (DivergenceError, OutOfMemoryError):
                 self.finish()  # the model is whole, and may get its best weights back
                 raise
-            finally:
-                self.callbacks.attach(self.model, None)
             self.finish()
         return self.history
 
     def train(self) -> None:
         """Make the epochs, and call what listens."""
         self.model.stop_training, self.model.stopped_members = False, None
-        self.callbacks.attach(self.model, self.session)
         try:
             self.begin()
-            while self.remaining and not self.stopping:
+            while self.goes_on:
                 self.callbacks.on_epoch_begin(self.session.state.epoch)
                 result = self.next_epoch()
                 if result is None:  # interrupted within it, or no iteration is left
@@ -134,6 +143,8 @@ class Fit:
             self.drain()
         except KeyboardInterrupt:
             self.history.interrupted = True
+            if not self.ends_by_interrupt:
+                raise
         except DivergenceError as error:
             self._forget_after(error.epochs)
             raise
@@ -163,6 +174,11 @@ class Fit:
         return self.plan.epochs - self.done
 
     @property
+    def goes_on(self) -> bool:
+        """Whether there is to be another epoch."""
+        return self.remaining > 0 and not self.stopping
+
+    @property
     def stopping(self) -> bool:
         """Whether a callback or a signal ends the fit."""
         return self.model.stop_training or self.interrupt.asked
@@ -183,14 +199,15 @@ class Fit:
             if self.by_batches:  # from the first step on the slots are used up
                 self.intact = False
                 self.access.begin_step()
-            return self.training.advance()
+            self.session.part = None
+            return self.training.advance(self)
         except Exception as error:
-            if not self.plan.backend.is_out_of_memory(error):
+            if self.calling or not self.plan.backend.is_out_of_memory(error):
                 raise
             self.intact = False  # wherever it was: the optimizer starts anew
             if isinstance(error, OutOfMemoryError):
                 raise  # it says already what is too large
-            raise self._exhausted(error) from error
+            raise self.training.exhausted(error) from error
 
     def end_epoch(self, result: EpochResult) -> None:
         """Make an epoch known, and call what listens."""
@@ -203,23 +220,24 @@ class Fit:
         self.callbacks.on_epoch_end(epoch - 1, self.logs)
         if self.bar.shown:
             self.bar.show(functools.partial(self._shown, result), epochs=result.epochs)
-        last = self.stopping or not self.remaining
-        self.callbacks.on_cut(epoch, 0, last)
+        self.callbacks.on_cut(epoch, 0, not self.goes_on)
 
     def end_iteration(self, result: EpochResult) -> bool:
         """Make an iteration known; say whether there is to be another one."""
+        self.calling = True
         self.end_epoch(result)
-        if self.stopping or not self.remaining:
-            return False
-        self.callbacks.on_epoch_begin(self.session.state.epoch)
-        return True
+        goes_on = self.goes_on
+        if goes_on:
+            self.callbacks.on_epoch_begin(self.session.state.epoch)
+        self.calling = False
+        return goes_on
 
     def cut_within(self, part: PartialEpoch) -> bool:
         """Let callbacks save within an epoch; say whether it goes on."""
-        self.session.part = part
+        self.calling, self.session.part = True, part
         epoch, last = self.session.state.epoch, self.interrupt.asked
         self.callbacks.on_cut(epoch, part.done, last)
-        self.session.part = None
+        self.calling, self.session.part = False, None
         return not self.interrupt.asked
 
     def publish(self, result: EpochResult) -> None:
@@ -230,16 +248,16 @@ class Fit:
         """
         model, history, access = self.model, self.history, self.access
         total, unread = model.history, self.unread
-        # A callback may have set the learning rate while the epoch was prepared.
-        state = result.state._replace(rate_scale=model.training.rate_scale)
         if self.listening:
             mine, whole = history.grown(self.logs), total.grown(self.logs)
         else:
             mine, whole = history.kept, total.kept
             unread = (unread, result.loss, result.group)
-        model.training = state
-        history.kept, total.kept, self.unread = mine, whole, unread
-        self.intact, access.in_step = True, False
+        with access.lock:  # another thread may be setting the learning rate
+            state = result.state._replace(rate_scale=model.training.rate_scale)
+            model.training = state
+            history.kept, total.kept, self.unread = mine, whole, unread
+            self.intact, access.in_step = True, False
 
     def settle(self) -> None:
         """Put in order what the fit leaves, however it ended."""
@@ -307,19 +325,6 @@ class Fit:
             rate=before.rate,
         )
         self.counted, self.intact = epochs, False
-
-    def _exhausted(self, error: Exception) -> Exception:
-        """Return the error that says what to make smaller."""
-        batch_size = self.plan.batch_size
-        advice = f"Try batch_size={batch_size // 2}."
-        if batch_size == 1:
-            advice = "Use a smaller network."
-        advice += (
-            " The parameters of the last whole epoch are kept, the optimizer starts "
-            "anew."
-        )
-        what = f"in a training step of batch_size {batch_size}"
-        return exhausted(self.plan.backend, what, advice, error)
 
     @contextmanager
     def _exit_after_sigterm(self) -> Iterator[None]:

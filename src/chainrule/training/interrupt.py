@@ -21,20 +21,21 @@ class Interrupt:
 
     def __init__(self, *, sigterm: bool = False) -> None:
         self.asked = self.terminated = self.held = False
-        self._ours: list[tuple[Any, Any, Any]] = [
-            (signal.SIGINT, signal.default_int_handler, self._interrupt)
-        ]
-        if sigterm:
-            self._ours.append((signal.SIGTERM, signal.SIG_DFL, self._terminate))
+        self._sigterm = sigterm
         self._before: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number, usual, handle in self._ours:
-                if signal.getsignal(number) is usual:
-                    signal.signal(number, handle)
-                    self._before.append((number, usual))
+            self._take(signal.SIGINT, signal.default_int_handler, self._interrupt)
+            if self._sigterm:
+                self._take(signal.SIGTERM, signal.SIG_DFL, self._terminate)
         return self
+
+    def _take(self, number: int, usual: Any, handle: Any) -> None:
+        """Handle a signal, where Python's own handler stands."""
+        if signal.getsignal(number) is usual:
+            signal.signal(number, handle)
+            self._before.append((number, usual))
 
     def __exit__(self, *_: object) -> None:
         for number, usual in self._before:

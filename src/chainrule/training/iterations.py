@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ import numpy as np
 from chainrule.arrays.trees import tree_map
 from chainrule.config.memory import exhausted
 from chainrule.derivatives.cost import LIMIT
-from chainrule.errors import OutOfMemoryError
 from chainrule.optimizers import Iteration
 from chainrule.state.epochs import EpochResult
 from chainrule.state.training import TrainingState
 from chainrule.training.minibatch import check_finite
+from chainrule.training.options import Listener
 from chainrule.training.problem import Problem
 
 __all__ = ["ProblemTraining"]
@@ -30,9 +29,6 @@ class ProblemTraining:
     optimizer : ProblemOptimizer
     state : TrainingState
         Where training begins.
-    on_result : function
-        ``on_result(result) -> bool``: hears of each `EpochResult`, and says whether
-        there is to be another iteration.
 
     Attributes
     ----------
@@ -42,25 +38,22 @@ class ProblemTraining:
 
     steps = 1
 
-    def __init__(
-        self,
-        problem: Problem,
-        optimizer: Any,
-        state: TrainingState,
-        on_result: Callable[[EpochResult], bool],
-    ) -> None:
+    def __init__(self, problem: Problem, optimizer: Any, state: TrainingState) -> None:
         self._problem, self._optimizer, self._state = problem, optimizer, state
-        self._on_result = on_result
         self._made = 0
         self._value: Any = None
         self._goes_on = True  # whether another iteration was wanted after the last one
-        self._reporting = False
 
     def prepare(self, ahead: int, rate_scale: Any) -> None:
         """Prepare nothing: iterations need no plan of the host's."""
 
-    def advance(self) -> None:
+    def advance(self, listener: Listener) -> None:
         """Make iterations as long as they are wanted, and as the optimizer has some.
+
+        Parameters
+        ----------
+        listener : Listener
+            Hears of each iteration. It is not kept: it may own this object.
 
         Raises
         ------
@@ -71,21 +64,20 @@ class ProblemTraining:
         theta = backend.copy(state.theta)
         memory = tree_map(backend.copy, state.slots)[0] if state.slots else None
         minimise = self._optimizer.minimise
-        try:
-            if inspect.isgeneratorfunction(minimise):  # as they were until 0.1
-                for iteration in minimise(self._problem, theta, memory):
-                    if not self._report(iteration):
-                        return
-            else:
-                minimise(self._problem, theta, memory, self._report)
-        except Exception as error:
-            known = isinstance(error, OutOfMemoryError) or self._reporting
-            if known or not backend.is_out_of_memory(error):
-                raise
-            raise self._exhausted(error) from error
 
-    def _report(self, iteration: Iteration) -> bool:
-        """Take an iteration; say whether there is to be another one."""
+        def report(iteration: Iteration) -> bool:
+            self._goes_on = listener.end_iteration(self._result(iteration))
+            return self._goes_on
+
+        if inspect.isgeneratorfunction(minimise):  # as they were until 0.1
+            for iteration in minimise(self._problem, theta, memory):
+                if not report(iteration):
+                    return
+        else:
+            minimise(self._problem, theta, memory, report)
+
+    def _result(self, iteration: Iteration) -> EpochResult:
+        """Take an iteration, if it is finite."""
         backend = self._problem.backend
         xp = backend.xp
         theta, value, memory, logs = Iteration(*iteration)
@@ -100,12 +92,7 @@ class ProblemTraining:
             epoch=before.epoch + 1,
         )
         self._made, self._value = self._made + 1, value
-        self._reporting = True
-        self._goes_on = self._on_result(
-            EpochResult(value, self._state, (theta, before.state), logs)
-        )
-        self._reporting = False
-        return self._goes_on
+        return EpochResult(value, self._state, (theta, before.state), logs)
 
     def drain(self) -> None:
         """Let the optimizer look back on what it reached; it may warn."""
@@ -114,7 +101,7 @@ class ProblemTraining:
             ended = self._goes_on  # it was wanted, and there was none
             self._optimizer.conclude(problem, value, self._made, ended=ended)
 
-    def _exhausted(self, error: Exception) -> Exception:
+    def exhausted(self, error: Exception) -> Exception:
         """Return the error that says what is too large, and what to do."""
         problem, network = self._problem, self._problem.network
         dtype = str(self._state.theta.dtype).rpartition(".")[2]

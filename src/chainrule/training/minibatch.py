@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.types import ArrayNamespace
+from chainrule.config.memory import exhausted
 from chainrule.errors import DivergenceError
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
 from chainrule.training.epoch import build_close, build_epoch, build_group
-from chainrule.training.options import FitPlan
+from chainrule.training.options import FitPlan, Listener
 from chainrule.training.plan import Planner, mask_keys
 from chainrule.training.step import build_steps
 
@@ -48,9 +49,6 @@ class MinibatchTraining:
     cuts : collection of int
         Numbers n: an epoch is cut after each n whole batches of it. This changes no
         bit of what comes out.
-    on_cut : function
-        ``on_cut(part) -> bool``: hears of each `PartialEpoch`, and says whether the
-        epoch goes on.
 
     Attributes
     ----------
@@ -63,10 +61,9 @@ class MinibatchTraining:
         plan: FitPlan,
         state: TrainingState,
         cuts: Collection[int],
-        on_cut: Callable[[PartialEpoch], bool],
     ) -> None:
         backend = self._backend = plan.backend
-        self._plan, self._state, self._cuts, self._on_cut = plan, state, cuts, on_cut
+        self._plan, self._state, self._cuts = plan, state, cuts
         self.steps, self._first = plan.steps, state.epoch
         self._last = state.epoch + plan.epochs
         keys = mask_keys(plan.network, plan.seed, state.begun)
@@ -120,8 +117,13 @@ class MinibatchTraining:
         )
         self._prepared = parts, count, rate
 
-    def advance(self) -> EpochResult | None:
+    def advance(self, listener: Listener) -> EpochResult | None:
         """Make what was prepared; None where it was not let go on at a cut.
+
+        Parameters
+        ----------
+        listener : Listener
+            Hears of each cut. It is not kept: it may own this object.
 
         Raises
         ------
@@ -135,7 +137,7 @@ class MinibatchTraining:
         if count is not None:
             found = self._group(*call, count)
         elif self._cuts or self._part:
-            found = self._cut_epoch(parts)
+            found = self._cut_epoch(parts, listener)
             if found is None:
                 return None
         else:
@@ -166,7 +168,20 @@ class MinibatchTraining:
         while self._flags:
             check_finite(self._backend, *self._flags.popleft())
 
-    def _cut_epoch(self, parts: Any) -> Any:
+    def exhausted(self, error: Exception) -> Exception:
+        """Return the error that says what to make smaller."""
+        batch_size = self._plan.batch_size
+        advice = f"Try batch_size={batch_size // 2}."
+        if batch_size == 1:
+            advice = "Use a smaller network."
+        advice += (
+            " The parameters of the last whole epoch are kept, the optimizer starts "
+            "anew."
+        )
+        what = f"in a training step of batch_size {batch_size}"
+        return exhausted(self._backend, what, advice, error)
+
+    def _cut_epoch(self, parts: Any, listener: Listener) -> Any:
         """Make an epoch piece by piece; None where it was not let go on."""
         backend, data = self._backend, self._plan.data
         run = backend.compile(build_steps, *self._key, donate=1)
@@ -181,13 +196,14 @@ class MinibatchTraining:
             carry, new = run(carry, data, (order[steps, :], rows[steps], drawn))
             tally = new if tally is None else _joined(backend.xp, tally, new)
             done = stop
-            if is_cut and not self._on_cut(PartialEpoch(carry, done, *tally)):
+            part = PartialEpoch(carry, done, *tally)
+            if is_cut and not listener.cut_within(part):
                 return None
         tallies = [tally]
-        for part in rest:
-            carry, new = run(carry, data, part)
+        for piece in rest:
+            carry, new = run(carry, data, piece)
             tallies.append(new)
-        shapes = tuple(tuple(part[0].shape) for part in parts)
+        shapes = tuple(tuple(piece[0].shape) for piece in parts)
         close = backend.compile(build_close, self._plan.network, shapes, donate=1)
         return close(carry, self._state.weights, tallies)
 

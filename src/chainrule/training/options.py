@@ -1,18 +1,28 @@
-"""What a fit is to do: nothing of it changes while it runs."""
+"""What a fit is to do, which does not change while it runs, and who hears of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from chainrule.state.epochs import PartialEpoch
+from chainrule.state.epochs import EpochResult, PartialEpoch
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.network import Network
     from chainrule.training.objective import Objective
 
-__all__ = ["FitPlan"]
+__all__ = ["FitPlan", "Listener"]
+
+
+class Listener(Protocol):
+    """Who hears of what is made, while it is made."""
+
+    def cut_within(self, part: PartialEpoch) -> bool:
+        """Hear of a cut within an epoch; say whether it goes on."""
+
+    def end_iteration(self, result: EpochResult) -> bool:
+        """Hear of an iteration; say whether there is to be another one."""
 
 
 class FitPlan(NamedTuple):

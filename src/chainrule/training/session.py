@@ -62,6 +62,15 @@ class Session:
         self.part: PartialEpoch | None = None
         self._recorder = recorder
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave it out of a callback's pickle or copy: it is of the fit under way."""
+        return type(None), ()
+
+    @property
+    def has_recorder(self) -> bool:
+        """Whether it can write checkpoints."""
+        return self._recorder is not None
+
     @property
     def state(self) -> TrainingState:
         """Where the model stands after its last whole epoch."""
