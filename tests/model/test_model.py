@@ -208,3 +208,15 @@ def test_what_a_user_puts_on_a_model_goes_along(made: Any) -> None:
     assert type(new) is _Own
     assert (vars(new)["tag"], vars(new)["note"]) == ("mine", "beside")
     assert new.history is not model.history
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_rates_of_other_members_are_refused(members: int | None) -> None:
+    model = _model(members=3)
+    model.learning_rate = [0.1, 0.2, 0.3]
+    with pytest.raises(cr.ArgumentError, match="set for 3 members"):
+        model.members = members
+    model.learning_rate = 0.1
+    model.members = members
+    _fit(model)
+    assert model.members == members

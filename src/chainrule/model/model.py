@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from chainrule import backends, losses, optimizers
 from chainrule.arrays.types import Shape
 from chainrule.callbacks.base import CallbackList
@@ -178,6 +180,13 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         spec = self.spec.changed(**changes)
         if self._backend is not None:
             spec.check_backend(self._backend)
+        rates = np.shape(self._rate_scale)
+        if rates and self.training is None and rates != (spec.members,):
+            msg = (
+                f"members cannot be {spec.members}: model.learning_rate was set for "
+                f"{rates[0]} members; set it to one number first."
+            )
+            raise ArgumentError(msg)
         self.spec, self._metrics = spec, bound_metrics(spec.metrics)
         if "loss" in changes:
             self._covariance_of = None
