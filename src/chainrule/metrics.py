@@ -35,6 +35,7 @@ from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.losses import Loss
 
 __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
@@ -237,7 +238,7 @@ def _check_mean(name: str, loss: Loss) -> None:
         raise ArgumentError(msg)
 
 
-def _average(values: Any, weight: Any) -> Any:
+def _average(values: Any, weight: Array | None) -> Any:
     if weight is None:
         return values.mean() if values.size else np.nan
     weight = np.asarray(weight, dtype=np.float64)
@@ -265,7 +266,7 @@ class _Bound:
         self._own = self.function in _OWN
 
     def __call__(
-        self, y_true: Any, y_pred: Any, weight: Any, loss: Any = None
+        self, y_true: Any, y_pred: Any, weight: Array | None, loss: Any = None
     ) -> float:
         more = {"loss": loss} if self._own else {}
         if self._weighted and weight is not None:

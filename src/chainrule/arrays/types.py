@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 __all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Shape"]
 
@@ -34,6 +34,10 @@ class Array(Protocol):
     def mT(self) -> Any: ...  # noqa: N802 - the standard's name
 
     def __getitem__(self, key: Any, /) -> Any: ...
+    def __eq__(self, other: object, /) -> Any: ...
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
     def __neg__(self) -> Any: ...
     def __abs__(self) -> Any: ...
     def __add__(self, other: Any, /) -> Any: ...

@@ -64,7 +64,7 @@ class Checkpoint(Monitor):
 
     def __init__(
         self,
-        path: Any,
+        path: str | os.PathLike[str],
         every: int = 1,
         keep: int | None = 1,
         best: bool = False,
@@ -183,7 +183,7 @@ class Checkpoint(Monitor):
             old for old in self._older if session.owns(self._named(old), old)
         ]
 
-    def _free(self, path: Any) -> bool:
+    def _free(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file may be made there: nothing is, or a checkpoint."""
         # Path.exists raises an error for a name that is too long.
         if not os.path.exists(path) or self.session.identify(path) is not None:  # noqa: PTH110

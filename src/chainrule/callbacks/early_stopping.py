@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
+from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]
 
@@ -169,7 +170,7 @@ class EarlyStopping(Monitor):
         self._weights = weights
 
 
-def _pair(weights: Any, model: Any) -> Any:
+def _pair(weights: Any, model: Model) -> Any:
     """Return the weights of a state, or raise an error if the model has no such."""
     if weights is None or not hasattr(model, "built"):
         return weights

@@ -16,6 +16,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.demo.tasks import GAP, Task
+from chainrule.state.history import History
 
 __all__ = ["Result", "compare", "slopes", "spread", "train", "verdict"]
 
@@ -29,7 +30,7 @@ class Result(NamedTuple):
     """What a training run gave."""
 
     model: cr.Model
-    history: Any
+    history: History
     output: Any
     worst: float
     rate: float

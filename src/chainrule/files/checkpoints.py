@@ -240,7 +240,7 @@ def read(path: str | os.PathLike[str]) -> tuple[ModelSnapshot, FitRecord]:
     return snapshot, record
 
 
-def owns(circumstances: Circumstances, path: Any, what: str) -> bool:
+def owns(circumstances: Circumstances, path: str | os.PathLike[str], what: str) -> bool:
     """Say whether a file is the checkpoint `what` of a fit of these circumstances."""
     if number(path) != what:
         return False
@@ -252,7 +252,7 @@ def owns(circumstances: Circumstances, path: Any, what: str) -> bool:
         return False
 
 
-def number(path: Any) -> str | None:
+def number(path: str | os.PathLike[str]) -> str | None:
     """Say of which epoch, or epoch and step, a checkpoint is; None if it is none."""
     try:
         config, _ = container.read_file(path)
@@ -311,7 +311,7 @@ def _form(a: Any) -> tuple[tuple[int, ...], str]:
 
 
 def compare(
-    path: Any,
+    path: str | os.PathLike[str],
     parts: dict[str, Any],
     network: Network,
     circumstances: Circumstances,

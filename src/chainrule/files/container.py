@@ -12,6 +12,7 @@ part.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ class Contents(NamedTuple):
 
 
 @contextlib.contextmanager
-def naming(path: Any) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let every error of the family that leaves the block name the file.
 
     What the contents are to blame for is a `SerializationError`.
@@ -74,7 +75,9 @@ def naming(path: Any) -> Iterator[None]:
         raise SerializationError(msg) from error
 
 
-def write_file(path: Any, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+def write_file(
+    path: str | os.PathLike[str], config: dict[str, Any], tensors: dict[str, Any]
+) -> None:
     """Write configuration and arrays durably: the file is whole, or as it was.
 
     Parameters
@@ -137,7 +140,7 @@ def _plain(name: str, a: Any) -> Any:
     return a
 
 
-def read_file(path: Any) -> Contents:
+def read_file(path: str | os.PathLike[str]) -> Contents:
     """Read and check a file that `write_file` wrote; it may be anything instead.
 
     Parameters

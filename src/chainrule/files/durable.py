@@ -49,7 +49,7 @@ _PIECE = 1 << 20
 _CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
-def check_path(path: Any) -> Path:
+def check_path(path: str | os.PathLike[str]) -> Path:
     """Return `path` as a `Path`, links followed, or raise an error of the family."""
     if not isinstance(path, (str, os.PathLike)):
         msg = (
@@ -106,7 +106,7 @@ def _refuse(path: Path, code: int, doing: str) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
 
-def write(path: Any, chunks: Iterable[Any]) -> None:
+def write(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
     """Write a file durably: afterwards it has all the chunks, or it is as it was.
 
     Parameters
@@ -153,7 +153,7 @@ def write(path: Any, chunks: Iterable[Any]) -> None:
         _flush_folder(path.parent)
 
 
-def check_writable(path: Any) -> None:
+def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise a `FileError` if a file cannot be written there.
 
     The name is too long, the folder takes no files, or a folder has the name.
@@ -232,7 +232,7 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def sweep(path: Any) -> None:
+def sweep(path: str | os.PathLike[str]) -> None:
     """Remove temporary files of `path` that nobody writes any more."""
     for temporary in _slots(check_path(path)):
         with contextlib.suppress(OSError):
@@ -275,7 +275,7 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Any) -> Iterator[tuple[BinaryIO, int]]:
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file for reading; yield it with its size.
 
     Raises

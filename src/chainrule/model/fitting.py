@@ -339,7 +339,7 @@ class _Recorder:
         self._describe, self._first = describe, first
         self._history, self._before = histories
 
-    def save(self, path: Any, part: PartialEpoch | None) -> bool:
+    def save(self, path: str | os.PathLike[str], part: PartialEpoch | None) -> bool:
         """Write a checkpoint; return False, and write none, if it is not finite."""
         from chainrule.files import checkpoints
 
@@ -361,13 +361,13 @@ class _Recorder:
             snapshot = snapshot._replace(training=now)
         return checkpoints.write(path, model.backend, snapshot, record)
 
-    def identify(self, path: Any) -> str | None:
+    def identify(self, path: str | os.PathLike[str]) -> str | None:
         """Return of which cut a file is, None if it is no checkpoint."""
         from chainrule.files import checkpoints
 
         return checkpoints.number(path)
 
-    def owns(self, path: Any, number: str) -> bool:
+    def owns(self, path: str | os.PathLike[str], number: str) -> bool:
         """Whether a file is this fit's checkpoint of that cut."""
         from chainrule.files import checkpoints
 

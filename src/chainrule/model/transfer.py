@@ -23,6 +23,7 @@ from chainrule.state.training import TrainingState
 from chainrule.training.minibatch import fresh_slots
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.backends import Backend
 
 __all__ = ["Transfer"]
@@ -72,7 +73,7 @@ class Transfer(Predictor):
         new._columns = self._columns
         return new
 
-    def _fresh_slots(self, theta: Any) -> tuple[Any, ...]:
+    def _fresh_slots(self, theta: Array) -> tuple[Any, ...]:
         return fresh_slots(self._backend, self.spec.optimizer, theta)
 
     def _build(self, network: Network, backend: Backend) -> None:

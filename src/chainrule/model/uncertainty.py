@@ -7,6 +7,7 @@ from typing import Any
 from chainrule.arrays.normal_equations import QR_SIZE
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import readable, room
+from chainrule.data.samples import Data
 from chainrule.derivatives.cost import chunk
 from chainrule.derivatives.covariance import Covariance, Spread, build_band, covariance
 from chainrule.errors import ArgumentError, DeviceError
@@ -91,7 +92,7 @@ class Uncertainty(Predictor):
             raise ArgumentError(msg)
         return kept[1].spread
 
-    def _covariance(self, data: Any) -> Covariance:
+    def _covariance(self, data: Data) -> Covariance:
         """Make a pass over data on the backend, in float64 where it has that."""
         backend = self.backend
         wide = self._wide()
@@ -105,7 +106,7 @@ class Uncertainty(Predictor):
             chunks = problem.linearised(theta)
             return covariance(backend, network, theta, chunks, samples)
 
-    def _keep_covariance(self, data: Any) -> None:
+    def _keep_covariance(self, data: Data) -> None:
         """Keep what a least-squares fit says about its parameters, where it is small.
 
         It costs a pass over the data, about an iteration; what goes wrong in it is no

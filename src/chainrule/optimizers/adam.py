@@ -86,7 +86,7 @@ class Adam(Optimizer):
         }
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, m: Array, v: Array
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         m *= s.b1
@@ -230,7 +230,7 @@ class NAdam(Optimizer):
         }
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, m: Array, v: Array
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         m *= s.b1

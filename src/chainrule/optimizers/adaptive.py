@@ -59,7 +59,7 @@ class RMSprop(Optimizer):
         }
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, v: Array
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         v *= s.rho
@@ -107,7 +107,7 @@ class Adagrad(Optimizer):
         return {"rate": rates, "e": max(self.epsilon, TINY)}
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, v: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, v: Array
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         v += g * g

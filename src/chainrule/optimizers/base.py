@@ -239,7 +239,13 @@ class Optimizer(Config):
 
     @final
     def apply(
-        self, xp: ArrayNamespace, s: Any, g: Array, decay: Any, theta: Any, *slots: Any
+        self,
+        xp: ArrayNamespace,
+        s: Any,
+        g: Array,
+        decay: Any,
+        theta: Array,
+        *slots: Any,
     ) -> tuple[Array, ...]:
         """Return ``(theta, *slots)`` after clipping and `update`.
 
@@ -251,7 +257,13 @@ class Optimizer(Config):
         return self.update(xp, s, g, decay, theta, *slots)
 
     def update(
-        self, xp: ArrayNamespace, s: Any, g: Any, decay: Any, theta: Any, *slots: Any
+        self,
+        xp: ArrayNamespace,
+        s: Any,
+        g: Array,
+        decay: Any,
+        theta: Array,
+        *slots: Any,
     ) -> tuple[Array, ...]:
         """Return ``(theta, *slots)`` after decay and `step`, all (..., size).
 

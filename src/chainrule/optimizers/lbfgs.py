@@ -12,6 +12,7 @@ from chainrule.errors import ArgumentError, MissingLibraryError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem
@@ -75,7 +76,7 @@ class LBFGS(ProblemOptimizer):
             raise ArgumentError(msg)
 
     def minimise(
-        self, problem: Problem, theta: Any, memory: Any, report: Report
+        self, problem: Problem, theta: Array, memory: Any, report: Report
     ) -> None:
         """See `ProblemOptimizer.minimise`; there is no memory."""
         backend = problem.backend

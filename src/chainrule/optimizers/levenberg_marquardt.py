@@ -15,6 +15,7 @@ from chainrule.errors import ArgumentError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem
@@ -130,7 +131,7 @@ class LevenbergMarquardt(ProblemOptimizer):
         )
 
     def minimise(
-        self, problem: Problem, theta: Any, memory: Any, report: Report
+        self, problem: Problem, theta: Array, memory: Any, report: Report
     ) -> None:
         """See `ProblemOptimizer.minimise`; memory is the array (mu, nu, D...)."""
         xp, number = problem.backend.xp, problem.number
@@ -190,14 +191,14 @@ class LevenbergMarquardt(ProblemOptimizer):
             )
             checks.warn(msg)
 
-    def _penalty(self, problem: Problem, theta: Any) -> float:
+    def _penalty(self, problem: Problem, theta: Array) -> float:
         if not self.weight_decay:
             return 0.0
         xp, layout, number = problem.backend.xp, problem.network.layout, problem.number
         weights = layout.learning(theta, xp) * layout.decay(xp, theta.dtype)
         return 0.5 * self.weight_decay * float(number(weights @ weights))
 
-    def _system(self, problem: Problem, theta: Any) -> QR | Cholesky:
+    def _system(self, problem: Problem, theta: Array) -> QR | Cholesky:
         """Gather JᵀJ and Jᵀr; the penalty counts as rows of its own."""
         xp, layout = problem.backend.xp, problem.network.layout
         size = layout.learning_size
@@ -214,7 +215,7 @@ class LevenbergMarquardt(ProblemOptimizer):
     def _step(
         self,
         problem: Problem,
-        theta: Any,
+        theta: Array,
         found: QR | Cholesky,
         mu: float,
         scale: Any,

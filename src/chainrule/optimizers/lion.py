@@ -63,7 +63,7 @@ class Lion(Optimizer):
         }
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, m: Array
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         theta -= s.rate * xp.sign(s.b1 * m + s.c1 * g)

@@ -86,7 +86,7 @@ class SGD(Optimizer):
         return scalars
 
     def step(
-        self, xp: ArrayNamespace, s: Any, g: Array, theta: Any, m: Any = None
+        self, xp: ArrayNamespace, s: Any, g: Array, theta: Array, m: Any = None
     ) -> tuple[Array, ...]:
         """See `Optimizer.step`."""
         if m is None:

@@ -9,6 +9,7 @@ from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem
@@ -22,7 +23,7 @@ class Iteration(NamedTuple):
     memory is an array, or None; logs are numbers for the history.
     """
 
-    theta: Any
+    theta: Array
     loss: Loss
     memory: Any = None
     logs: Mapping[str, float] = {}
@@ -90,7 +91,7 @@ class ProblemOptimizer(Config):
         """
 
     def minimise(
-        self, problem: Problem, theta: Any, memory: Any, report: Report
+        self, problem: Problem, theta: Array, memory: Any, report: Report
     ) -> None:
         """Make iterations, and report each, as long as `report` wants another one.
 

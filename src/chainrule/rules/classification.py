@@ -142,7 +142,7 @@ def cross_entropy(
     return _uncertain(z, t, c, label_smoothing, weight, xp)
 
 
-def _labels(z: Any, t: Any, xp: ArrayNamespace) -> Any:
+def _labels(z: Array, t: Array, xp: ArrayNamespace) -> Any:
     """Check the shape of labels, and make them numbers that can be compared with m."""
     if t.ndim == z.ndim and t.shape == z.shape:
         msg = (
@@ -163,7 +163,7 @@ def _labels(z: Any, t: Any, xp: ArrayNamespace) -> Any:
     return xp.astype(t, xp.int64 if t.dtype == xp.uint64 else xp.int32)
 
 
-def _exponentials(z: Any, xp: ArrayNamespace) -> tuple[Any, Any]:
+def _exponentials(z: Array, xp: ArrayNamespace) -> tuple[Any, Any]:
     """Return h = (z - max z) / 2 and e = e^(2h), the greatest of which is 1.
 
     exp overflows float32 above 88: what is subtracted cancels. Half of the difference
@@ -174,7 +174,7 @@ def _exponentials(z: Any, xp: ArrayNamespace) -> tuple[Any, Any]:
 
 
 def _certain(
-    z: Any, hot: Any, c: Any, weight: Any, xp: ArrayNamespace
+    z: Array, hot: Any, c: Any, weight: Array | None, xp: ArrayNamespace
 ) -> tuple[Any, Pullback]:
     """Cross entropy of labels: l = log(1 + Σₖ e^(zₖ - z_y)), k all but the label y.
 
@@ -204,7 +204,12 @@ def _certain(
 
 
 def _uncertain(
-    z: Any, t: Any, c: Any, smoothing: float, weight: Any, xp: ArrayNamespace
+    z: Array,
+    t: Array,
+    c: Any,
+    smoothing: float,
+    weight: Array | None,
+    xp: ArrayNamespace,
 ) -> tuple[Any, Pullback]:
     """Cross entropy of probabilities t."""
     s, mass = t, None

@@ -92,7 +92,7 @@ _GREAT = 2.0**-40
 
 
 def _normalize(
-    x: Any,
+    x: Array,
     gain: Any,
     shift: Any,
     *,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import ArrayNamespace, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, Pullback
 from chainrule.errors import ShapeError
 
 __all__ = [
@@ -42,7 +42,7 @@ def check_same_shape(z: Any, t: Any, name: str) -> None:
         raise ShapeError(msg)
 
 
-def scaled_to_one(weight: Any, like: Any, xp: ArrayNamespace) -> Any:
+def scaled_to_one(weight: Array, like: Any, xp: ArrayNamespace) -> Any:
     """Check weights of the rows of `like` and divide them by the greatest.
 
     Only their ratios matter, and the sum of great or tiny ones would be lost.
@@ -66,7 +66,7 @@ def average(
     value: Callable[[Any], Any],
     slope: Callable[[Any], Any],
     like: Any,
-    weight: Any,
+    weight: Array | None,
     xp: ArrayNamespace,
     factor: float = 1.0,
     mass: Any = None,
@@ -102,10 +102,11 @@ def average(
 
 
 def _shares(
-    weight: Any, mass: Any, factor: float, like: Any, xp: ArrayNamespace
+    weight: Array | None, mass: Any, factor: float, like: Any, xp: ArrayNamespace
 ) -> Any:
     """Return factor wᵢ / Σᵢ wᵢ massᵢ, of shape (..., rows or 1, 1)."""
     if mass is None:
+        assert weight is not None
         each = scaled_to_one(weight, like, xp)
         # At least 1, or 0 where all weights are.
         total = xp.maximum(xp.sum(each, axis=-1, keepdims=True), 1.0)

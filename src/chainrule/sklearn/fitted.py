@@ -18,6 +18,7 @@ from chainrule.sklearn.network import LINKS, bind, mlp
 from chainrule.sklearn.weights import pack, unpack
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.backends import Backend
     from chainrule.network import Network
 
@@ -61,7 +62,7 @@ class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
         return getattr(self, "_state", np.zeros(0, dtype=dtype))
 
     def _publish(
-        self, network: Network, theta: Any, state: Any, backend: Backend
+        self, network: Network, theta: Array, state: Array, backend: Backend
     ) -> None:
         """Take weights over as `coefs_` and `intercepts_`."""
         theta, state = (intake.to_host(a, backend) for a in (theta, state))

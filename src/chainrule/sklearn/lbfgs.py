@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
+from chainrule.arrays.types import Array
 from chainrule.config.memory import exhausted
 from chainrule.optimizers import LBFGS
 from chainrule.optimizers.lbfgs import minimise
@@ -68,7 +69,7 @@ class _Iterations:
         if self._state is before:  # it made no step: the start is the result
             on_iteration(self.found.x, float(self.found.fun))
 
-    def _result(self, theta: Any, value: float) -> EpochResult:
+    def _result(self, theta: Array, value: float) -> EpochResult:
         """Return an iteration as the result of an epoch."""
         before = self._state
         self._state = before._replace(theta=theta, epoch=before.epoch + 1)
@@ -119,7 +120,7 @@ class LBFGSFit(EstimatorFit):
         self.report(logs, self.session.state.epoch - 1)
 
 
-def run(estimator: Any, job: Job, theta: Any, state: Any) -> None:
+def run(estimator: Any, job: Job, theta: Array, state: Any) -> None:
     """Train from the host vectors theta and state; leave the fitted attributes.
 
     The caller has entered the backend's scope.

@@ -12,6 +12,7 @@ from chainrule.layers.context import Context
 from chainrule.network import Network, tree
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.backends import Backend
     from chainrule.losses import Loss
 
@@ -39,7 +40,7 @@ def build_linked(backend: Backend, network: Network, link: Layer | None) -> Any:
     xp = backend.xp
     whole = linked(network, link)
 
-    def predictions(theta: Any, state: Any, x: Any) -> Any:
+    def predictions(theta: Array, state: Array, x: Array) -> Any:
         pieces = whole.unflatten_state(state, xp) if whole.state_size else ()
         context = Context(xp, state=pieces)
         return whole.forward(whole.unflatten(theta, xp), x, context)[0]
@@ -58,7 +59,7 @@ def build_mean_of_each(
     """Return ``f(theta, state, x)``, the mean over members of a function of one."""
     one = build(backend, network, *key)
 
-    def mean(theta: Any, state: Any, x: Any) -> Any:
+    def mean(theta: Array, state: Array, x: Array) -> Any:
         members = theta.shape[0]
         total = one(theta[0, :], state[0, :], x)
         for k in range(1, members):
@@ -77,7 +78,7 @@ def build_validation(
     """
     xp = backend.xp
 
-    def validation(theta: Any, state: Any, x: Any, t: Any, weight: Any) -> Any:
+    def validation(theta: Array, state: Array, x: Array, t: Any, weight: Any) -> Any:
         pieces = network.unflatten_state(state, xp) if network.state_size else ()
         context = Context(xp, state=pieces)
         z, _ = network.forward(network.unflatten(theta, xp), x, context)
@@ -97,11 +98,11 @@ def build_hidden(backend: Backend, network: Network) -> Any:
     xp = backend.xp
     names = [name for name, _ in _dense(network)][1:]
 
-    def hidden(theta: Any, state: Any, x: Any) -> Any:
+    def hidden(theta: Array, state: Array, x: Array) -> Any:
         received: dict[str, Any] = {}
 
         def recording(name: str, part: Layer) -> tree.Forward:
-            def forward(params: Any, x: Any, context: Context) -> tuple[Any, Any]:
+            def forward(params: Any, x: Array, context: Context) -> tuple[Any, Any]:
                 received[name] = x
                 return part.forward(params, x, context)
 

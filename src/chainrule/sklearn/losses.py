@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule import losses, rules
-from chainrule.arrays.types import ArrayNamespace, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Shape
 from chainrule.errors import ArgumentError, ShapeError
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def half_squared_error(
-    z: Any, t: Any, weight: Any = None, *, xp: ArrayNamespace
+    z: Array, t: Array, weight: Any = None, *, xp: ArrayNamespace
 ) -> Any:
     """Half of the mean of (z - t)²; the pullback sums over outputs: dl/dz = z - t.
 
@@ -42,7 +42,7 @@ def half_squared_error(
 
 
 def half_poisson_deviance(
-    z: Any, t: Any, weight: Any = None, *, xp: ArrayNamespace
+    z: Array, t: Array, weight: Any = None, *, xp: ArrayNamespace
 ) -> Any:
     """Half of the Poisson deviance of counts t with rate eᶻ, summed over outputs.
 
@@ -58,8 +58,8 @@ def half_poisson_deviance(
 
 
 def log_loss(
-    z: Any,
-    t: Any,
+    z: Array,
+    t: Array,
     weight: Any = None,
     *,
     exclusive: bool = True,
@@ -93,7 +93,7 @@ def log_loss(
     )
 
 
-def _share(z: Any, weight: Any, xp: ArrayNamespace) -> Any:
+def _share(z: Array, weight: Array | None, xp: ArrayNamespace) -> Any:
     """Return wᵢ / Σᵢ wᵢ, 0 if all is 0: a float, or (..., rows, 1)."""
     if weight is None:
         return 1.0 / max(1, z.shape[-2])
@@ -113,8 +113,8 @@ def _total(l: Any, share: Any, xp: ArrayNamespace) -> Any:  # noqa: E741 - the m
 
 
 def multi_quantile(
-    z: Any,
-    t: Any,
+    z: Array,
+    t: Array,
     weight: Any = None,
     *,
     quantiles: tuple[float, ...],
@@ -141,7 +141,9 @@ def multi_quantile(
 class _ScikitLoss(losses.Loss):
     """Base of those whose epochs weigh batches by their number of samples."""
 
-    def mass(self, t: Any, weight: Any, dtype: Any, *, xp: ArrayNamespace) -> Any:
+    def mass(
+        self, t: Array, weight: Array | None, dtype: Any, *, xp: ArrayNamespace
+    ) -> Any:
         """Return None: the number of samples, whatever they weigh."""
         return None
 
@@ -186,7 +188,7 @@ class LogLoss(_ScikitLoss):
         """Softmax or logit."""
         return "softmax" if self.exclusive else "logit"
 
-    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
+    def probabilities(self, z: Array, *, xp: ArrayNamespace) -> Any:
         """Softmax or sigmoid."""
         return (rules.softmax if self.exclusive else rules.sigmoid)(z, xp=xp)[0]
 
@@ -243,7 +245,13 @@ class FunctionLoss(losses.Loss):
         return hash((type(self), self.function))
 
     def __call__(
-        self, z: Any, t: Any, weight: Any, shape: Shape, *, xp: ArrayNamespace
+        self,
+        z: Array,
+        t: Array,
+        weight: Array | None,
+        shape: Shape,
+        *,
+        xp: ArrayNamespace,
     ) -> Any:
         """Return the function's answer."""
         return self.function(z, t, weight, xp=xp)

@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule import optimizers
 from chainrule.arrays.trees import tree_map
+from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.errors import DivergenceError
 from chainrule.sklearn import validated
@@ -149,7 +150,7 @@ def sample_order(
     return order
 
 
-def _penalty(alpha: float, weight: Any) -> Callable[[Any], Any]:
+def _penalty(alpha: float, weight: Array | None) -> Callable[[Any], Any]:
     """Return alpha / Σw of each batch, 0 where nothing weighs."""
 
     def penalty(part: Any) -> Any:

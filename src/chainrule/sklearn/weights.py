@@ -12,6 +12,7 @@ from chainrule.network import Network
 from chainrule.sklearn.network import each
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Array
     from chainrule.backends import Backend
 
 __all__ = ["draw", "pack", "unpack"]
@@ -68,7 +69,7 @@ def pack(network: Network, coefs: Any, intercepts: Any, backend: Backend) -> Any
     return network.layout.join(pieces, xp)
 
 
-def unpack(network: Network, theta: Any) -> tuple[list[Any], list[Any]]:
+def unpack(network: Network, theta: Array) -> tuple[list[Any], list[Any]]:
     """Split a host vector (..., P) into scikit-learn's two lists, copies."""
     coefs: list[Any] = []
     intercepts: list[Any] = []

@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule import backends, layers
 from chainrule.arrays import random
+from chainrule.backends import Backend
 from chainrule.errors import GradientError, MissingLibraryError
 from chainrule.model import Model
 from chainrule.testing import cases
@@ -179,7 +180,7 @@ def _engine(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _strictness(engine: Any) -> Iterator[None]:
+def _strictness(engine: Backend) -> Iterator[None]:
     if engine.name != _STRICT:
         yield
         return
@@ -217,7 +218,7 @@ def tasks(only: list[str] | None = None) -> list[Task]:
 
 
 def _pulled(kind: str, name: str, target: Any, inputs: Any, **options: Any) -> Task:
-    def run(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
+    def run(engine: Backend, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
         report = check_gradients(target, *inputs, backend=engine, skip=skip, **options)
         checks = dict(report.checks)
         numpy = backends.get("numpy")
@@ -237,7 +238,7 @@ def _pulled(kind: str, name: str, target: Any, inputs: Any, **options: Any) -> T
     return Task(kind, name, run)
 
 
-def _agreement(what: Subject, engine: Any, numpy: Any) -> None:
+def _agreement(what: Subject, engine: Backend, numpy: Backend) -> None:
     """Compare value and gradients with NumPy's: with leading axes, and in float32."""
     there = tuple(k for k, a in enumerate(what.inputs) if a is not None)
     plain = [what.inputs[k] for k in there]
@@ -283,12 +284,12 @@ def _shape(what: Subject, items: list[Any], there: tuple[int, ...]) -> tuple[int
     return shape
 
 
-def _cast(engine: Any, a: Any, dtype: str) -> Any:
+def _cast(engine: Backend, a: Any, dtype: str) -> Any:
     return engine.asarray(np.asarray(a), dtype if a.dtype.kind == "f" else None)
 
 
 def _training(
-    optimizer: Any, engine: Any, skip: tuple[str, ...]
+    optimizer: Any, engine: Backend, skip: tuple[str, ...]
 ) -> tuple[dict[str, str], float]:
     """Train a small network as NumPy does, in both dtypes."""
     numpy = backends.get("numpy")
@@ -310,7 +311,7 @@ def _training(
     return {"agreement": "ok"}, worst
 
 
-def _trained(optimizer: Any, engine: Any, dtype: str) -> tuple[Any, Any]:
+def _trained(optimizer: Any, engine: Backend, dtype: str) -> tuple[Any, Any]:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(20, 3))
     y = np.tanh(x @ rng.normal(size=(3, 2)))
@@ -328,7 +329,7 @@ def _descends(optimizer: Any) -> None:
         raise GradientError(msg, check="differences")
 
 
-def _vectors(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
+def _vectors(engine: Backend, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
     """Compare the block with Random123's known answers."""
 
     def words(numbers: Any) -> Any:
@@ -348,7 +349,7 @@ def _vectors(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]
     return {"agreement": "ok"}, 0.0
 
 
-def _bits(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
+def _bits(engine: Backend, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
     """Compare random words with NumPy's, bit for bit."""
     numpy = backends.get("numpy")
     key = random.step_keys(2**40 + 7, 3, 1, 1)[0, 0]
@@ -363,7 +364,7 @@ def _bits(engine: Any, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
     return {"agreement": "ok"}, 0.0
 
 
-def prove(task: Task, name: str, engine: Any, *, thorough: bool = False) -> Result:
+def prove(task: Task, name: str, engine: Backend, *, thorough: bool = False) -> Result:
     """Run one task on one backend; what goes wrong stands in the result.
 
     Where every new shape is compiled, leads and dtype are left to the comparison with

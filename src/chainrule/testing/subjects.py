@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.arrays import random
 from chainrule.arrays.namespace import namespace
-from chainrule.arrays.types import ArrayNamespace
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError
 from chainrule.layers import Layer
 from chainrule.layers.context import Context
@@ -183,7 +183,7 @@ class _Network(Subject):
         if network.state_size:
             self._state = self._after_a_pass()
 
-    def _adopt(self, theta: Any, state: Any, x: Any, seed: int) -> None:
+    def _adopt(self, theta: Array, state: Array, x: Any, seed: int) -> None:
         network = self.network
         parts = network.views(theta, np)
         self.inputs = (x, *parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays.types import ArrayNamespace
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config.memory import exhausted
 from chainrule.errors import DivergenceError
 from chainrule.state.epochs import EpochResult, PartialEpoch
@@ -31,7 +31,7 @@ LAG = 16
 BUDGET = 1_000_000_000
 
 
-def fresh_slots(backend: Backend, optimizer: Any, theta: Any) -> tuple[Any, ...]:
+def fresh_slots(backend: Backend, optimizer: Any, theta: Array) -> tuple[Any, ...]:
     """Return the slots with which an optimizer begins: zeros."""
     names = getattr(optimizer, "slots", ())
     return tuple(backend.xp.zeros_like(theta) for _ in names)
@@ -226,7 +226,7 @@ def _stops(
     return found
 
 
-def _largest_group(backend: Backend, theta: Any, x: Any) -> int:
+def _largest_group(backend: Backend, theta: Array, x: Any) -> int:
     """How many epochs one call may make: fewer, the longer they are."""
     work = (6 * math.prod(theta.shape) + 512) * math.prod(x.shape[:-1])
     largest: int = max(1, min(backend.group, BUDGET // work))

@@ -251,7 +251,7 @@ def build_value_and_gradient(
     call = objective.build(backend, network, train=False)
 
     def value_and_gradient(
-        theta: Array, state: Array, data: Any, share: Any, penalty: Any = 0.0
+        theta: Array, state: Array, data: Data, share: Any, penalty: Any = 0.0
     ) -> Any:
         params = network.unflatten(theta, xp)
         value, pieces, *_ = call(
@@ -268,7 +268,7 @@ def build_residuals(
     """Return ``f(theta, state, data, scale) -> r``, shape (k,)."""
     xp = backend.xp
 
-    def residuals(theta: Array, state: Array, data: Any, scale: Any) -> Any:
+    def residuals(theta: Array, state: Array, data: Data, scale: Any) -> Any:
         x, t, weight = data
         z, _ = run(network, theta, state, x, xp)
         r, _ = loss.residuals(z, t, weight, network.output_shape, xp=xp)
@@ -285,7 +285,7 @@ def build_linearisation(
     residuals = build_residuals(backend, network, loss)
     parameter_jacobian = build_parameter_jacobian(backend, network)
 
-    def linearisation(theta: Array, state: Array, data: Any, scale: Any) -> Any:
+    def linearisation(theta: Array, state: Array, data: Data, scale: Any) -> Any:
         x, _, weight = data
         r = residuals(theta, state, data, scale)
         j = parameter_jacobian(theta, state, x)  # (batch, m, P)
@@ -305,7 +305,7 @@ def build_acceleration(
     curve = build_parameter_curve(backend, network)
 
     def acceleration(
-        theta: Array, direction: Array, state: Array, data: Any, scale: Any
+        theta: Array, direction: Array, state: Array, data: Data, scale: Any
     ) -> Any:
         x, t, weight = data
         _, bend = curve(theta, state, x, direction)

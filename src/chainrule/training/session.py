@@ -32,13 +32,13 @@ class Trainee(Protocol):
 class Recorder(Protocol):
     """Writes checkpoints of a fit, and knows them again."""
 
-    def save(self, path: Any, part: PartialEpoch | None) -> bool:
+    def save(self, path: str | os.PathLike[str], part: PartialEpoch | None) -> bool:
         """Write one; return False, and write none, if a number in it is not finite."""
 
-    def identify(self, path: Any) -> str | None:
+    def identify(self, path: str | os.PathLike[str]) -> str | None:
         """Return of which cut a file is, None if it is no checkpoint."""
 
-    def owns(self, path: Any, number: str) -> bool:
+    def owns(self, path: str | os.PathLike[str], number: str) -> bool:
         """Whether a file is this fit's checkpoint of that cut."""
 
 
