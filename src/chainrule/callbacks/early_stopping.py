@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
-from chainrule.model import Model
+
+if TYPE_CHECKING:
+    from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]
 
