@@ -25,7 +25,7 @@ import chainrule as cr
 from tests.support.libraries import here
 from tests.support.models import host_slots, standing
 
-_PRELOAD = ("numpy", "chainrule", "safetensors", "torch", "jax")
+_PRELOAD = ("numpy", "chainrule", "torch", "jax")
 # Beside a fit's folder, for the process that is killed to say that it trains.
 BEGUN, RESULT, LOG, FILE = "begun", "result.json", "log.csv", "fit.safetensors"
 

@@ -16,11 +16,9 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from chainrule.config.version import VERSION
 from chainrule.errors import ChainruleError, FileError, SerializationError
-from chainrule.files import durable
+from chainrule.files import durable, safetensors
 
 __all__ = ["FORMAT", "Contents", "naming", "read_file", "write_file"]
 
@@ -35,19 +33,6 @@ _MAX_NESTED = 256
 _ZEROS = b"0" * 64
 # Inside a string of JSON a quote is escaped, so no name or value can look like this.
 _MARK = b'"chainrule":"{\\"sha256\\":\\"'
-_DTYPES = {
-    "BOOL": "?",
-    "I8": "<i1",
-    "I16": "<i2",
-    "I32": "<i4",
-    "I64": "<i8",
-    "U8": "<u1",
-    "U16": "<u2",
-    "U32": "<u4",
-    "U64": "<u8",
-    "F32": "<f4",
-    "F64": "<f8",
-}
 
 
 class Contents(NamedTuple):
@@ -97,47 +82,31 @@ def write_file(
     """
     path = durable.check_path(path)
     with naming(path):
-        header, data = _packed(config, tensors)
-    durable.write(path, (header, data))
+        header, parts = _packed(config, tensors)
+    durable.write(path, (header, *parts))
 
 
-def _packed(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[bytes, Any]:
+def _packed(
+    config: dict[str, Any], tensors: dict[str, Any]
+) -> tuple[bytes, list[memoryview]]:
     import hashlib
     import json
 
-    from safetensors.numpy import save as pack
-
-    plain = {name: _plain(name, a) for name, a in tensors.items()}
     about = {"sha256": _ZEROS.decode(), "format": FORMAT, "version": VERSION}
     text = json.dumps({**about, **config}, allow_nan=False, separators=(",", ":"))
-    raw = memoryview(pack(plain, metadata={_KEY: text}))
-    length = 8 + int.from_bytes(raw[:8], "little")
-    if length > 8 + _MAX_HEADER:
+    header, parts = safetensors.pack(tensors, {_KEY: text})
+    if len(header) > 8 + _MAX_HEADER:
         msg = (
-            f"the configuration takes {length:,} bytes; a file's header has at most "
-            f"{_MAX_HEADER:,}. Merge layers, or put long lists into arrays."
+            f"the configuration takes {len(header):,} bytes; a file's header has at "
+            f"most {_MAX_HEADER:,}. Merge layers, or put long lists into arrays."
         )
         raise SerializationError(msg)
-    header = bytes(raw[:length])
     digest = hashlib.sha256(header)
-    digest.update(raw[length:])
+    for part in parts:
+        digest.update(part)
     at = header.index(_MARK) + len(_MARK)
     header = header[:at] + digest.hexdigest().encode() + header[at + len(_ZEROS) :]
-    return header, raw[length:]
-
-
-def _plain(name: str, a: Any) -> Any:
-    """Return an array as safetensors needs it: it writes wrong bytes of any other."""
-    a = np.asarray(a)
-    # No copy where it is so already: a file is as large as all that the model holds.
-    a = np.asarray(a, dtype=a.dtype.newbyteorder("="), order="C")
-    if a.dtype.newbyteorder("<").str.replace("|", "<") not in {
-        *(kind for kind in _DTYPES.values() if kind != "?"),
-        "<b1",
-    }:
-        msg = f"{name} cannot be saved: no file has the dtype {a.dtype}."
-        raise SerializationError(msg)
-    return a
+    return header, parts
 
 
 def read_file(path: str | os.PathLike[str]) -> Contents:
@@ -162,7 +131,7 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
     path = durable.check_path(path)
     with durable.opened(path) as (file, size), naming(path):
         header = _header(file, size)
-        about, end = _parsed(header)
+        about, entries, end = _parsed(header)
         if end != size - len(header):
             msg = (
                 f"the file is damaged: its header speaks of {end:,} bytes of data, and "
@@ -174,8 +143,9 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
         if not raw.startswith(header):
             msg = "the file changed while it was read."
             raise SerializationError(msg)
-        _check_digest(header, memoryview(raw)[len(header) :])
-        return Contents(about, _arrays(raw))
+        data = memoryview(raw)[len(header) :]
+        _check_digest(header, data)
+        return Contents(about, safetensors.unpack(entries, data))
 
 
 def _header(file: Any, size: int) -> bytes:
@@ -237,8 +207,8 @@ def _json(text: Any, what: str) -> dict[str, Any]:
     return found
 
 
-def _parsed(header: bytes) -> tuple[dict[str, Any], int]:
-    """Return the configuration, and how many bytes of data the header claims."""
+def _parsed(header: bytes) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Return the configuration, the entries, and how many bytes of data they claim."""
     entries = _json(header[8:], "the header")
     metadata = entries.pop("__metadata__", None)
     text = metadata.get(_KEY) if isinstance(metadata, dict) else None
@@ -268,7 +238,7 @@ def _parsed(header: bytes) -> tuple[dict[str, Any], int]:
             msg = "the header has an entry without offsets."
             raise SerializationError(msg)
         ends.append(offsets[1])
-    return about, max(ends)
+    return about, entries, max(ends)
 
 
 def _check_digest(header: bytes, data: memoryview) -> None:
@@ -286,26 +256,3 @@ def _check_digest(header: bytes, data: memoryview) -> None:
             "Take another copy of it."
         )
         raise SerializationError(msg)
-
-
-def _arrays(raw: bytes) -> dict[str, Any]:
-    import safetensors
-
-    try:
-        found = safetensors.deserialize(raw)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
-        msg = f"this is not a valid safetensors file ({error})."
-        raise SerializationError(msg) from error
-    arrays = {}
-    for name, entry in found:
-        if entry["dtype"] not in _DTYPES:
-            msg = f"{name[:80]!r} has the dtype {entry['dtype']}, which is not read."
-            raise SerializationError(msg)
-        flat = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
-        try:
-            arrays[name] = flat.reshape(entry["shape"])
-        except ValueError as error:
-            msg = f"{name[:80]!r} has a shape that NumPy refuses ({error})."
-            raise SerializationError(msg) from error
-        arrays[name].flags.writeable = False
-    return arrays
