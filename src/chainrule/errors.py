@@ -24,6 +24,7 @@ __all__ = [
     "ResumeError",
     "SerializationError",
     "ShapeError",
+    "SourceError",
 ]
 
 
@@ -79,6 +80,10 @@ class FileError(ChainruleError, OSError):
 
 class MissingFileError(FileError, FileNotFoundError):
     """A file, or the folder that it should be in, is not there."""
+
+
+class SourceError(ChainruleError, OSError):
+    """A source of samples cannot be read, or is not what it was."""
 
 
 class SerializationError(ChainruleError, ValueError):

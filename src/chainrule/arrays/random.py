@@ -31,8 +31,8 @@ _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA  # Salmon et al. 2011: the key schedule's constant
 
 
-def generator(seed: int, purpose: int, index: int) -> np.random.Generator:
-    """Return the host generator of (seed, purpose, index); equal keys, equal draws.
+def generator(seed: int, purpose: int, *index: int) -> np.random.Generator:
+    """Return the host generator of (seed, purpose, *index); equal keys, equal draws.
 
     The key is a spawn key: an index in Philox's counter would give overlapping streams.
     """
@@ -40,7 +40,7 @@ def generator(seed: int, purpose: int, index: int) -> np.random.Generator:
         # Words of a seed beyond four could not be told from those of the spawn key.
         words = np.random.SeedSequence(seed).generate_state(4)
         seed = int.from_bytes(words.astype("<u4").tobytes(), "little")
-    sequence = np.random.SeedSequence(seed, spawn_key=(purpose, index))
+    sequence = np.random.SeedSequence(seed, spawn_key=(purpose, *index))
     return np.random.Generator(np.random.Philox(sequence))
 
 

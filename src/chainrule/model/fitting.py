@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule import optimizers
+from chainrule import backends, optimizers
 from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
 from chainrule.config.memory import room
 from chainrule.data import bootstrap, intake, order
 from chainrule.data.samples import sample_shape, split
+from chainrule.data.sources import Rows
+from chainrule.data.stream import Batches, Stream
 from chainrule.errors import ArgumentError, ArgumentTypeError, MissingFileError
+from chainrule.model import streams
 from chainrule.network import Network
 from chainrule.state.epochs import PartialEpoch
 from chainrule.state.history import History
@@ -66,12 +69,17 @@ class FitOptions(NamedTuple):
     resume: str | os.PathLike[str] | None
     slope_weight: float
     validation_split: float
+    chunk_bytes: int | None
+    steps_per_epoch: int | None
 
 
 def check_options(**given: Any) -> FitOptions:
     """Return the arguments of `Model.fit` as `FitOptions`; an error names one."""
     for name in ("epochs", "batch_size"):
         given[name] = checks.integer(name, given[name], int(name == "batch_size"))
+    for name in ("chunk_bytes", "steps_per_epoch"):
+        if given[name] is not None:
+            given[name] = checks.integer(name, given[name], 1)
     resume = given["resume"]
     if resume is not None and not isinstance(resume, (str, os.PathLike)):
         checks.refuse("resume", "the path of a checkpoint, or None", resume)
@@ -103,12 +111,16 @@ def fit(
     model: Model, given: FitData, callbacks: CallbackList, options: FitOptions
 ) -> History:
     """Train a model, as `Model.fit` says; return the history of the call."""
+    spec, backend = model.spec, model.backend
+    given = _streamed(given, options, spec.dtype)
     intake.check_columns("x", given.x, model._columns)
     intake.check_single("x", given.x, given.y)
     columns = intake.columns(given.x)
-    x, origin = intake.receive("x", given.x)
+    if isinstance(given.x, (Rows, Batches)):
+        x, origin = given.x, backends.get("numpy")
+    else:
+        x, origin = intake.receive("x", given.x)
     given = given._replace(x=x)
-    spec, backend = model.spec, model.backend
     if backend is None:
         backend = origin
         spec.check_backend(backend)
@@ -125,6 +137,27 @@ def fit(
         if getattr(spec.optimizer, "least_squares", False):
             model._keep_covariance(fit.epoch_logs.data)
         return history
+
+
+def _streamed(given: FitData, options: FitOptions, dtype: str) -> FitData:
+    """Return data with what comes chunk by chunk as `Rows` or `Batches`."""
+    if given.y is None:
+        x = streams.batches(
+            given.x, options.steps_per_epoch, options.epochs, options.chunk_bytes
+        )
+        given = given._replace(x=x)
+    else:
+        if options.steps_per_epoch is not None:
+            msg = "steps_per_epoch is for fit(batches); arrays have their own number."
+            raise ArgumentError(msg)
+        x, y, weight = streams.rows(given[:3], options.chunk_bytes, dtype)
+        given = given._replace(x=x, y=y, sample_weight=weight)
+    if isinstance(given.x, (Rows, Batches)):
+        streams.check(given, options)
+    if given.validation is not None:
+        more = streams.rows(given.validation, options.chunk_bytes, dtype)
+        given = given._replace(validation=more)
+    return given
 
 
 def session_of(model: Model) -> Session:
@@ -152,7 +185,7 @@ class _Preparation:
         model, options, spec = self.model, self.options, self.spec
         with room(self.backend, "for the data of a fit", _FEWER):
             objective, data, validation = self._data(given, columns)
-        batch_size = min(options.batch_size, data.x.shape[0])
+        batch_size = _batch_size(data, options.batch_size)
         logs = self._logs(objective, data, validation)
         self._check(logs, batch_size)
         sloped = given.slopes is not None
@@ -192,9 +225,7 @@ class _Preparation:
             seen,
             epochs,
             batch_size,
-            order.orders(
-                data.x.shape[0], batch_size, spec.seed if options.shuffle else None
-            ),
+            self._order(data, batch_size),
             spec.seed,
             spec.dtype,
             part=part,
@@ -203,29 +234,61 @@ class _Preparation:
         session = Session(model, model._access, recorder)
         return Fit(plan, session, self.callbacks, logs, history, options.progress)
 
+    def _order(self, data: Any, batch_size: int) -> Any:
+        if isinstance(data, Stream):
+            return None
+        seed = self.spec.seed if self.options.shuffle else None
+        return order.orders(data.x.shape[0], batch_size, seed)
+
     def _data(
         self, given: FitData, columns: tuple[str, ...] | None
     ) -> tuple[Objective, Any, tuple[Objective, Any] | None]:
         """Return the objective, its samples, and what validates on which samples."""
         model, network, backend = self.model, self.network, self.backend
-        spec, share = self.spec, self.options.validation_split
+        spec, options = self.spec, self.options
+        share = options.validation_split
         plain = LossObjective(spec.loss)
         objective: Objective = plain
-        data: Any = model._data(network, backend, given[:3])
+        held: Any = None
+        if isinstance(given.x, (Rows, Batches)):
+            chosen = given[:3]
+            if share:
+                chosen, held = streams.hold_out(chosen, share)
+                held = self._stream(held, "validation ")
+            data: Any = self._stream(chosen, "", shuffle=options.shuffle)
+        else:
+            data = model._data(network, backend, given[:3])
         if given.slopes is not None:
-            weight = self.options.slope_weight
+            weight = options.slope_weight
             objective = slopes_.SlopeObjective(spec.loss, weight)
             objective.check(network, spec.optimizer, spec.members)
             data = slopes_.receive(network, data, given.slopes, backend, spec.dtype)
         if given.validation is not None:
+            if isinstance(given.validation[0], Rows):
+                more = self._stream(given.validation, "validation ")
+                return objective, data, (plain, more)
             known = model._columns or columns
             intake.check_columns("validation x", given.validation[0], known)
             more = model._data(network, backend, given.validation, prefix="validation ")
             return objective, data, (plain, more)
+        if held is not None:
+            return objective, data, (plain, held)
         if share:
             data, held = split(data, share)
             return objective, data, (objective, held)
         return objective, data, None
+
+    def _stream(self, given: Any, prefix: str, *, shuffle: bool = False) -> Stream:
+        options = self.options
+        return streams.stream(
+            self.model,
+            self.network,
+            given,
+            batch_size=min(options.batch_size, given[0].shape[0]),
+            chunk_bytes=options.chunk_bytes,
+            seed=self.spec.seed if shuffle else None,
+            prefix=prefix,
+        )
 
     def _logs(self, objective: Any, data: Any, validation: Any) -> EpochLogs:
         evaluation = self.model._evaluation(self.network, self.backend)
@@ -236,8 +299,11 @@ class _Preparation:
         """Raise an error for what cannot be done, before anything is."""
         model, spec, network = self.model, self.spec, self.network
         network.layer.check_rows(batch_size)
-        samples = logs.data.x.shape[0]
-        steps = -(-samples // batch_size)
+        if isinstance(logs.data, Stream):
+            streams.check_logs(logs)
+            steps = logs.data.steps or 1
+        else:
+            steps = -(-logs.data.x.shape[0] // batch_size)
         state = model.training
         optimizer = spec.optimizer
         by_batches = isinstance(optimizer, optimizers.Optimizer)
@@ -245,6 +311,7 @@ class _Preparation:
             optimizer.rates(0 if state is None else state.step, steps)
         data = [logs.data, *([] if logs.validation is None else logs.validation[1:])]
         for each in data:
+            each = each.first if isinstance(each, Stream) else each
             for metric in model.metrics.values():
                 metric.check(
                     spec.loss, network.output_shape, each.t, self.backend.to_numpy
@@ -273,8 +340,8 @@ class _Preparation:
         return checkpoints.describe(
             spec.arguments,
             backend,
-            data,
-            None if validation is None else validation[1],
+            _described(data),
+            None if validation is None else _described(validation[1]),
             batch_size=batch_size,
             shuffle=options.shuffle,
             bootstrap=options.bootstrap,
@@ -322,6 +389,18 @@ class _Preparation:
         model.history = record.before
         model._bind_direct()
         return record.first, record.history, part
+
+
+def _batch_size(data: Any, wanted: int) -> int:
+    """Return the samples of a batch; an iterable of batches says so itself."""
+    if isinstance(data, Batches):
+        return int(data.first.x.shape[0])
+    return wanted if isinstance(data, Stream) else min(wanted, data.x.shape[0])
+
+
+def _described(data: Any) -> Any:
+    """Return what a checkpoint compares of data."""
+    return data.described() if isinstance(data, Stream) else data
 
 
 class _Recorder:

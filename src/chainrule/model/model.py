@@ -241,7 +241,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 100,
         batch_size: int = 32,
@@ -255,6 +255,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         bootstrap: bool = False,
         slopes: Any = None,
         slope_weight: float = 1.0,
+        chunk_bytes: int | None = None,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 
@@ -341,6 +343,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
                 resume=resume,
                 slope_weight=slope_weight,
                 validation_split=validation_split,
+                chunk_bytes=chunk_bytes,
+                steps_per_epoch=steps_per_epoch,
             )
             share = options.validation_split
             validation = fitting.check_validation(validation_data, share)

@@ -230,8 +230,12 @@ class Predictor:
         *,
         prefix: str = "",
         host: bool = False,
+        scale: bool = True,
     ) -> Data:
-        """Check x, y and weights, and put them on the backend (or keep them back)."""
+        """Check x, y and weights, and put them on the backend (or keep them back).
+
+        `scale` is whether weights are scaled, which a part of them must not be.
+        """
         x, y, weight = given
         x, x_origin = self._samples(f"{prefix}x", x, network.input_shape)
         y, y_origin = intake.receive(f"{prefix}y", y)
@@ -259,7 +263,9 @@ class Predictor:
         labels = loss.labels(t, network.output_shape)
         place = functools.partial(intake.place, host=host)
         if weight is not None:
-            weight = intake.scaled(weight, w_origin, dtype)
+            weight = intake.to_host(weight, w_origin)
+            if scale:
+                weight = intake.scaled(weight, None, dtype)
             origin = get("numpy")
             weight = place(f"{prefix}sample_weight", weight, origin, backend, dtype)
         return Data(

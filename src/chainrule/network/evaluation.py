@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.means import join_means
 from chainrule.arrays.types import Array
-from chainrule.data.samples import Data
+from chainrule.data.samples import Data, map_arrays
+from chainrule.data.stream import Stream
 from chainrule.network.chunks import CHUNK, padded
 from chainrule.network.forward import build_loss
 from chainrule.network.network import Network
@@ -17,7 +19,37 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.losses import Loss
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "parts_of", "sums"]
+
+
+def parts_of(backend: Backend, data: Data | Stream) -> Iterator[Data]:
+    """Yield samples as parts that are in memory one at a time."""
+    if not isinstance(data, Stream):
+        yield data
+        return
+    for part in data.parts():
+        yield part if backend.pads else map_arrays(backend.adopt, part)
+
+
+def sums(
+    backend: Backend,
+    network: Network,
+    loss: Loss,
+    weights: tuple[Array, Array],
+    data: Data,
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (sum, mass) of the loss in inference, some rows at a time."""
+    run = backend.compile(build_loss, network, loss)
+    weight = data.weight
+    if weight is None:
+        home = np if isinstance(data.x, np.ndarray) else backend.xp
+        weight = home.ones((data.x.shape[0],), dtype=weights[0].dtype)
+    for low in range(0, data.x.shape[0], CHUNK):
+        x, t = (padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
+        # What pads has no weight.
+        w, _ = padded(backend, weight, low, CHUNK, fill=False)
+        value, mass = run(*weights, x, t, w)
+        yield value * mass, mass
 
 
 def evaluate(
@@ -28,18 +60,5 @@ def evaluate(
     data: Data,
 ) -> Any:
     """Return the loss over all samples in inference, a scalar of the backend."""
-    run = backend.compile(build_loss, network, loss)
-    xp = backend.xp
-    weight = data.weight
-    if weight is None:
-        home = np if isinstance(data.x, np.ndarray) else xp
-        weight = home.ones((data.x.shape[0],), dtype=weights[0].dtype)
-    sums, masses = [], []
-    for low in range(0, data.x.shape[0], CHUNK):
-        x, t = (padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
-        # What pads has no weight.
-        w, _ = padded(backend, weight, low, CHUNK, fill=False)
-        value, mass = run(*weights, x, t, w)
-        sums.append(value * mass)
-        masses.append(mass)
-    return join_means(sums, masses, xp)
+    found = sums(backend, network, loss, weights, data)
+    return join_means(*map(list, zip(*found, strict=True)), backend.xp)

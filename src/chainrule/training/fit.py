@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule import optimizers
 from chainrule.config.memory import room
+from chainrule.data.stream import Stream
 from chainrule.errors import DivergenceError, OutOfMemoryError
 from chainrule.state.epochs import EpochResult, PartialEpoch, read_losses
 from chainrule.state.history import History
@@ -28,6 +29,7 @@ from chainrule.training.options import FitPlan
 from chainrule.training.problem import Problem
 from chainrule.training.progress import ProgressBar
 from chainrule.training.session import Session
+from chainrule.training.streaming import StreamTraining
 
 if TYPE_CHECKING:
     from chainrule.callbacks.base import CallbackList
@@ -79,7 +81,10 @@ class Fit:
         self.begun = session.state._replace(theta=None, state=None, slots=())
         self.by_batches = isinstance(plan.optimizer, optimizers.Optimizer)
         # Whether somebody asks for an epoch's numbers before the next one begins.
-        self.listening = bool(len(callbacks) or logs.wanted or not self.by_batches)
+        streams = isinstance(plan.data, Stream)
+        self.listening = bool(
+            len(callbacks) or logs.wanted or not self.by_batches or streams
+        )
         self.intact = plan.part is None
         session.part = plan.part
         saves = session.has_recorder
@@ -97,6 +102,8 @@ class Fit:
     def _training(self) -> MinibatchTraining | ProblemTraining:
         """Return what makes the epochs."""
         plan, state = self.plan, self.session.state
+        if isinstance(plan.data, Stream):
+            return StreamTraining(plan, state, self.cuts)
         if self.by_batches:
             return MinibatchTraining(plan, state, self.cuts)
         return ProblemTraining(self._problem(), plan.optimizer, state)
@@ -318,9 +325,11 @@ class Fit:
 
     def _forget_after(self, epochs: int) -> None:
         """Let so many epochs of this call count, and none that was under way."""
-        before = self.begun
+        before, step = self.begun, self.model.training.step
+        if self.done != epochs:
+            step = before.step + epochs * self.training.steps
         self.model.training = self.model.training._replace(
-            step=before.step + epochs * self.training.steps,
+            step=step,
             epoch=before.epoch + epochs,
             rate=before.rate,
         )

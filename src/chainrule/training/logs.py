@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.arrays.means import join_means
 from chainrule.config import checks
 from chainrule.config.memory import room
 from chainrule.network import chunks, ensemble, evaluation, forward
@@ -78,22 +79,38 @@ class Evaluation:
     ) -> dict[str, Any]:
         """Return the loss, unless it is known, and the metrics of `data`."""
         backend, network = self.backend, self.network
-        logs: dict[str, Any] = {}
-        if loss:
-            value = evaluation.evaluate(backend, network, self.loss, weights, data)
-            logs = self.losses(prefix, backend.to_numpy(value))
-        if not self.metrics:
-            return logs
         build: tuple[Any, ...] = (forward.build_output,)
         if self.members is not None:
             build = (ensemble.build_mean, *build)
-        z = chunks.outputs(backend, weights, data.x, build[0], network, *build[1:])
+        sums: list[tuple[Any, Any]] = []
+        hosts: list[tuple[Any, ...]] = []
+        for part in evaluation.parts_of(backend, data) if loss or self.metrics else ():
+            if loss:
+                key = backend, network, self.loss, weights
+                sums += evaluation.sums(*key, part)
+            if self.metrics:
+                key = backend, weights, part.x, build[0]
+                z = chunks.outputs(*key, network, *build[1:])
+                some = part.t, z, part.weight
+                hosts.append(
+                    tuple(None if a is None else self._on_host(a) for a in some)
+                )
+        logs: dict[str, Any] = {}
+        if loss:
+            value = join_means(*map(list, zip(*sums, strict=True)), backend.xp)
+            logs = self.losses(prefix, backend.to_numpy(value))
+        if not self.metrics:
+            return logs
         host = [
-            None if a is None else backend.to_numpy(a) for a in (data.t, z, data.weight)
+            column[0] if len(column) == 1 or column[0] is None else np.concatenate(column)
+            for column in zip(*hosts, strict=True)
         ]
         for name, metric in self.metrics.items():
             logs[prefix + name] = metric(*host, self.loss)
         return logs
+
+    def _on_host(self, a: Any) -> Any:
+        return a if isinstance(a, np.ndarray) else self.backend.to_numpy(a)
 
 
 class EpochLogs:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config.memory import exhausted
+from chainrule.data.stream import Stream
 from chainrule.errors import DivergenceError
 from chainrule.state.epochs import EpochResult, PartialEpoch
 from chainrule.state.training import TrainingState
@@ -22,13 +23,23 @@ from chainrule.training.step import build_steps
 if TYPE_CHECKING:
     from chainrule.backends import Backend
 
-__all__ = ["BUDGET", "LAG", "MinibatchTraining", "check_finite", "fresh_slots"]
+__all__ = [
+    "BUDGET",
+    "LAG",
+    "MinibatchTraining",
+    "check_finite",
+    "fresh_slots",
+    "join_tallies",
+    "stops",
+]
 
 # Epochs that may be under way before anybody looks at them.
 LAG = 16
 # Products of numbers (two for each parameter and sample, three times) that one call of
 # several epochs may make: some 20 ms, so that progress shows and Ctrl-C is heard.
 BUDGET = 1_000_000_000
+# Data, the parts of an order as `Planner` returns them, and the steps before.
+Chunk = tuple[Any, Any, int]
 
 
 def fresh_slots(backend: Backend, optimizer: Any, theta: Array) -> tuple[Any, ...]:
@@ -82,7 +93,9 @@ class MinibatchTraining:
             plan.optimizer.structure(),
             self._planner.names,
         )
-        self._largest = _largest_group(backend, state.theta, plan.data.x)
+        self._largest = 1
+        if not isinstance(plan.data, Stream):
+            self._largest = _largest_group(backend, state.theta, plan.data.x)
         self._group: Any = None  # compiled when it is first called, as `_run`
         self._run: Any = None
         copies = backend.copy(state.theta), backend.copy(state.state)
@@ -137,12 +150,19 @@ class MinibatchTraining:
         if count is not None:
             found = self._group(*call, count)
         elif self._cuts or self._part:
-            found = self._cut_epoch(parts, listener)
+            found = self._in_pieces([(data, parts, 0)], listener)
             if found is None:
                 return None
         else:
             self._run = self._run or backend.compile(build_epoch, *self._key, donate=1)
             found = self._run(*call)
+        return self._ended(found, (count or 1) * self.steps, rate, count)
+
+    def _ended(
+        self, found: Any, steps: int, rate: Any, count: int | None = None
+    ) -> EpochResult:
+        """Return what the epoch, or a group of `count`, leaves."""
+        backend, before = self._backend, self._state
         carry, weights, mean, finite = found
         self._carry = carry
         if self._plan.guarded:
@@ -153,7 +173,7 @@ class MinibatchTraining:
             theta,
             state,
             carry[2],
-            before.step + epochs * self.steps,
+            before.step + steps,
             before.epoch + epochs,
             rate,
             begun=before.begun,
@@ -181,42 +201,56 @@ class MinibatchTraining:
         what = f"in a training step of batch_size {batch_size}"
         return exhausted(self._backend, what, advice, error)
 
-    def _cut_epoch(self, parts: Any, listener: Listener) -> Any:
-        """Make an epoch piece by piece; None where it was not let go on."""
-        backend, data = self._backend, self._plan.data
+    def _in_pieces(self, chunks: Iterable[Chunk], listener: Listener) -> Any:
+        """Make an epoch piece by piece; None where it was not let go on.
+
+        chunks are (data, parts, steps of the epoch before them); the last one alone may
+        have a remainder.
+        """
+        backend, plan = self._backend, self._plan
         run = backend.compile(build_steps, *self._key, donate=1)
-        (order, rows, keys), *rest = parts
-        carry, done, tally = self._carry, 0, None
+        carry, done, tally, rest = self._carry, 0, None, None
         if self._part is not None:
             carry, done, *tally = self._part
             self._part = None
-        for stop, is_cut in _stops(order.shape[0], done, self._cuts, bool(rest)):
-            steps = slice(done, stop)
-            drawn = None if keys is None else keys[steps, ...]
-            carry, new = run(carry, data, (order[steps, :], rows[steps], drawn))
-            tally = new if tally is None else _joined(backend.xp, tally, new)
-            done = stop
-            part = PartialEpoch(carry, done, *tally)
-            if is_cut and not listener.cut_within(part):
-                return None
-        tallies = [tally]
-        for piece in rest:
-            carry, new = run(carry, data, piece)
-            tallies.append(new)
-        shapes = tuple(tuple(piece[0].shape) for piece in parts)
-        close = backend.compile(build_close, self._plan.network, shapes, donate=1)
+        for data, parts, before in chunks:
+            (order, rows, keys), *remainder = parts
+            more = bool(remainder) or before + order.shape[0] != self.steps
+            places = stops(order.shape[0], done - before, self._cuts, more, before)
+            for stop, is_cut in places:
+                steps = slice(done - before, stop)
+                drawn = None if keys is None else keys[steps, ...]
+                carry, new = run(carry, data, (order[steps, :], rows[steps], drawn))
+                tally = new if tally is None else join_tallies(backend.xp, tally, new)
+                done = before + stop
+                part = PartialEpoch(carry, done, *tally)
+                if is_cut and not listener.cut_within(part):
+                    return None
+            for piece in remainder:
+                carry, rest = run(carry, data, piece)
+                sizes = piece[0].shape
+            del data
+            self._finish_chunk(tally if rest is None else rest)
+        tallies, shapes = [tally], [(done, plan.batch_size)]
+        if rest is not None:
+            tallies, shapes = [tally, rest], [*shapes, tuple(sizes)]
+        close = backend.compile(build_close, plan.network, tuple(shapes), donate=1)
         return close(carry, self._state.weights, tallies)
 
+    def _finish_chunk(self, tally: Any) -> None:
+        """Hear that the steps of a chunk were begun."""
 
-def _stops(
-    total: int, done: int, cuts: Collection[int], rest: bool
+
+def stops(
+    total: int, done: int, cuts: Collection[int], more: bool, before: int = 0
 ) -> list[tuple[int, bool]]:
-    """Return after how many of an epoch's whole batches to stop, and where to cut it.
+    """Return after how many of a chunk's whole batches to stop, and where to cut.
 
-    No piece has but one step: XLA compiles a loop of one as none, to other bits.
+    `before` are the epoch's batches before the chunk, `more` is whether any come after
+    it. No piece has but one step: XLA compiles a loop of one as none, to other bits.
     """
-    stops = {k for n in cuts for k in range(n, total - 1, n)}
-    if rest and any(total % n == 0 for n in cuts):
+    stops = {k for n in cuts for k in range(n - before % n, total - 1, n)}
+    if more and any((before + total) % n == 0 for n in cuts):
         stops.add(total)
     found = []
     for stop in sorted(stops | {total}):
@@ -233,7 +267,7 @@ def _largest_group(backend: Backend, theta: Array, x: Any) -> int:
     return largest
 
 
-def _joined(xp: ArrayNamespace, *tallies: Any) -> Any:
+def join_tallies(xp: ArrayNamespace, *tallies: Any) -> Any:
     """One (values, masses) of several."""
     columns = zip(*tallies, strict=True)
     return tuple(None if c[0] is None else xp.concat(c, axis=0) for c in columns)

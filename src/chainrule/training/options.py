@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from chainrule.data.stream import Stream
 from chainrule.state.epochs import EpochResult, PartialEpoch
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ class FitPlan(NamedTuple):
     objective : Objective
         What training lowers.
     optimizer : Optimizer or ProblemOptimizer
-    data : Data
+    data : Data or Stream
         What is trained on.
     epochs, batch_size : int
     order : function
         ``order(epoch)`` returns the sample numbers of an epoch, as `data.order.order`
         does; the same object again means the same order. It is asked once an epoch.
+        A stream has an order of its own.
     seed : int
         Of the dropout masks.
     dtype : str
@@ -70,5 +72,7 @@ class FitPlan(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch, for an optimizer that goes by batches."""
+        """Steps of an epoch, for an optimizer that goes by batches; 0 if unknown."""
+        if isinstance(self.data, Stream):
+            return self.data.steps or 0
         return -(-int(self.data.x.shape[0]) // self.batch_size)

@@ -92,13 +92,19 @@ class Planner:
         rate : float or array (members,)
             The last step's learning rate.
         """
-        rates = self._optimizer.rates(step, self._steps, factor)
-        numbers = self._order(epoch)
+        return self.chunk(self._order(epoch), step, rate, factor)
+
+    def chunk(
+        self, numbers: tuple[Host, Host | None], step: int, rate: Any, factor: Any
+    ) -> Any:
+        """Plan the steps of an order, as `epoch` does those of an epoch's."""
         hosts = [part for part in numbers if part is not None]
+        steps = sum(part.shape[0] for part in hosts)
+        rates = self._optimizer.rates(step, steps, factor)
         if numbers is not self._last[0]:
             self._last = numbers, [self._backend.indices(part) for part in hosts]
         rows = self._scalars(hosts, step, rates, rate)
-        keys = self._keys(step, self._steps)
+        keys = self._keys(step, steps)
         parts, start = [], 0
         for index in self._last[1]:
             place = slice(start, start + index.shape[0])

@@ -192,6 +192,10 @@ class JaxBackend(Backend):
             jnp.array(np.asarray(a), dtype=dtype, copy=True), self.device
         )
 
+    def adopt(self, a: Any) -> Any:
+        """Return a host array as one of JAX's: on a CPU, aligned memory is shared."""
+        return jax.device_put(a, self.device)
+
     def usable(self, name: str, a: Any) -> Any:
         """Refuse an array whose memory was given away, and what stands for an array."""
         if isinstance(a, jax.core.Tracer):

@@ -145,6 +145,10 @@ class TorchBackend(Backend):
         host = np.array(a, dtype=dtype, order="C")
         return torch.from_numpy(host).to(self.device)
 
+    def adopt(self, a: Any) -> Any:
+        """Return a host array as a tensor: on a CPU, in the same memory."""
+        return torch.from_numpy(a).to(self.device)
+
     def usable(self, name: str, a: Any) -> Any:
         """Refuse tensors without values of their own; warn where a graph is cut.
 

@@ -1,0 +1,39 @@
+"""The next item is made by a thread while this one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["ahead"]
+
+_Item = TypeVar("_Item")
+_Used = TypeVar("_Used")
+
+_END: Any = object()
+
+
+def ahead(items: Iterator[_Item], use: Callable[[_Item], _Used]) -> Iterator[_Used]:
+    """Yield ``use(item)`` of each item; a thread makes the item after it meanwhile.
+
+    `items` runs in the thread, `use` where this is iterated. No item is begun before
+    the one before it was used, so that at most two are there if whoever iterates gives
+    each up before the next. An error of `items` is raised where it would have been
+    yielded. Close the generator to end early: it waits for the item under way.
+    """
+    with ThreadPoolExecutor(1, "chainrule-prefetch") as thread:
+        try:
+            item = thread.submit(next, items, _END).result()
+            while item is not _END:
+                used = use(item)
+                del item
+                coming = thread.submit(next, items, _END)
+                yield used
+                del used
+                item = coming.result()
+                del coming
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                thread.submit(close).result()

@@ -1,0 +1,317 @@
+"""Rows that are read when they are asked for: files, memory maps, tables, shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.arrays.types import Shape
+from chainrule.config import checks
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ChainruleError,
+    MissingFileError,
+    MissingLibraryError,
+    ShapeError,
+    SourceError,
+)
+
+__all__ = ["Rows", "parquet", "receive", "stored"]
+
+
+class Rows:
+    """An array (n, ...) whose rows are read when they are asked for.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it: "x", say.
+    shape : tuple of int
+        (n, *sample_shape).
+    dtype : NumPy dtype
+    read : function
+        ``read(low, high)`` returns the rows low ... high - 1 as something that
+        `numpy.asarray` takes.
+    grain : int
+        Rows that the store reads and decodes at once; blocks are multiples of it.
+    first : int
+        The store's own number of row 0, for messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        read: Callable[[int, int], Any],
+        grain: int = 1,
+        first: int = 0,
+    ) -> None:
+        self.name, self.shape = name, tuple(int(n) for n in shape)
+        self.dtype, self.grain, self.first = np.dtype(dtype), max(1, int(grain)), first
+        self._read = read
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def read(self, low: int, high: int) -> Any:
+        """Return rows low ... high - 1 as a NumPy array.
+
+        Raises
+        ------
+        SourceError
+            If the store fails, or gives rows of another shape or dtype than it said.
+        """
+        low, high = self.first + low, self.first + high
+        where = f"{self.name}, rows {low} to {high - 1}"
+        try:
+            a = np.asarray(self._read(low, high))
+        except ChainruleError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            msg = f"{where} could not be read from its source: {text}"
+            raise SourceError(msg) from error
+        wanted = (high - low, *self.shape[1:])
+        if a.shape != wanted or a.dtype != self.dtype:
+            msg = (
+                f"{where}: the source gave an array {a.shape} of {a.dtype}, and was "
+                f"{wanted} of {self.dtype} when the call began; it must not change."
+            )
+            raise SourceError(msg)
+        return a
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a range of rows: a[low:high], or a[low:high, ...]."""
+        rows = index[0] if isinstance(index, tuple) else index
+        low, high, _ = rows.indices(self.shape[0])
+        return self.read(low, max(low, high))
+
+    def part(self, low: int, high: int) -> Rows:
+        """Return the rows low ... high - 1 as rows of their own."""
+        shape = (high - low, *self.shape[1:])
+        start = self.first + low
+        return Rows(self.name, shape, self.dtype, self._read, self.grain, start)
+
+
+def stored(a: Any) -> bool:
+    """Whether `a` is rows on a disk, or elsewhere, rather than an array in memory."""
+    if isinstance(a, np.ndarray):
+        return isinstance(a, np.memmap)
+    if isinstance(a, Rows):
+        return True
+    if isinstance(a, (list, tuple)):
+        return bool(a) and all(map(_is_shard, a))
+    home = type(a).__module__.partition(".")[0]
+    if home == "pyarrow":
+        return type(a).__name__ in ("Table", "ParquetFile")
+    return home in ("h5py", "zarr") and hasattr(a, "shape")
+
+
+def _is_shard(a: Any) -> bool:
+    return isinstance(a, (str, os.PathLike)) and str(a).endswith(".npy")
+
+
+def receive(name: str, a: Any) -> Rows:
+    """Return what `stored` tells from an array in memory, or such an array, as rows.
+
+    Raises
+    ------
+    SourceError, ArgumentTypeError, ShapeError
+        If it cannot be opened, or does not hold numbers with an axis of samples.
+    """
+    if isinstance(a, Rows):
+        rows = Rows(name, a.shape, a.dtype, a._read, a.grain, a.first)
+    elif isinstance(a, (list, tuple)):
+        rows = _shards(name, [Path(path) for path in a])
+    elif type(a).__module__.startswith("pyarrow"):
+        rows = _arrow(name, a)
+    else:
+        rows = _sliced(name, a)
+    if rows.dtype.kind not in "fiub":
+        msg = (
+            f"{name} must hold numbers (floating, integer or boolean); its source has "
+            f"dtype {rows.dtype}."
+        )
+        raise ArgumentTypeError(msg)
+    if not rows.shape:
+        msg = f"{name} must have an axis of samples; got a single value (0-d)."
+        raise ShapeError(msg)
+    return rows
+
+
+def _sliced(name: str, a: Any) -> Rows:
+    """Return what is sliced by rows: memory maps, h5py.Dataset, zarr.Array, arrays."""
+    try:
+        chunks = getattr(a, "chunks", None)
+        shape, dtype = a.shape, a.dtype
+    except Exception as error:  # a closed file
+        msg = f"{name} could not be opened: {type(error).__name__}: {error}"
+        raise SourceError(msg) from error
+    grain = chunks[0] if isinstance(chunks, tuple) and chunks else 1
+    return Rows(name, shape, dtype, lambda low, high: a[low:high], grain)
+
+
+def _shards(name: str, paths: list[Path]) -> Rows:
+    """Return the rows of `.npy` files, one after the other."""
+    maps = []
+    for path in paths:
+        try:
+            maps.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        except FileNotFoundError as error:
+            msg = f"{name}: there is no file {path}."
+            raise MissingFileError(msg) from error
+        except (OSError, ValueError) as error:
+            msg = f"{name}: {path} cannot be read as a .npy file: {error}"
+            raise SourceError(msg) from error
+    for path, a in zip(paths, maps, strict=True):
+        if a.shape[1:] != maps[0].shape[1:] or a.dtype != maps[0].dtype or not a.ndim:
+            msg = (
+                f"{name}: the rows of {path} are {a.shape[1:]} of {a.dtype}, those of "
+                f"{paths[0]} {maps[0].shape[1:]} of {maps[0].dtype}; they must agree."
+            )
+            raise ShapeError(msg)
+    ends = np.cumsum([len(a) for a in maps])
+
+    def read(low: int, high: int) -> Any:
+        first = int(np.searchsorted(ends, low, side="right"))
+        parts, at = [], low
+        while at < high:
+            start = int(ends[first]) - len(maps[first])
+            stop = min(high, int(ends[first]))
+            parts.append(maps[first][at - start : stop - start])
+            at, first = stop, first + 1
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return Rows(name, (int(ends[-1]), *maps[0].shape[1:]), maps[0].dtype, read)
+
+
+def parquet(
+    path: str | os.PathLike[str], columns: str | Sequence[str] | None = None
+) -> Rows:
+    """Return columns of a Parquet file as rows for `Model.fit`, read as needed.
+
+    Parameters
+    ----------
+    path : str or path
+    columns : str, or sequence of str, optional
+        One name gives rows of shape (n,), several (n, columns); all by default.
+
+    Returns
+    -------
+    Rows
+        Of the columns' common NumPy dtype. Row groups are decoded whole: files with
+        groups of some 10⁴ rows read fastest.
+
+    Raises
+    ------
+    MissingLibraryError
+        Without pyarrow: the extra `parquet`.
+    SourceError, MissingFileError, ArgumentError
+        If the file cannot be read, or has no such column.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        msg = "Parquet needs pyarrow: pip install 'chainrule[parquet]'."
+        raise MissingLibraryError(msg) from error
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        msg = f"there is no file {checks.show(os.fspath(path))}."
+        raise MissingFileError(msg) from error
+    except (OSError, ValueError) as error:
+        msg = f"{checks.show(os.fspath(path))} cannot be read as Parquet: {error}"
+        raise SourceError(msg) from error
+    return _parquet("x", file, columns)
+
+
+def _arrow(name: str, a: Any) -> Rows:
+    if type(a).__name__ == "ParquetFile":
+        return _parquet(name, a, None)
+    dtype = _common(name, a.schema, a.column_names)
+    shape = (a.num_rows, a.num_columns)
+    return Rows(
+        name, shape, dtype, lambda low, high: _matrix(a.slice(low, high - low), dtype)
+    )
+
+
+def _parquet(name: str, file: Any, columns: str | Sequence[str] | None) -> Rows:
+    """Return columns of an open file; the last row group read is kept."""
+    schema = file.schema_arrow
+    single = isinstance(columns, str)
+    names = [columns] if isinstance(columns, str) else list(columns or schema.names)
+    lacking = [n for n in names if n not in schema.names]
+    if lacking:
+        msg = (
+            f"columns: there is no column {lacking[0]!r} in the Parquet file; it has "
+            f"{', '.join(map(repr, schema.names))}."
+        )
+        raise ArgumentError(msg)
+    dtype = _common(name, schema, names)
+    sizes = [
+        file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)
+    ]
+    ends = np.cumsum(sizes or [0])
+    kept: list[Any] = [None, None]
+
+    def group(k: int) -> Any:
+        if kept[0] != k:
+            kept[:] = k, _matrix(file.read_row_group(k, columns=names), dtype)
+        return kept[1]
+
+    def read(low: int, high: int) -> Any:
+        k, at, parts = int(np.searchsorted(ends, low, side="right")), low, []
+        while at < high:
+            start, stop = int(ends[k]) - sizes[k], min(high, int(ends[k]))
+            parts.append(group(k)[at - start : stop - start])
+            at, k = stop, k + 1
+        found = np.concatenate(parts) if parts else np.empty((0, len(names)), dtype)
+        return found[:, 0] if single else found
+
+    shape: Shape = (int(ends[-1]),) if single else (int(ends[-1]), len(names))
+    return Rows(name, shape, dtype, read, max(sizes, default=1))
+
+
+def _common(name: str, schema: Any, names: Sequence[str]) -> Any:
+    """Return the NumPy dtype that holds all columns."""
+    kinds = []
+    for column in names:
+        kind = schema.field(column).type
+        try:
+            dtype = np.dtype(kind.to_pandas_dtype())
+        except (NotImplementedError, TypeError):
+            dtype = np.dtype(object)
+        if dtype.kind not in "fiub":
+            msg = (
+                f"{name} must hold numbers (floating, integer or boolean); column "
+                f"{column!r} is of type {kind}."
+            )
+            raise ArgumentTypeError(msg)
+        kinds.append(dtype)
+    return np.result_type(*kinds)
+
+
+def _matrix(table: Any, dtype: Any) -> Any:
+    """Return a table's columns side by side; what is missing is NaN, and refused."""
+    columns = [
+        column.to_numpy(zero_copy_only=False)
+        if not hasattr(column, "chunks")
+        else column.to_numpy()
+        for column in table.columns
+    ]
+    for name, column in zip(table.column_names, columns, strict=True):
+        if column.dtype.kind not in "fiub":
+            msg = f"column {name!r} has missing values; fill them or leave rows out."
+            raise ArgumentError(msg)
+    found = np.empty((table.num_rows, len(columns)), dtype)
+    for k, column in enumerate(columns):
+        found[:, k] = column
+    return found
