@@ -114,8 +114,8 @@ def explain_object(value: Any) -> str:
 
 
 _CHUNKS = (
-    " Data come as arrays. Of what is too large for memory, fit chunk by chunk: "
-    "for x, y in chunks: model.fit(x, y, epochs=1)."
+    " x and y are arrays; what gives batches (x, y) is handed in alone: "
+    "model.fit(batches)."
 )
 
 

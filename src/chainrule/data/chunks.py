@@ -87,9 +87,7 @@ class ChunkOrder(NamedTuple):
             blocks = [(low, min(low + size, self.samples)) for low in chosen]
             rows = sum(high - low for low, high in blocks)
             if done < step + -(-rows // self.batch_size):
-                yield Piece(
-                    number, step, blocks, *self._order(epoch, number, rows)
-                )
+                yield Piece(number, step, blocks, *self._order(epoch, number, rows))
 
     def _order(self, epoch: int, number: int, rows: int) -> tuple[Any, Any]:
         order = np.arange(rows, dtype=np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ _Used = TypeVar("_Used")
 _END: Any = object()
 
 
-def ahead(items: Iterator[_Item], use: Callable[[_Item], _Used]) -> Iterator[_Used]:
+def ahead(items: Iterator[_Item], use: Callable[[_Item], _Used]) -> Generator[_Used]:
     """Yield ``use(item)`` of each item; a thread makes the item after it meanwhile.
 
     `items` runs in the thread, `use` where this is iterated. No item is begun before

@@ -207,12 +207,6 @@ class Batches(Stream):
 
     def parts(self) -> Iterator[Data]:
         """As `Stream.parts`."""
-        if self.once:
-            msg = (
-                "an iterator gives its batches once: metrics of the training data, and "
-                "evaluation at each epoch, need a function that returns an iterable."
-            )
-            raise ArgumentError(msg)
         for chunk in self._chunks(self._begin(0), "the evaluation", 0):
             yield chunk.data
 
@@ -228,7 +222,8 @@ class Batches(Stream):
         """Yield equal batches as one; the last of all may be smaller."""
         assert self._receive is not None
         size = len(self.head[0])
-        nbytes = sum(a.nbytes for a in self.first if a is not None)
+        first: Any = self.first
+        nbytes = sum(a.nbytes for a in first if a is not None)
         each = max(1, self._chunk_bytes // max(1, nbytes))
         held: list[Data] = []
         step, rest = 0, False
@@ -240,7 +235,8 @@ class Batches(Stream):
             try:
                 data = self._receive(*_batch(batch, number))
             except ChainruleError as error:
-                raise type(error)(f"{error}{place}") from error
+                msg = f"{error}{place}"
+                raise type(error)(msg) from error
             rows = data.x.shape[0]
             if rest or rows > size:
                 msg = (
@@ -298,7 +294,8 @@ def _batch(given: Any, number: int) -> tuple[Any, Any, Any]:
 
 def _joined(held: list[Data], step: int, size: int) -> Chunk:
     columns = zip(*held, strict=True)
-    data = Data(*(None if c[0] is None else np.concatenate(c) for c in columns))
+    joined: list[Any] = [None if c[0] is None else np.concatenate(c) for c in columns]
+    data = Data(*joined)
     numbers = np.arange(data.x.shape[0], dtype=np.int32)
     end = numbers.size - numbers.size % size
     rest = numbers[end:][None, :] if end < numbers.size else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from chainrule.data import bootstrap, intake, order
 from chainrule.data.samples import sample_shape, split
 from chainrule.data.sources import Rows
 from chainrule.data.stream import Batches, Stream
-from chainrule.errors import ArgumentError, ArgumentTypeError, MissingFileError
+from chainrule.errors import ArgumentError, MissingFileError
 from chainrule.model import streams
+from chainrule.model.arguments import FitData, FitOptions
 from chainrule.network import Network
 from chainrule.state.epochs import PartialEpoch
 from chainrule.state.history import History
@@ -34,77 +35,12 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.files.checkpoints import Circumstances
     from chainrule.model.model import Model
+    from chainrule.model.spec import ModelSpec
 
-__all__ = [
-    "FitData",
-    "FitOptions",
-    "check_options",
-    "check_validation",
-    "fit",
-    "session_of",
-]
+__all__ = ["fit", "session_of"]
 
 # What to do where memory does not suffice for the data of a fit.
 _FEWER = "Use fewer samples, or dtype='float32'."
-
-
-class FitData(NamedTuple):
-    """What a fit is given to learn from, as the user has it."""
-
-    x: Any
-    y: Any
-    sample_weight: Any
-    validation: tuple[Any, Any, Any] | None
-    slopes: Any
-
-
-class FitOptions(NamedTuple):
-    """The arguments of a fit that are neither data nor callbacks, checked."""
-
-    epochs: int
-    batch_size: int
-    shuffle: bool
-    bootstrap: bool
-    progress: bool | None
-    resume: str | os.PathLike[str] | None
-    slope_weight: float
-    validation_split: float
-    chunk_bytes: int | None
-    steps_per_epoch: int | None
-
-
-def check_options(**given: Any) -> FitOptions:
-    """Return the arguments of `Model.fit` as `FitOptions`; an error names one."""
-    for name in ("epochs", "batch_size"):
-        given[name] = checks.integer(name, given[name], int(name == "batch_size"))
-    for name in ("chunk_bytes", "steps_per_epoch"):
-        if given[name] is not None:
-            given[name] = checks.integer(name, given[name], 1)
-    resume = given["resume"]
-    if resume is not None and not isinstance(resume, (str, os.PathLike)):
-        checks.refuse("resume", "the path of a checkpoint, or None", resume)
-    given["progress"] = checks.boolean("progress", given["progress"], none=True)
-    for name in ("shuffle", "bootstrap"):
-        given[name] = checks.boolean(name, given[name])
-    given["slope_weight"] = checks.real("slope_weight", given["slope_weight"], 0.0)
-    given["validation_split"] = checks.real(
-        "validation_split", given["validation_split"], 0.0, 1.0, open_high=True
-    )
-    return FitOptions(**given)
-
-
-def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
-    """Return x, y and weights (or None) of validation data, if there are any."""
-    if given is None:
-        return None
-    if share:
-        msg = "give validation_data or validation_split, not both."
-        raise ArgumentError(msg)
-    if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 3:
-        msg = "validation_data must be (x, y) or (x, y, sample_weight)."
-        raise ArgumentTypeError(msg)
-    x, y, *weight = given
-    return x, y, weight[0] if weight else None
 
 
 def fit(
@@ -112,7 +48,7 @@ def fit(
 ) -> History:
     """Train a model, as `Model.fit` says; return the history of the call."""
     spec, backend = model.spec, model.backend
-    given = _streamed(given, options, spec.dtype)
+    given = _streamed(given, options, spec)
     intake.check_columns("x", given.x, model._columns)
     intake.check_single("x", given.x, given.y)
     columns = intake.columns(given.x)
@@ -139,23 +75,28 @@ def fit(
         return history
 
 
-def _streamed(given: FitData, options: FitOptions, dtype: str) -> FitData:
+def _streamed(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
     """Return data with what comes chunk by chunk as `Rows` or `Batches`."""
     if given.y is None:
         x = streams.batches(
-            given.x, options.steps_per_epoch, options.epochs, options.chunk_bytes
+            given.x,
+            steps=options.steps_per_epoch,
+            epochs=options.epochs,
+            chunk_bytes=options.chunk_bytes,
+            batch_size=options.batch_size,
+            seed=spec.seed if options.shuffle else None,
         )
         given = given._replace(x=x)
     else:
         if options.steps_per_epoch is not None:
             msg = "steps_per_epoch is for fit(batches); arrays have their own number."
             raise ArgumentError(msg)
-        x, y, weight = streams.rows(given[:3], options.chunk_bytes, dtype)
+        x, y, weight = streams.rows(given[:3], options.chunk_bytes, spec.dtype)
         given = given._replace(x=x, y=y, sample_weight=weight)
     if isinstance(given.x, (Rows, Batches)):
         streams.check(given, options)
     if given.validation is not None:
-        more = streams.rows(given.validation, options.chunk_bytes, dtype)
+        more = streams.rows(given.validation, options.chunk_bytes, spec.dtype)
         given = given._replace(validation=more)
     return given
 
@@ -265,8 +206,11 @@ class _Preparation:
             data = slopes_.receive(network, data, given.slopes, backend, spec.dtype)
         if given.validation is not None:
             if isinstance(given.validation[0], Rows):
-                more = self._stream(given.validation, "validation ")
-                return objective, data, (plain, more)
+                return (
+                    objective,
+                    data,
+                    (plain, self._stream(given.validation, "validation ")),
+                )
             known = model._columns or columns
             intake.check_columns("validation x", given.validation[0], known)
             more = model._data(network, backend, given.validation, prefix="validation ")
@@ -311,10 +255,10 @@ class _Preparation:
             optimizer.rates(0 if state is None else state.step, steps)
         data = [logs.data, *([] if logs.validation is None else logs.validation[1:])]
         for each in data:
-            each = each.first if isinstance(each, Stream) else each
+            some = each.first if isinstance(each, Stream) else each
             for metric in model.metrics.values():
                 metric.check(
-                    spec.loss, network.output_shape, each.t, self.backend.to_numpy
+                    spec.loss, network.output_shape, some.t, self.backend.to_numpy
                 )
         scale = model._rate_scale if state is None else state.rate_scale
         # The rate itself is not asked for: a schedule is a user's.

@@ -15,7 +15,7 @@ from chainrule.config import checks
 from chainrule.config.explain import explain_call, explain_methods
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.layers import Layer
-from chainrule.model import fitting
+from chainrule.model import arguments, fitting
 from chainrule.model.access import Claim
 from chainrule.model.derivatives import Derivatives
 from chainrule.model.prediction import Prediction
@@ -262,7 +262,11 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
 
         Parameters
         ----------
-        x : array, shape (n, *sample_shape)
+        x : array, shape (n, *sample_shape), or iterable
+            Or rows that are stored, and read chunk by chunk: memory maps, arrays of
+            h5py and zarr, lists of .npy files, pyarrow's tables and Parquet files.
+            Without y: an iterable of batches (x, y) or (x, y, sample_weight), or a
+            function of the epoch that returns one.
         y : array, shape (n, *output_shape), or (n,) for one output or for labels
         epochs, batch_size : int
             The last batch of an epoch may be smaller; it is a step of its own. For an
@@ -295,6 +299,11 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
             Not negative. With slopes S, what is trained on is
             loss + slope_weight · Σ wᵢ sᵢ / Σ wᵢ, where sᵢ is the mean over the entries
             of sample i's Jacobian of (∂z/∂x - S)².
+        chunk_bytes : int, optional
+            Bytes of samples that are in memory at a time (twice: one chunk is read
+            while one trains). None: 2²⁸ of what is stored, all of an array.
+        steps_per_epoch : int, optional
+            Batches of an epoch, where x gives them without end.
 
         Returns
         -------
@@ -334,7 +343,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         claim = Claim()
         try:
             self._access.take(claim)
-            options = fitting.check_options(
+            options = arguments.check_options(
                 epochs=epochs,
                 batch_size=batch_size,
                 shuffle=shuffle,
@@ -347,8 +356,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
                 steps_per_epoch=steps_per_epoch,
             )
             share = options.validation_split
-            validation = fitting.check_validation(validation_data, share)
-            given = fitting.FitData(x, y, sample_weight, validation, slopes)
+            validation = arguments.check_validation(validation_data, share)
+            given = arguments.FitData(x, y, sample_weight, validation, slopes)
             return fitting.fit(self, given, CallbackList(callbacks), options)
         finally:
             claim.over = True

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
+from chainrule.data import sources
+from chainrule.data.sources import Rows
+from chainrule.data.stream import Batches
 from chainrule.errors import ArgumentError
+from chainrule.model import streams
 from chainrule.model.predictor import Predictor
 from chainrule.network import ensemble, forward
+from chainrule.network.chunks import CHUNK
 from chainrule.training.logs import Evaluation
 
 if TYPE_CHECKING:
@@ -50,8 +55,24 @@ class Prediction(Predictor):
         self, x: ArrayT, return_std: Literal[True], method: str | None = None
     ) -> tuple[ArrayT, ArrayT]: ...
     @overload
-    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any: ...
-    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any:
+    def predict(
+        self,
+        x: Any,
+        return_std: bool = False,
+        method: Any = None,
+        *,
+        out: Any = None,
+        chunk_bytes: int | None = None,
+    ) -> Any: ...
+    def predict(
+        self,
+        x: Any,
+        return_std: bool = False,
+        method: Any = None,
+        *,
+        out: Any = None,
+        chunk_bytes: int | None = None,
+    ) -> Any:
         """Return the network's output for x: logits, for the cross entropies.
 
         Parameters
@@ -66,12 +87,18 @@ class Prediction(Predictor):
             squared_error. A fit by `LevenbergMarquardt` (of up to 512 parameters)
             leaves it behind; after any other, call `parameter_covariance(x, y)` once.
             It is that of the fit, without the noise of a new observation.
+        out : array (batch, *output_shape), or a pair of them, optional
+            Where results are written, and what is returned: what takes ``out[a:b] =
+            rows``, as memory maps, h5py's and zarr's arrays do.
+        chunk_bytes : int, optional
+            Bytes of x and of the results in memory at a time, where x is stored (see
+            `fit`), or `out` is given; 2²⁸ by default.
 
         Returns
         -------
         array, shape (batch, *output_shape)
-            Of the library and on the device of x, in the model's dtype. An ensemble's
-            is the mean over its members.
+            Of the library and on the device of x, in the model's dtype; of NumPy where
+            x is stored. An ensemble's is the mean over its members.
         std : array, the same shape
             If `return_std`: sqrt(Σ (zₖ - mean)² / members), or sqrt(J Cov Jᵀ).
 
@@ -95,7 +122,19 @@ class Prediction(Predictor):
                         self.backend, "in inference", FEWER_ROWS, error
                     ) from error
                 if z is not None:
-                    return z
+                    if out is None:
+                        return z
+                    return streams.written(out, z)
+        if out is not None or chunk_bytes is not None or sources.stored(x):
+            return streams.apply(
+                self._need(),
+                x,
+                lambda some: self.predict(some, return_std, method),
+                out=out,
+                chunk_bytes=chunk_bytes,
+                dtype=self.spec.dtype,
+            )
+        if not return_std:
             return self._apply(x, *self._joint(forward.build_output))
         checks.boolean("return_std", return_std)
         if method is not None:
@@ -162,8 +201,18 @@ class Prediction(Predictor):
             self.spec.loss.probabilities(None, xp=self.backend.xp)
         return self._apply(x, *self._joint(forward.build_probabilities, self.spec.loss))
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        chunk_bytes: int | None = None,
+    ) -> dict[str, Any]:
         """Return the loss and the metrics of (x, y), in inference.
+
+        What is stored, and an iterable of batches (x, y) or (x, y, sample_weight) in
+        place of x, is read `chunk_bytes` at a time, as by `fit`.
 
         For an ensemble "loss" is the mean over members of each one's loss, which are in
         "member_loss" (members,); metrics are those of the mean output.
@@ -175,8 +224,7 @@ class Prediction(Predictor):
         """
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
-            given = (x, y, sample_weight)
-            data = self._data(network, backend, given, host=backend.pads)
+            data = self._evaluated(network, backend, (x, y, sample_weight), chunk_bytes)
             logs = self._evaluation(network, backend)(data, self._state().weights)
         if not math.isfinite(logs["loss"]):
             checks.warn(
@@ -185,6 +233,27 @@ class Prediction(Predictor):
                 "or take dtype='float64'."
             )
         return logs
+
+    def _evaluated(
+        self,
+        network: Network,
+        backend: Backend,
+        given: tuple[Any, Any, Any],
+        chunk_bytes: int | None,
+    ) -> Any:
+        """Return what is evaluated: samples in memory, or a stream of them."""
+        x, y, _ = given
+        if y is None:
+            batches = streams.batches(x, chunk_bytes=chunk_bytes)
+            given = batches, None, None
+        else:
+            given = streams.rows(given, chunk_bytes, self.spec.dtype)
+        if isinstance(given[0], (Rows, Batches)):
+            size = min(CHUNK, given[0].shape[0])
+            return streams.stream(
+                self, network, given, batch_size=size, chunk_bytes=chunk_bytes
+            )
+        return self._data(network, backend, given, host=backend.pads)
 
     def _evaluation(self, network: Network, backend: Backend) -> Evaluation:
         """Return what evaluates this model's loss and metrics."""

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from chainrule import backends
-from chainrule.data import chunks, sources
-from chainrule.data.samples import Data
+from chainrule.data import chunks, intake, sources
+from chainrule.data.datasets import batched, is_dataset
 from chainrule.data.sources import Rows
 from chainrule.data.stream import Batches, Stored, Stream
 from chainrule.errors import ArgumentError, ShapeError
 
 if TYPE_CHECKING:
-    from chainrule.model.fitting import FitData, FitOptions
-    from chainrule.model.model import Model
+    from chainrule.model.arguments import FitData, FitOptions
+    from chainrule.model.predictor import Predictor
     from chainrule.network import Network
     from chainrule.training.logs import EpochLogs
 
 __all__ = [
     "CHUNK_BYTES",
+    "apply",
     "batches",
     "check",
     "check_logs",
     "hold_out",
     "rows",
     "stream",
+    "written",
 ]
 
 # Bytes of a chunk where nothing is said.
@@ -126,7 +129,7 @@ def hold_out(given: _Given, share: float) -> tuple[_Given, _Given]:
 
 
 def stream(
-    model: Model,
+    model: Predictor,
     network: Network,
     given: _Given,
     *,
@@ -134,7 +137,7 @@ def stream(
     chunk_bytes: int | None,
     seed: int | None = None,
     prefix: str = "",
-) -> Stream | Data:
+) -> Stream:
     """Return stored rows, or batches, as samples that come chunk by chunk."""
     host = backends.get("numpy")
     receive = functools.partial(
@@ -165,8 +168,69 @@ def stream(
     return Stored(x, y, weight, order, lambda *block: receive(block))
 
 
-def batches(x: Any, steps: int | None, epochs: int, chunk_bytes: int | None) -> Batches:
-    """Return what gives batches, checked."""
+def apply(
+    network: Network,
+    x: Any,
+    f: Callable[[Any], Any],
+    *,
+    out: Any,
+    chunk_bytes: int | None,
+    dtype: str,
+) -> Any:
+    """Return f(x), some rows at a time, on the host; or write it to `out`."""
+    if not sources.stored(x) and not isinstance(x, np.ndarray):
+        x = intake.to_host(x)
+        x = np.asarray(x)
+    found = sources.receive("x", x)
+    samples = found.shape[0]
+    size = math.prod(found.shape[1:]) + math.prod(network.output_shape)
+    limit = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
+    each = max(1, limit // (max(1, size) * np.dtype(dtype).itemsize))
+    if out is None and samples <= each:
+        return f(found.read(0, samples).view(np.ndarray))
+    for low in range(0, samples, each):
+        high = min(low + each, samples)
+        z = f(found.read(low, high).view(np.ndarray))
+        if out is None:
+            out = tuple(np.empty((samples, *a.shape[1:]), a.dtype) for a in _several(z))
+            out = out if isinstance(z, tuple) else out[0]
+        written(out, z, low, high, samples)
+    return out
+
+
+def written(
+    out: Any, z: Any, low: int = 0, high: int | None = None, samples: int | None = None
+) -> Any:
+    """Write results to `out`, and return it."""
+    arrays, targets = _several(z), _several(out)
+    shapes = [(samples or a.shape[0], *a.shape[1:]) for a in arrays]
+    if [tuple(getattr(o, "shape", ())) for o in targets] != shapes:
+        wanted = " and ".join(map(str, shapes))
+        got = " and ".join(str(tuple(getattr(o, "shape", ()))) for o in targets)
+        msg = f"out must have shape {wanted}; got {got}."
+        raise ShapeError(msg)
+    for target, a in zip(targets, arrays, strict=True):
+        target[low : low + a.shape[0] if high is None else high] = a
+    return out
+
+
+def _several(a: Any) -> tuple[Any, ...]:
+    return tuple(a) if isinstance(a, (tuple, list)) else (a,)
+
+
+def batches(
+    x: Any,
+    *,
+    steps: int | None = None,
+    epochs: int = 1,
+    chunk_bytes: int | None = None,
+    batch_size: int = 32,
+    seed: int | None = None,
+) -> Batches:
+    """Return what gives batches, checked; a data set's samples are made batches."""
+    if is_dataset(x):
+        x = batched(x, batch_size, seed)
+        steps = steps or x.steps
     if not callable(x) and not hasattr(x, "__iter__"):
         msg = (
             "y is missing. fit(x, y) takes arrays; fit(batches) takes an iterable of "

@@ -60,5 +60,5 @@ def evaluate(
     data: Data,
 ) -> Any:
     """Return the loss over all samples in inference, a scalar of the backend."""
-    found = sums(backend, network, loss, weights, data)
-    return join_means(*map(list, zip(*found, strict=True)), backend.xp)
+    values, masses = zip(*sums(backend, network, loss, weights, data), strict=True)
+    return join_means(values, masses, backend.xp)

@@ -86,23 +86,26 @@ class Evaluation:
         hosts: list[tuple[Any, ...]] = []
         for part in evaluation.parts_of(backend, data) if loss or self.metrics else ():
             if loss:
-                key = backend, network, self.loss, weights
-                sums += evaluation.sums(*key, part)
+                sums += evaluation.sums(backend, network, self.loss, weights, part)
             if self.metrics:
-                key = backend, weights, part.x, build[0]
-                z = chunks.outputs(*key, network, *build[1:])
+                z = chunks.outputs(
+                    backend, weights, part.x, build[0], network, *build[1:]
+                )
                 some = part.t, z, part.weight
                 hosts.append(
                     tuple(None if a is None else self._on_host(a) for a in some)
                 )
         logs: dict[str, Any] = {}
         if loss:
-            value = join_means(*map(list, zip(*sums, strict=True)), backend.xp)
+            values, masses = zip(*sums, strict=True)
+            value = join_means(values, masses, backend.xp)
             logs = self.losses(prefix, backend.to_numpy(value))
         if not self.metrics:
             return logs
         host = [
-            column[0] if len(column) == 1 or column[0] is None else np.concatenate(column)
+            column[0]
+            if len(column) == 1 or column[0] is None
+            else np.concatenate(column)
             for column in zip(*hosts, strict=True)
         ]
         for name, metric in self.metrics.items():
