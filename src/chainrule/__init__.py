@@ -45,6 +45,7 @@ from chainrule.errors import (
     ResumeError,
     SerializationError,
     ShapeError,
+    SourceError,
 )
 from chainrule.layers import (
     CELU,
@@ -147,6 +148,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "SourceError",
     "Tanh",
     "backends",
     "callbacks",

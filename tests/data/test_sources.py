@@ -61,7 +61,7 @@ def test_columns_of_a_parquet_file(tmp_path: Path) -> None:
     both = sources.parquet(path, ["b", "a"])
     assert both.dtype == np.float64
     np.testing.assert_array_equal(both[1:3], [[1.5, 2], [2.5, 3]])
-    with pytest.raises(cr.ArgumentError, match="no column 'c'.* it has 'a', 'b'"):
+    with pytest.raises(cr.ArgumentError, match=r"no column 'c'.* it has 'a', 'b'"):
         sources.parquet(path, ["a", "c"])
     with pytest.raises(cr.ArgumentTypeError, match="column 'name' is of type string"):
         sources.parquet(path)

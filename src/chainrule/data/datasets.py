@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,8 @@ class batched:  # noqa: N801 - used as a function
 
 def _stacked(samples: Iterable[Any]) -> Any:
     """Return samples (x, y) as arrays of samples."""
-    columns = zip(
-        *(s if isinstance(s, (tuple, list)) else (s,) for s in samples), strict=True
+    rows = [s if isinstance(s, (tuple, list)) else (s,) for s in samples]
+    return tuple(
+        np.stack([np.asarray(intake.to_host(a)) for a in column])
+        for column in zip(*rows, strict=True)
     )
-    to_host: Callable[[Any], Any] = intake.to_host
-    return tuple(np.stack([np.asarray(to_host(a)) for a in c]) for c in columns)

@@ -300,18 +300,13 @@ def _common(name: str, schema: Any, names: Sequence[str]) -> Any:
 
 
 def _matrix(table: Any, dtype: Any) -> Any:
-    """Return a table's columns side by side; what is missing is NaN, and refused."""
-    columns = [
-        column.to_numpy(zero_copy_only=False)
-        if not hasattr(column, "chunks")
-        else column.to_numpy()
-        for column in table.columns
-    ]
-    for name, column in zip(table.column_names, columns, strict=True):
-        if column.dtype.kind not in "fiub":
+    """Return a table's columns side by side."""
+    found = np.empty((table.num_rows, table.num_columns), dtype)
+    for k, (name, column) in enumerate(
+        zip(table.column_names, table.columns, strict=True)
+    ):
+        if column.null_count:
             msg = f"column {name!r} has missing values; fill them or leave rows out."
             raise ArgumentError(msg)
-    found = np.empty((table.num_rows, len(columns)), dtype)
-    for k, column in enumerate(columns):
-        found[:, k] = column
+        found[:, k] = column.to_numpy()
     return found

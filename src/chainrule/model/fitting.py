@@ -89,12 +89,15 @@ def _streamed(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
         given = given._replace(x=x)
     else:
         if options.steps_per_epoch is not None:
-            msg = "steps_per_epoch is for fit(batches); arrays have their own number."
+            msg = (
+                "steps_per_epoch is for fit(batches); of arrays an epoch has every "
+                "sample once."
+            )
             raise ArgumentError(msg)
         x, y, weight = streams.rows(given[:3], options.chunk_bytes, spec.dtype)
         given = given._replace(x=x, y=y, sample_weight=weight)
     if isinstance(given.x, (Rows, Batches)):
-        streams.check(given, options)
+        streams.check(given, options, spec.optimizer)
     if given.validation is not None:
         more = streams.rows(given.validation, options.chunk_bytes, spec.dtype)
         given = given._replace(validation=more)
@@ -315,6 +318,11 @@ class _Preparation:
         with container.naming(path):
             warning = self.callbacks.restore(record.callbacks, saved)
         warning += checkpoints.differences(circumstances, record)
+        if circumstances.wanted["batches"]:
+            warning.append(
+                "batches cannot be compared with those of the fit before, and must be "
+                "the same from the epoch's beginning on"
+            )
         state = saved._state()
         if not state.slots and not hasattr(spec.optimizer, "update"):
             name = type(spec.optimizer).__name__

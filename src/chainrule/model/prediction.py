@@ -15,7 +15,6 @@ from chainrule.errors import ArgumentError
 from chainrule.model import streams
 from chainrule.model.predictor import Predictor
 from chainrule.network import ensemble, forward
-from chainrule.network.chunks import CHUNK
 from chainrule.training.logs import Evaluation
 
 if TYPE_CHECKING:
@@ -249,9 +248,8 @@ class Prediction(Predictor):
         else:
             given = streams.rows(given, chunk_bytes, self.spec.dtype)
         if isinstance(given[0], (Rows, Batches)):
-            size = min(CHUNK, given[0].shape[0])
             return streams.stream(
-                self, network, given, batch_size=size, chunk_bytes=chunk_bytes
+                self, network, given, batch_size=1, chunk_bytes=chunk_bytes
             )
         return self._data(network, backend, given, host=backend.pads)
 

@@ -15,6 +15,7 @@ from chainrule.data.datasets import batched, is_dataset
 from chainrule.data.sources import Rows
 from chainrule.data.stream import Batches, Stored, Stream
 from chainrule.errors import ArgumentError, ShapeError
+from chainrule.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from chainrule.model.arguments import FitData, FitOptions
@@ -75,8 +76,10 @@ def _row_bytes(given: _Given, dtype: str) -> int:
     return sum(size * math.prod(a.shape[1:]) for a in given if a is not None)
 
 
-def check(given: FitData, options: FitOptions) -> None:
+def check(given: FitData, options: FitOptions, optimizer: Any) -> None:
     """Refuse what a fit of data that come chunk by chunk cannot do."""
+    if not isinstance(optimizer, Optimizer):
+        _refuse(f"{type(optimizer).__name__}()")
     if given.slopes is not None:
         _refuse("slopes")
     if options.bootstrap:
@@ -233,13 +236,13 @@ def batches(
         steps = steps or x.steps
     if not callable(x) and not hasattr(x, "__iter__"):
         msg = (
-            "y is missing. fit(x, y) takes arrays; fit(batches) takes an iterable of "
+            f"fit needs y. (x, y) are arrays; alone stands an iterable of batches "
             f"(x, y), or a function of the epoch that returns one; got "
             f"{type(x).__name__}."
         )
         raise ArgumentError(msg)
     if sources.stored(x) or hasattr(x, "shape"):
-        msg = "y is missing: fit(x, y) needs the targets of x."
+        msg = "fit needs y."
         raise ArgumentError(msg)
     found = Batches(x, steps, chunk_bytes or CHUNK_BYTES)
     if found.once and epochs > 1 and steps is None:
