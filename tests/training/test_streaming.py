@@ -332,12 +332,13 @@ def test_optimizers_of_the_whole_problem_need_it_in_memory(optimizer: str) -> No
 def test_predictions_and_evaluations_stream(name: str, tmp_path: Path) -> None:
     m = model(name, metrics=["r2"]).build(4)
     plain, logs = m.predict(X), m.evaluate(X, Y, WEIGHT)
-    given = [store("hdf5", a, tmp_path, n) for a, n in ((X, "x"), (Y, "y"))]
-    np.testing.assert_array_equal(m.predict(given[0]), plain)
-    close = {"rtol": 1e-12, "atol": 1e-14}
-    np.testing.assert_allclose(m.predict(given[0], chunk_bytes=500), plain, **close)
+    x, y = (store("hdf5", a, tmp_path, n) for a, n in ((X, "x"), (Y, "y")))
+    given = (x, y, WEIGHT)
+    np.testing.assert_array_equal(m.predict(x), plain)
+    close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-14}
+    np.testing.assert_allclose(m.predict(x, chunk_bytes=500), plain, **close)
     out = np.lib.format.open_memmap(tmp_path / "z.npy", "w+", np.float64, (70, 2))
-    assert m.predict(given[0], out=out, chunk_bytes=500) is out
+    assert m.predict(x, out=out, chunk_bytes=500) is out
     np.testing.assert_allclose(out, plain, **close)
     out[:] = 0
     assert m.predict(X[:3], out=out[:3]) is not None
@@ -345,8 +346,8 @@ def test_predictions_and_evaluations_stream(name: str, tmp_path: Path) -> None:
     with pytest.raises(cr.ShapeError, match=r"out must have shape \(70, 2\); got \(3,"):
         m.predict(X, out=np.zeros((3, 2)))
     for found in (
-        m.evaluate(*given, WEIGHT),
-        m.evaluate(*given, WEIGHT, chunk_bytes=500),
+        m.evaluate(*given),
+        m.evaluate(*given, chunk_bytes=500),
         m.evaluate(batches_of(X, Y, 16, WEIGHT)),
     ):
         for key, value in logs.items():
@@ -392,3 +393,14 @@ def test_resuming_batches_says_what_is_not_exact(tmp_path: Path) -> None:
     same(one, two)
     with pytest.raises(cr.ResumeError, match="x"):
         model().fit(X, Y, epochs=3, batch_size=8, resume=path)
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 2 * CHUNK])
+def test_another_cut_into_chunks_is_another_fit(
+    chunk_bytes: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    how: dict[str, Any] = {"epochs": 2, "batch_size": 8}
+    model().fit(X, Y, **how, chunk_bytes=CHUNK, callbacks=[cr.Checkpoint(path)])
+    with pytest.raises(cr.ResumeError, match="chunks was 24 samples in blocks of 8"):
+        model().fit(X, Y, **how, resume=path, chunk_bytes=chunk_bytes)

@@ -71,8 +71,8 @@ class Stream:
         """Yield the samples in their own order, for evaluation."""
         raise NotImplementedError
 
-    def described(self) -> tuple[Any, ...] | None:
-        """Return what a checkpoint compares: x, y, weights; None if it cannot."""
+    def described(self) -> tuple[tuple[Any, ...], str]:
+        """Return what a checkpoint compares: x, y, weights, and how they are cut."""
         raise NotImplementedError
 
 
@@ -93,6 +93,7 @@ class Stored(Stream):
     ) -> None:
         self._rows, self._order, self._receive = (x, y, weight), order, receive
         self.steps: int = order.steps
+        self.samples = order.samples
         self.first = self._block(0, min(order.samples, order.batch_size), "")
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[Chunk]:
@@ -108,9 +109,10 @@ class Stored(Stream):
         for piece in order.pieces(0):
             yield self._read(piece.blocks, f"chunk {piece.number + 1}")
 
-    def described(self) -> tuple[Any, ...]:
+    def described(self) -> tuple[tuple[Any, ...], str]:
         """As `Stream.described`: the rows themselves."""
-        return self._rows
+        order = self._order
+        return self._rows, f"{order.chunk} samples in blocks of {order.block}"
 
     def _read(self, blocks: list[tuple[int, int]], where: str) -> Data:
         """Return blocks of rows, checked and cast, in memory that is nobody else's."""
@@ -210,9 +212,9 @@ class Batches(Stream):
         for chunk in self._chunks(self._begin(0), "the evaluation", 0):
             yield chunk.data
 
-    def described(self) -> None:
+    def described(self) -> tuple[tuple[Any, ...], str]:
         """As `Stream.described`: batches cannot be compared."""
-        return
+        return (), "batches"
 
     def _begin(self, epoch: int) -> Iterator[Any]:
         source = self._source(epoch) if callable(self._source) else self._source

@@ -80,9 +80,8 @@ def describe(
     """Return what a fit of a model with these parts is made of.
 
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
-    Data that are None come as batches, which cannot be compared.
     `how` are the other arguments of the fit: batch_size, shuffle, bootstrap,
-    slope_weight.
+    slope_weight, and how samples are cut into chunks, if they are.
 
     Raises
     ------
@@ -93,9 +92,7 @@ def describe(
         codec.encode(parts[name], name)
     wanted = {**how, "members": parts["members"], "member": parts["member"]}
     names = ("x", "y", "sample_weight", "slopes")
-    given = () if data is None else data
-    wanted["batches"] = data is None
-    for prefix, arrays in (("", given), ("validation ", validation or ())):
+    for prefix, arrays in (("", data), ("validation ", validation or ())):
         filled = (*arrays, *[None] * (len(names) - len(arrays)))
         for name, a in zip(names, filled, strict=True):
             wanted[prefix + name] = None if a is None else fingerprint(backend, a)

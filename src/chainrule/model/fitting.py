@@ -129,7 +129,7 @@ class _Preparation:
         model, options, spec = self.model, self.options, self.spec
         with room(self.backend, "for the data of a fit", _FEWER):
             objective, data, validation = self._data(given, columns)
-        batch_size = _batch_size(data, options.batch_size)
+        batch_size = streams.batch_size(data, options.batch_size)
         logs = self._logs(objective, data, validation)
         self._check(logs, batch_size)
         sloped = given.slopes is not None
@@ -258,11 +258,11 @@ class _Preparation:
             optimizer.rates(0 if state is None else state.step, steps)
         data = [logs.data, *([] if logs.validation is None else logs.validation[1:])]
         for each in data:
-            some = each.first if isinstance(each, Stream) else each
+            some, fetch = each, self.backend.to_numpy
+            if isinstance(each, Stream):
+                some, fetch = each.first, np.asarray
             for metric in model.metrics.values():
-                metric.check(
-                    spec.loss, network.output_shape, some.t, self.backend.to_numpy
-                )
+                metric.check(spec.loss, network.output_shape, some.t, fetch)
         scale = model._rate_scale if state is None else state.rate_scale
         # The rate itself is not asked for: a schedule is a user's.
         own_rates = by_batches and (
@@ -284,11 +284,14 @@ class _Preparation:
         if {True, False} <= {*backend.jit_compiles}:
             # Of the engines that have the choice; its results are others.
             compiled = spec.jit_compile or None
+        held = None if validation is None else streams.described(validation[1])[0]
+        arrays, cut = streams.described(data)
         return checkpoints.describe(
             spec.arguments,
             backend,
-            _described(data),
-            None if validation is None else _described(validation[1]),
+            arrays,
+            held,
+            chunks=cut,
             batch_size=batch_size,
             shuffle=options.shuffle,
             bootstrap=options.bootstrap,
@@ -318,11 +321,8 @@ class _Preparation:
         with container.naming(path):
             warning = self.callbacks.restore(record.callbacks, saved)
         warning += checkpoints.differences(circumstances, record)
-        if circumstances.wanted["batches"]:
-            warning.append(
-                "batches cannot be compared with those of the fit before, and must be "
-                "the same from the epoch's beginning on"
-            )
+        if circumstances.wanted["chunks"] == "batches":
+            warning.append(streams.NOT_COMPARED)
         state = saved._state()
         if not state.slots and not hasattr(spec.optimizer, "update"):
             name = type(spec.optimizer).__name__
@@ -341,18 +341,6 @@ class _Preparation:
         model.history = record.before
         model._bind_direct()
         return record.first, record.history, part
-
-
-def _batch_size(data: Any, wanted: int) -> int:
-    """Return the samples of a batch; an iterable of batches says so itself."""
-    if isinstance(data, Batches):
-        return int(data.first.x.shape[0])
-    return wanted if isinstance(data, Stream) else min(wanted, data.x.shape[0])
-
-
-def _described(data: Any) -> Any:
-    """Return what a checkpoint compares of data."""
-    return data.described() if isinstance(data, Stream) else data
 
 
 class _Recorder:

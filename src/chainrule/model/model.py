@@ -263,10 +263,9 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         Parameters
         ----------
         x : array, shape (n, *sample_shape), or iterable
-            Or rows that are stored, and read chunk by chunk: memory maps, arrays of
-            h5py and zarr, lists of .npy files, pyarrow's tables and Parquet files.
-            Without y: an iterable of batches (x, y) or (x, y, sample_weight), or a
-            function of the epoch that returns one.
+            Or rows that are stored: memory maps, arrays of h5py and zarr, lists of .npy
+            files, pyarrow's tables and Parquet files. Without y: an iterable of (x, y)
+            or (x, y, sample_weight), or a function of the epoch that returns one.
         y : array, shape (n, *output_shape), or (n,) for one output or for labels
         epochs, batch_size : int
             The last batch of an epoch may be smaller; it is a step of its own. For an
@@ -300,8 +299,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
             loss + slope_weight · Σ wᵢ sᵢ / Σ wᵢ, where sᵢ is the mean over the entries
             of sample i's Jacobian of (∂z/∂x - S)².
         chunk_bytes : int, optional
-            Bytes of samples that are in memory at a time (twice: one chunk is read
-            while one trains). None: 2²⁸ of what is stored, all of an array.
+            Of samples that train together; as many are read meanwhile. None: 2²⁸ of
+            what is stored, all of an array.
         steps_per_epoch : int, optional
             Batches of an epoch, where x gives them without end.
 

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK_BYTES",
+    "NOT_COMPARED",
     "apply",
+    "batch_size",
     "batches",
     "check",
     "check_logs",
+    "described",
     "hold_out",
     "rows",
     "stream",
@@ -37,6 +40,12 @@ __all__ = [
 
 # Bytes of a chunk where nothing is said.
 CHUNK_BYTES = 1 << 28
+
+# What a resumed fit of batches is warned of.
+NOT_COMPARED = (
+    "batches cannot be compared with those of the fit before, and must be the same "
+    "from the epoch's beginning on"
+)
 
 _Given = tuple[Any, Any, Any]  # x, y and weights (or None)
 
@@ -112,6 +121,20 @@ def check_logs(logs: EpochLogs) -> None:
             "its batches once: give a function of the epoch that returns an iterable."
         )
         raise ArgumentError(msg)
+
+
+def batch_size(data: Any, wanted: int) -> int:
+    """Return the samples of a batch; an iterable of batches says so itself."""
+    if isinstance(data, Batches):
+        return int(data.first.x.shape[0])
+    if isinstance(data, Stored):
+        return min(wanted, data.samples)
+    return min(wanted, data.x.shape[0])
+
+
+def described(data: Any) -> tuple[Any, str | None]:
+    """Return what a checkpoint compares: the arrays, and how they are cut."""
+    return data.described() if isinstance(data, Stream) else (data, None)
 
 
 def hold_out(given: _Given, share: float) -> tuple[_Given, _Given]:
