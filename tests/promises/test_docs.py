@@ -134,6 +134,26 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
+def leads_to(path: Path) -> set[Path]:
+    """Return the pages that a page links to, or lists in a toctree."""
+    text = path.read_text(encoding="utf-8")
+    targets = [found["target"] for found in LINK.finditer(FENCE.sub("", text))]
+    for tree in re.findall(
+        r"^```\{toctree\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    ):
+        names = [line for line in tree.splitlines() if not line.startswith(":")]
+        targets += [f"{name}.md" for name in names]
+    return {(path.parent / target).resolve() for target in targets if target}
+
+
+def test_every_page_is_two_clicks_away() -> None:
+    docs = ROOT / "docs"
+    first = leads_to(docs / "index.md")
+    second = {page for path in first & set(FILES) for page in leads_to(path)}
+    pages = {*docs.glob("*.md"), *(docs / "guides").glob("*.md")}
+    assert pages - {docs / "index.md"} <= first | second
+
+
 @documents
 def test_blocks_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
