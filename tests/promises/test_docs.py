@@ -13,7 +13,13 @@ import pytest
 from tests.support.libraries import here
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Folders of the site that its build writes; the changelog speaks of what is gone, too.
+BUILT = {"_build", "auto_gallery", "generated"}
+FILES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    if path.name != "CHANGELOG.md" and not BUILT & set(path.parts)
+)
 # What in a block needs which library.
 NEEDS = {
     "jax": r"backend=\"jax\"|\"jax\"\)|\bimport jax\b|\bfrom jax\b",
@@ -28,7 +34,13 @@ FENCE = re.compile(
 )
 NOT_RUN = re.compile(r"<!--\s*not run:\s*\S(?:(?!-->).)*-->\Z", re.DOTALL)
 
-documents = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+# A link or an image to another file of the project: its target, and its place there.
+LINK = re.compile(r"\]\((?![a-z]+:)(?P<target>[^)#\s]*)(?:#(?P<place>[^)\s]+))?\)")
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+
+documents = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 
 
 class Block(NamedTuple):
@@ -100,6 +112,48 @@ def test_sources_exist(path: Path) -> None:
     assert not [found for found in sorted(paths) if not (ROOT / found).exists()]
 
 
+def places(text: str) -> set[str]:
+    """Return what links to the headings of a page say, after their #."""
+    titles = HEADING.findall(FENCE.sub("", text))
+    words = (re.sub(r"[^\w\- ]", "", title).lower() for title in titles)
+    return {word.replace(" ", "-") for word in words}
+
+
+@documents
+def test_links_lead_somewhere(path: Path) -> None:
+    missing = []
+    for found in LINK.finditer(FENCE.sub("", path.read_text(encoding="utf-8"))):
+        target, place = found["target"], found["place"]
+        where = path.parent / target if target else path
+        if BUILT & set(where.parts):
+            continue  # the site's build checks those
+        if not where.exists():
+            missing.append(target)
+        elif place and place not in places(where.read_text(encoding="utf-8")):
+            missing.append(f"{target}#{place}")
+    assert not missing
+
+
+def leads_to(path: Path) -> set[Path]:
+    """Return the pages that a page links to, or lists in a toctree."""
+    text = path.read_text(encoding="utf-8")
+    targets = [found["target"] for found in LINK.finditer(FENCE.sub("", text))]
+    for tree in re.findall(
+        r"^```\{toctree\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    ):
+        names = [line for line in tree.splitlines() if not line.startswith(":")]
+        targets += [f"{name}.md" for name in names]
+    return {(path.parent / target).resolve() for target in targets if target}
+
+
+def test_every_page_is_two_clicks_away() -> None:
+    docs = ROOT / "docs"
+    first = leads_to(docs / "index.md")
+    second = {page for path in first & set(FILES) for page in leads_to(path)}
+    pages = {*docs.glob("*.md"), *(docs / "guides").glob("*.md")}
+    assert pages - {docs / "index.md"} <= first | second
+
+
 @documents
 def test_blocks_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +179,13 @@ def test_blocks_are_found_and_skipped() -> None:
     )
     assert [block.code for block in blocks(text)] == ["a = 1\n", "d = 1\n"]
     assert blocks(text)[0].above == 1
+
+
+def test_links_are_found() -> None:
+    text = "# A page: *the* first\n[a](b.md#c-d) ![e](f.png) [g](http://h) [i](#j)\n"
+    found = [(link["target"], link["place"]) for link in LINK.finditer(text)]
+    assert found == [("b.md", "c-d"), ("f.png", None), ("", "j")]
+    assert places(text) == {"a-page-the-first"}
 
 
 def test_resolve_rejects_what_is_not_there() -> None:
