@@ -89,7 +89,8 @@ def test_backends_agree(name: str, members: int | None) -> None:
         each.fit(X, Y, epochs=4, batch_size=8, sample_weight=WEIGHT, chunk_bytes=CHUNK)
     for a, b in zip(*map(weights, models), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose(*(m.history["loss"] for m in models), rtol=1e-9)
+    one, two = (m.history["loss"] for m in models)
+    np.testing.assert_allclose(one, two, rtol=1e-9)
 
 
 def test_without_shuffling_chunks_change_nothing_but_rounding() -> None:

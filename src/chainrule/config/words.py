@@ -151,7 +151,7 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "class_weight": _WEIGHTS,
         **dict.fromkeys(("lr", "learning_rate", "weight_decay"), _OPTIMIZER),
         **dict.fromkeys(("n_epochs", "num_epochs", "nb_epoch", "max_iter"), _EPOCHS),
-        **dict.fromkeys(("steps_per_epoch", "drop_last"), _WHOLE),
+        **dict.fromkeys(("drop_last",), _WHOLE),
         **dict.fromkeys(
             ("validation_freq", "validation_steps", "validation_batch_size"),
             _VALIDATION,

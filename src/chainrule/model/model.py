@@ -288,9 +288,9 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
             becomes what it was, `epochs` is the total, and the history returned is of
             the whole fit. If it is not there yet, the fit begins.
         bootstrap : bool
-            Weigh each sample with the number of times that it is in a random sample of
-            n with replacement, drawn anew for each member of an ensemble from the seed
-            and the member's number; `sample_weight` comes on top.
+            Weigh each sample with how often it is in a random sample of n with
+            replacement, drawn for each member of an ensemble from the seed and the
+            member's number; `sample_weight` comes on top.
         slopes : array, shape (n, *output_shape, *sample_shape), optional
             ∂y/∂x of each sample, to be fitted too; the axes of one output, or of one
             input, may be left out. Not with Dropout or BatchNorm, nor for an ensemble.

@@ -14,7 +14,7 @@ from chainrule.data import chunks, intake, sources
 from chainrule.data.datasets import batched, is_dataset
 from chainrule.data.sources import Rows
 from chainrule.data.stream import Batches, Stored, Stream
-from chainrule.errors import ArgumentError, ShapeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def batch_size(data: Any, wanted: int) -> int:
         return int(data.first.x.shape[0])
     if isinstance(data, Stored):
         return min(wanted, data.samples)
-    return min(wanted, data.x.shape[0])
+    samples: int = data.x.shape[0]
+    return min(wanted, samples)
 
 
 def described(data: Any) -> tuple[Any, str | None]:
@@ -252,6 +253,7 @@ def batches(
     chunk_bytes: int | None = None,
     batch_size: int = 32,
     seed: int | None = None,
+    caller: str = "fit",
 ) -> Batches:
     """Return what gives batches, checked; a data set's samples are made batches."""
     if is_dataset(x):
@@ -259,14 +261,14 @@ def batches(
         steps = steps or x.steps
     if not callable(x) and not hasattr(x, "__iter__"):
         msg = (
-            f"fit needs y. (x, y) are arrays; alone stands an iterable of batches "
+            f"{caller} needs y. (x, y) are arrays; alone stands an iterable of batches "
             f"(x, y), or a function of the epoch that returns one; got "
             f"{type(x).__name__}."
         )
-        raise ArgumentError(msg)
+        raise ArgumentTypeError(msg)
     if sources.stored(x) or hasattr(x, "shape"):
-        msg = "fit needs y."
-        raise ArgumentError(msg)
+        msg = f"{caller} needs y."
+        raise ArgumentTypeError(msg)
     found = Batches(x, steps, chunk_bytes or CHUNK_BYTES)
     if found.once and epochs > 1 and steps is None:
         msg = (

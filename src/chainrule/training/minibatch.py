@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUDGET",
     "LAG",
+    "Chunk",
     "MinibatchTraining",
     "check_finite",
     "fresh_slots",
