@@ -221,6 +221,8 @@ class Prediction(Predictor):
         OutOfMemoryError
             If that many rows do not fit into the memory.
         """
+        if y is None:
+            x = streams.batches(x, chunk_bytes=chunk_bytes, caller="evaluate")
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
             data = self._evaluated(network, backend, (x, y, sample_weight), chunk_bytes)
@@ -241,11 +243,7 @@ class Prediction(Predictor):
         chunk_bytes: int | None,
     ) -> Any:
         """Return what is evaluated: samples in memory, or a stream of them."""
-        x, y, _ = given
-        if y is None:
-            batches = streams.batches(x, chunk_bytes=chunk_bytes)
-            given = batches, None, None
-        else:
+        if not isinstance(given[0], Batches):
             given = streams.rows(given, chunk_bytes, self.spec.dtype)
         if isinstance(given[0], (Rows, Batches)):
             return streams.stream(

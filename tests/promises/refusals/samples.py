@@ -28,7 +28,12 @@ TEXT = np.asarray(["cat", "dog"])[LABELS]
 
 SAMPLES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     **{f"x: {k}": (SQ, {"x": a}, e, f"^x .*{m}") for k, (a, e, m) in ARRAYS.items()},
-    **{f"y: {k}": (SQ, {"y": a}, e, f"^y .*{m}") for k, (a, e, m) in ARRAYS.items()},
+    **{
+        f"y: {k}": (SQ, {"y": a}, e, f"^y .*{m}")
+        for k, (a, e, m) in ARRAYS.items()
+        if k != "None"
+    },
+    "y: None": (SQ, {"y": None}, Type, r"^fit needs y\.$"),
     **{
         f"sample_weight: {k}": (SQ, {"sample_weight": a}, e, f"^sample_weight .*{m}")
         for k, (a, e, m) in ARRAYS.items()
