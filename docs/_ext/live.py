@@ -1,9 +1,9 @@
 """The page on which networks are trained in the browser, and the files that it needs.
 
-The directive ``live`` stands for the page's controls and pictures, docs/live/app.html. The
-built site gets the page's own files, and the runtime if `docs/live/assets.py` has
-collected it in `live_assets`; the manifest in `_static/live/` says which of both, and the
-page says so to its reader.
+The directive ``live`` stands for the page's controls and pictures, docs/live/app.html.
+The built site gets the page's own files, and the runtime if docs/live/assets.py has
+collected it in the folder `live_assets`. The manifest in _static/live/ says whether it
+has, and the page tells its reader.
 """
 
 from __future__ import annotations

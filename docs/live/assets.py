@@ -1,14 +1,15 @@
-"""Collect what the page "Train it here" needs to run Python: `python docs/live/assets.py`.
+"""Collect what the page "Train it here" needs: `python docs/live/assets.py`.
 
-    build/live/assets/runtime/   Pyodide, from npm
-    build/live/assets/*.whl      NumPy for WebAssembly, array-api-compat, tqdm, chainrule
-    build/live/assets/manifest.json
+    build/live/assets/runtime/       Pyodide, from npm
+    build/live/assets/*.whl          NumPy, array-api-compat, tqdm, chainrule
+    build/live/assets/manifest.json  what they are
 
 Versions are pinned and checked by their hashes: Pyodide's in package-lock.json, the
-wheels' in wheels.txt, NumPy's in the pyodide-lock.json that Pyodide brings. The wheel of
-this NumPy is on no package index by itself. It is taken from `--numpy FILE`, or from a
-package that carries it (numpy.txt). A part that cannot be had is named, "skipped: ...",
-and then there is no runtime; a part that is there and is not the pinned one is an error.
+wheels' in wheels.txt, NumPy's in the pyodide-lock.json that Pyodide brings. The wheel
+of that NumPy is on no package index by itself. It is taken from `--numpy FILE`, or from
+a package that carries it (numpy.txt). A part that cannot be had is named,
+"skipped: ...", and then there is no runtime; a part that is there and is not the pinned
+one is an error.
 """
 
 from __future__ import annotations
@@ -190,7 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.rmtree(options.out, ignore_errors=True)
         sys.stdout.write(f"skipped: the runtime of the page: {missing}\n")
         return 0
-    wheels = ", ".join(f"{each['name']} {each['version']}" for each in manifest["wheels"])
+    wheels = ", ".join(
+        f"{each['name']} {each['version']}" for each in manifest["wheels"]
+    )
     size = f"{manifest['bytes'] / 1e6:.0f} MB"
     found = f"Pyodide {manifest['pyodide']}, {wheels}"
     sys.stdout.write(f"{options.out}: {found}; {size}\n")

@@ -130,28 +130,32 @@ function refuse(html) {
 
 // --- Numbers and pictures ---------------------------------------------------------------
 
-function small(value) {
-  if (value === undefined) return "–";
-  return value >= 0.01 && value < 1000 ? value.toPrecision(3) : value.toExponential(1).replace("-", "−");
-}
-
-function showNumbers() {
-  const put = (id, text) => {
-    $(id).textContent = text;
-  };
-  put("epoch", frame ? `${frame.epoch} of ${frame.epochs}` : "–");
-  put("last", small(losses.at(-1)));
-  put("worst", small(frame?.worst));
-  put("worst-slope", small(frame?.worstSlope));
-  put("parameters", first ? first.parameters.toLocaleString("en") : "–");
-  if (frame?.rate) put("speed", Math.round(frame.rate).toLocaleString("en"));
-}
-
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 function power(n) {
   const digits = Array.from(String(Math.abs(n)), (digit) => RAISED[digit]).join("");
   return `10${n < 0 ? "⁻" : ""}${digits}`;
+}
+
+function small(value) {
+  if (value === undefined) return "–";
+  if (value >= 0.001 && value < 1000) return value.toPrecision(3);
+  const [digits, exponent] = value.toExponential(1).split("e");
+  return `${digits} × ${power(Number(exponent))}`;
+}
+
+function showNumbers() {
+  const put = (id, value, text) => {
+    $(id).textContent = value === undefined ? "–" : text(value);
+    $(id).dataset.value = value ?? "";
+  };
+  const whole = (value) => Math.round(value).toLocaleString("en");
+  put("epoch", frame?.epoch, (epoch) => `${epoch} of ${frame.epochs}`);
+  put("last", losses.at(-1), small);
+  put("worst", frame?.worst, small);
+  put("worst-slope", frame?.worstSlope, small);
+  put("parameters", first?.parameters, whole);
+  put("speed", frame?.rate, whole);
 }
 
 function plainNumber(value) {
@@ -168,7 +172,7 @@ function drawParabola(colour) {
   const slopes = { xs, ys: xs.map((v) => 2 * v), colour: colour.target, width: 4 };
   const fit = frame ? [{ xs, ys: frame.output, colour: colour.fit, width: 2 }] : [];
   const slope = frame ? [{ xs, ys: frame.slope, colour: colour.fit, width: 1.75 }] : [];
-  const y = { from: -0.5, to: 1.25, ticks: [-0.5, 0, 0.5, 1], show: plainNumber };
+  const y = { from: -0.35, to: 1.15, ticks: [0, 0.5, 1], show: plainNumber };
   const dy = { from: -2.6, to: 2.6, ticks: [-2, 0, 2], show: plainNumber };
   curves($("fit"), colour, x, y, [wanted, ...fit]);
   curves($("slope"), colour, x, dy, [slopes, ...slope]);

@@ -2,7 +2,7 @@
 
 It runs in a worker of the browser (worker.js calls it), and in any Python that has
 chainrule. A worker hears nothing while Python runs, so a `Run` trains for a fraction of
-a second and comes back: many short fits of one model, which are bit for bit one long fit.
+a second and comes back: many short fits of one model are bit for bit one long fit.
 """
 
 from __future__ import annotations

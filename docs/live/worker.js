@@ -1,7 +1,7 @@
 // The worker: Python lives here, so the page itself never waits for it.
 //
-// The page sends   {type: "load"}                     start Python ahead of a run
-//                  {type: "start", number, settings}  a new run; an older one is dropped
+// The page sends   {type: "start", number, settings, paused}  a new run, Python first;
+//                                                             an older run is dropped
 //                  {type: "pause"}, {type: "resume"}
 // and hears        {type: "loading", what, share}
 //                  {type: "ready", versions}
@@ -58,7 +58,11 @@ async function begin(message) {
   number = message.number;
   training = false;
   try {
-    const trainer = await (starting ??= start());
+    starting ??= start().catch((error) => {
+      starting = null; // the next run tries again
+      throw error;
+    });
+    const trainer = await starting;
     if (number !== message.number) return; // another run was asked for meanwhile
     run?.destroy();
     run = null;

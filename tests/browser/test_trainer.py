@@ -1,4 +1,4 @@
-"""The page's Python, on this machine's own NumPy: what it trains and what it hands on."""
+"""The page's Python on this machine's own NumPy: what it trains and hands on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+
 from tests.support.live import trainer
 
 live = trainer()
@@ -82,7 +83,5 @@ def test_the_readmes_settings_fit_both() -> None:
     curve = trained(5.0, 1000, units=32).frame()
     assert curve["done"]
     assert curve["worst"] < 0.05
-    ball = trained(
-        5.0, 200, problem="sphere", units=48, activation="gelu_tanh"
-    ).frame()
+    ball = trained(5.0, 200, problem="sphere", units=48, activation="gelu_tanh").frame()
     assert ball["worst"] < 0.05
