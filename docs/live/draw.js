@@ -98,7 +98,7 @@ function view(angle, cx, cy, radius) {
 export function sphere(canvas, colour, angle, points, errors) {
   const { pen, width, height } = sheet(canvas);
   const legend = 38;
-  const radius = 0.45 * Math.min(width, height - legend);
+  const radius = 0.43 * Math.min(width, height - legend);
   if (radius <= 0) return;
   const see = view(angle, width / 2, (height - legend) / 2 + 2, radius);
 
@@ -124,6 +124,10 @@ export function sphere(canvas, colour, angle, points, errors) {
   if (points) {
     const seen = Array.from(errors, (error, i) => [...see(...points.subarray(3 * i, 3 * i + 3)), error]);
     seen.sort((a, b) => a[2] - b[2]); // those behind first
+    pen.save();
+    pen.beginPath();
+    pen.rect(0, 0, width, height - legend);
+    pen.clip();
     for (const [px, py, depth, error] of seen) {
       pen.globalAlpha = depth < 0 ? 0.28 : 1;
       pen.fillStyle = shade(error);
@@ -131,7 +135,7 @@ export function sphere(canvas, colour, angle, points, errors) {
       pen.arc(px, py, depth < 0 ? 1.8 : 2.6, 0, 2 * Math.PI);
       pen.fill();
     }
-    pen.globalAlpha = 1;
+    pen.restore();
   }
 
   const [bar, y] = [Math.min(220, width - 120), height - 30];

@@ -59,5 +59,9 @@ def test_the_site_has_what_the_manifest_lists() -> None:
     for wheel in site.manifest["wheels"]:
         content = (site.live / wheel["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == wheel["sha256"]
+    # The page says which NumPy that is.
+    numpy = next(each for each in site.manifest["wheels"] if each["name"] == "numpy")
+    minor = numpy["version"].rpartition(".")[0]
+    assert f"Its NumPy is {minor}," in (LIVE / "index.md").read_text(encoding="utf-8")
     for name in assets.RUNTIME:
         assert (site.live / "runtime" / name).is_file()
