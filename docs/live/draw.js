@@ -17,7 +17,7 @@ function sheet(canvas) {
 /** Return the colours of the theme that the page has now. */
 export function colours(element) {
   const style = getComputedStyle(element);
-  const names = ["ink", "muted", "grid", "fit", "target"];
+  const names = ["muted", "grid", "fit", "target"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--live-${name}`).trim()]));
 }
 

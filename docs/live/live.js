@@ -71,7 +71,7 @@ function restart(paused) {
 function go() {
   if (state === "training") {
     worker.postMessage({ type: "pause" });
-    enter("paused", `Paused after ${frame.epoch} epochs.`);
+    enter("paused", `Paused after ${frame?.epoch ?? 0} epochs.`);
   } else if (state === "paused") {
     worker.postMessage({ type: "resume" });
     enter("training", "Training …");

@@ -18,7 +18,8 @@ const SLICE = 0.06;
 let starting = null; // a promise of Python, once it has been asked for
 let run = null;
 let number = 0;
-let training = false;
+let paused = false;
+let due = false; // whether a step is to follow
 
 function say(what, share) {
   postMessage({ type: "loading", what, share });
@@ -40,23 +41,33 @@ async function start() {
   return trainer;
 }
 
+/** See to it that a step follows, if there is something to train. */
+function go() {
+  if (due || paused || !run) return;
+  due = true;
+  setTimeout(step);
+}
+
 /** Train for one slice, then let messages in. */
 function step() {
-  if (!training) return;
+  due = false;
+  if (paused || !run) return;
   try {
     const frame = plain(run.train(SLICE));
     postMessage({ type: "frame", number, frame });
-    if (frame.done) training = false;
+    paused = frame.done;
   } catch (error) {
-    training = false;
+    paused = true;
     postMessage({ type: "error", number, message: reason(error) });
   }
-  if (training) setTimeout(step);
+  go();
 }
 
 async function begin(message) {
   number = message.number;
-  training = false;
+  paused = message.paused;
+  run?.destroy();
+  run = null;
   try {
     starting ??= start().catch((error) => {
       starting = null; // the next run tries again
@@ -64,25 +75,20 @@ async function begin(message) {
     });
     const trainer = await starting;
     if (number !== message.number) return; // another run was asked for meanwhile
-    run?.destroy();
-    run = null;
     const { problem, units, activation, rate, seed } = message.settings;
     run = trainer.Run(problem, units, activation, rate, seed);
     postMessage({ type: "begin", number, frame: plain(run.start()) });
-    training = !message.paused;
-    setTimeout(step);
+    go();
   } catch (error) {
-    postMessage({ type: "error", number, message: reason(error) });
+    if (number === message.number) postMessage({ type: "error", number, message: reason(error) });
   }
 }
 
 onmessage = ({ data }) => {
   if (data.type === "start") {
     begin(data);
-  } else if (data.type === "pause") {
-    training = false;
-  } else if (data.type === "resume" && run && !training) {
-    training = true;
-    setTimeout(step);
+  } else {
+    paused = data.type === "pause";
+    go();
   }
 };

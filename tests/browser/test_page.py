@@ -246,6 +246,21 @@ def test_pause_reset_and_settings(reader: Reader) -> None:
     reader.wait_epochs(3)
 
 
+def test_a_pause_while_python_is_loaded(reader: Reader) -> None:
+    reader.open()
+    reader.page.get_by_role("button", name="Train").click()
+    reader.page.get_by_role("button", name="Pause").click()
+    reader.page.get_by_role("button", name="Go on").click()
+    reader.page.get_by_role("button", name="Pause").click()
+    reader.page.wait_for_function(
+        "document.getElementById('live-epoch').textContent === '0 of 1000'"
+    )
+    reader.page.wait_for_timeout(500)
+    assert reader.epoch == 0
+    reader.page.get_by_role("button", name="Go on").click()
+    reader.wait_epochs(2)
+
+
 def test_the_keyboard_is_enough(reader: Reader) -> None:
     reader.open()
     reader.page.locator("input[name=problem]:checked").focus()
