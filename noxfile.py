@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2026.10.20"
@@ -107,6 +109,34 @@ def typecheck(session: nox.Session) -> None:
     session.install("-e", ".")
     session.run("mypy")
     session.run("basedpyright")
+
+
+@nox.session(name="docs-browser")
+def docs_browser(session: nox.Session) -> None:
+    """Train in Node and in headless Chromium as the site's page "Train it here" does.
+
+    Collects the page's runtime, which the site that is built next has too. Tests the
+    page alone, or in a site that is built: `nox -s docs-browser -- FOLDER`. A part that
+    this machine cannot have is named, "skipped: ...".
+    """
+    session.install(*group("browser"))
+    session.install("-e", ".")
+    session.run("python", "docs/live/assets.py")
+    site, *options = [*session.posargs] or ["build/live/site"]
+    if not session.posargs:
+        settings = [
+            "extensions=myst_parser,live",
+            "html_theme=pydata_sphinx_theme",
+            "html_context.default_mode=auto",
+            "project=chainrule",
+        ]
+        chosen = [part for each in settings for part in ("-D", each)]
+        env = {"PYTHONPATH": "docs/_ext"}
+        session.run("sphinx-build", "-qEW", "-C", *chosen, "docs/live", site, env=env)
+    pictures = Path("build/live/pictures")
+    pictures.mkdir(parents=True, exist_ok=True)
+    env = {"CHAINRULE_SITE": site, "CHAINRULE_PICTURES": str(pictures)}
+    session.run("pytest", "-rs", "tests/browser", *options, env=env)
 
 
 @nox.session
