@@ -46,7 +46,13 @@ surface = model.predict_proba(grid).reshape(300, 300)
 
 fig, ax = plt.subplots(figsize=(6.6, 5.6), layout="constrained")
 image = ax.imshow(
-    surface, cmap="RdBu_r", alpha=0.6, origin="lower", extent=(-4.8, 4.8, -4.8, 4.8)
+    surface,
+    cmap="coolwarm",
+    alpha=0.7,
+    vmin=0,
+    vmax=1,
+    origin="lower",
+    extent=(-4.8, 4.8, -4.8, 4.8),
 )
 ax.contour(side, side, surface, [0.5], colors="0.2", linewidths=1)
 for k, colour in enumerate(("#2b4b9b", "#b3202c")):
