@@ -1,0 +1,97 @@
+"""
+Counts: Poisson regression
+==========================
+
+How many bicycles pass in an hour? Counts are not negative, and they scatter the more the
+higher they are, by the square root of their rate. The Poisson loss knows both: the
+network's output is the logarithm of the rate. A fit of squares knows neither, and it shows
+at night.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import chainrule as cr
+
+# %%
+# Ten weeks at one counter. On working days there are two rushes, at the weekend one long
+# afternoon, and at night hardly anybody.
+
+rng = np.random.default_rng(0)
+
+
+def true_rate(hour, weekend):
+    def peak(centre, width):
+        return np.exp(-0.5 * ((hour - centre) / width) ** 2)
+
+    work = 60 * peak(8, 1) + 70 * peak(17, 1.6) + 18 * peak(13, 3)
+    return 0.3 + np.where(weekend, 45 * peak(14.5, 3), work)
+
+
+hour = np.tile(np.arange(24) + 0.5, 70)
+weekend = np.repeat(np.arange(70) % 7 >= 5, 24)
+count = rng.poisson(true_rate(hour, weekend))
+
+
+def features(hour, weekend):
+    """The hour as a point on the clock's face, so that 24 is 0, and the day's kind."""
+    angle = 2 * np.pi * hour / 24
+    return np.stack([np.cos(angle), np.sin(angle), 1.0 * weekend], axis=1)
+
+
+# %%
+# The same network with both losses.
+
+models = {
+    loss: cr.Model(
+        cr.MLP((24, 24, 1), activation="tanh"),
+        loss=loss,
+        optimizer=cr.Adam(cr.schedules.CosineDecay(1e-2, decay_steps=8000)),
+        seed=0,
+    )
+    for loss in ("poisson", "squared_error")
+}
+for model in models.values():
+    model.fit(features(hour, weekend), count, epochs=150, batch_size=32)
+
+# %%
+# The rate is the exponential of the Poisson network's output. Nine in ten counts should lie
+# within the band, which is drawn by sampling from that rate.
+
+fine = np.linspace(0, 24, 289)
+fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+for ax, day, title in ((axes[0], False, "Working day"), (axes[1], True, "Weekend")):
+    x = features(fine, np.full(len(fine), day))
+    rate = np.exp(models["poisson"].predict(x)[:, 0])
+    low, high = np.quantile(rng.poisson(rate, (4000, len(fine))), (0.05, 0.95), axis=0)
+    ax.fill_between(
+        fine, low, high, color="C0", alpha=0.2, lw=0, label="90 % of counts"
+    )
+    ax.plot(fine, rate, color="C0", lw=2, label="rate")
+    ax.plot(fine, true_rate(fine, day), color="0.2", lw=1.2, ls="--", label="true rate")
+    mine = weekend == day
+    ax.plot(hour[mine], count[mine], ".", ms=3, color="C1", alpha=0.5, zorder=1)
+    ax.set(
+        title=title, xlabel="hour of the day", xticks=range(0, 25, 6), ylim=(-3, 110)
+    )
+axes[0].set_ylabel("bicycles in an hour")
+axes[1].legend(loc="upper right")
+
+# %%
+# At night the fit of squares goes where no count can be.
+
+night = np.linspace(0, 6, 200)
+x = features(night, np.full(len(night), False))
+rate = np.exp(models["poisson"].predict(x)[:, 0])
+mean = models["squared_error"].predict(x)[:, 0]
+print(f"lowest rate at night: Poisson {rate.min():.2f}, squares {mean.min():.2f}")
+axes[2].axhspan(-2, 0, color="0.94", lw=0)
+axes[2].plot(night, rate, color="C0", lw=2, label="Poisson loss")
+axes[2].plot(night, mean, color="C3", lw=2, label="squared error")
+axes[2].plot(
+    night, true_rate(night, False), color="0.2", lw=1.2, ls="--", label="truth"
+)
+axes[2].text(0.1, -0.85, "no count is below 0", color="0.45", va="bottom", fontsize=9)
+axes[2].set(title="A working day's night", xlabel="hour of the day", ylim=(-1, 3))
+axes[2].legend(loc="upper left")
+plt.show()
