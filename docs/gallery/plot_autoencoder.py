@@ -16,27 +16,28 @@ import chainrule as cr
 
 # %%
 # The whole is an encoder and a decoder. Pixels between 0 and 1 are taken as probabilities
-# of ink, so the loss is the cross entropy of yes and no, pixel by pixel.
+# of ink, so the loss is the cross entropy of yes and no, pixel by pixel. Softsign keeps the
+# codes between -1 and 1, and flattens slowly enough to spread them over the square.
 
 images, labels = load_digits(return_X_y=True)
 images = images / 16
 
-encoder = cr.MLP((128, 64, 2), activation="gelu_tanh")
-decoder = cr.MLP((64, 128, 64), activation="gelu_tanh")
+encoder = cr.Sequential(cr.MLP((128, 64, 2), activation="tanh"), cr.Softsign())
+decoder = cr.MLP((64, 128, 64), activation="tanh")
 model = cr.Model(
-    cr.Sequential(encoder, cr.Tanh(), decoder),
+    cr.Sequential(encoder, decoder),
     loss="binary_cross_entropy",
-    optimizer=cr.Adam(cr.schedules.CosineDecay(3e-3, decay_steps=4300)),
+    optimizer=cr.Adam(cr.schedules.CosineDecay(5e-3, decay_steps=2900)),
     seed=0,
 )
-history = model.fit(images, images, epochs=150, batch_size=64)
+history = model.fit(images, images, epochs=100, batch_size=64)
 
 # %%
 # All parameters lie in one vector, layer after layer. Its head is the encoder and its tail
 # is the decoder: each becomes a model of its own.
 
 theta, state = model.get_weights()
-encode = cr.Model(cr.Sequential(encoder, cr.Tanh())).build(64)
+encode = cr.Model(encoder).build(64)
 decode = cr.Model(decoder, loss="binary_cross_entropy").build(2)
 encode.set_weights((theta[: encode.theta.size], state))
 decode.set_weights((theta[-decode.theta.size :], state))
@@ -69,17 +70,15 @@ for digit in range(10):
         bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "0.6", "alpha": 0.9},
     )
 left.set(xlabel="first code", ylabel="second code", title="1,797 digits as points")
-left.set(aspect="equal", xlim=(-1.03, 1.03), ylim=(-1.03, 1.03))
+left.set(aspect="equal", xlim=(-0.97, 0.97), ylim=(-0.97, 0.97))
 
-n = 17
-side = np.linspace(-0.95, 0.95, n)
+n = 13
+side = np.linspace(-0.9, 0.9, n)
 grid = np.stack(np.meshgrid(side, side[::-1]), axis=-1).reshape(-1, 2)
-tiles = decode.predict_proba(grid).reshape(n, n, 8, 8)
-right.imshow(
-    tiles.transpose(0, 2, 1, 3).reshape(8 * n, 8 * n),
-    cmap="gray_r",
-    extent=(-1, 1, -1, 1),
-)
+tiles = np.zeros((n, n, 10, 10))  # with an empty border around each image
+tiles[:, :, 1:9, 1:9] = decode.predict_proba(grid).reshape(n, n, 8, 8)
+page = tiles.transpose(0, 2, 1, 3).reshape(10 * n, 10 * n)
+right.imshow(page, cmap="gray_r", extent=(-0.97, 0.97, -0.97, 0.97))
 right.set(xlabel="first code", title="What the decoder draws there")
 right.grid(visible=False)
 plt.show()

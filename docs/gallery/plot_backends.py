@@ -4,7 +4,8 @@ The same run on three backends
 
 The layers' math is written once, and NumPy, JAX and PyTorch run it. The seed gives the same
 weights and the same order of batches on each, bit for bit. So the runs differ by rounding
-alone: about 1e-15 after the first steps. Training amplifies it, as it does any change.
+alone: in float64 by some 1e-15 after 1,600 steps. Longer training, or float32, amplifies it
+more, as it does any change.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ import numpy as np
 import chainrule as cr
 
 # %%
-# Whatever of the three is installed here takes part.
+# Those of the three that are installed take part.
 
 here = cr.backends.available()
 names = [name for name in ("numpy", "jax", "torch") if name in here]
@@ -81,5 +82,5 @@ right.text(
 )
 right.set(xlabel="epoch", ylabel="largest difference of a parameter")
 right.set(title="How far apart they are", ylim=(1e-16, None))
-right.legend(loc="upper left")
+right.legend(loc="center right")
 plt.show()

@@ -5,7 +5,7 @@ A rule of your own, checked
 tanh ends in a constant, so a network of it cannot go on with a wave beyond its data. The
 activation x + sin²(a x) / a can: it is a line with a wave on it, whose frequency a is
 learned. It is not in the library. A rule is a value with its pullback; one call checks it,
-another one shows that a mistake is found.
+another shows that a mistake is found.
 """
 
 import matplotlib.pyplot as plt
@@ -59,7 +59,7 @@ except cr.GradientError as error:
 class Snake(cr.Layer):
     @property
     def parameters(self):
-        start = cr.initializers.Constant(1.5)
+        start = cr.initializers.Constant(3.0)
         return (cr.layers.Variable("a", self.input_shape, start),)
 
     def forward(self, params, x, context):
@@ -77,7 +77,7 @@ print(
 )
 
 # %%
-# Two networks see a wave that rises, between the grey lines, and are asked far beyond.
+# Two networks see a rising wave in the grey part, and are asked far beyond it.
 
 x = np.linspace(-6, 6, 300)[:, None]
 
@@ -89,7 +89,7 @@ def wave(x):
 fits = {}
 for activation in (cr.Tanh(), Snake()):
     model = cr.Model(
-        cr.MLP((24, 24, 1), activation=activation),
+        cr.MLP((32, 1), activation=activation),
         optimizer=cr.Adam(cr.schedules.CosineDecay(1e-2, decay_steps=4000)),
         seed=0,
     )
@@ -108,8 +108,13 @@ for ax, (name, model) in zip(axes, fits.items(), strict=True):
     ax.axvspan(-6, 6, color="0.95", lw=0)
     ax.plot(far, wave(far), color="C1", lw=5, alpha=0.4, label="truth")
     ax.plot(far, z, color="C0", lw=1.6, label="network")
-    ax.set(title=f"{name}: error {error:.2f} outside", ylabel="y", xlim=(-15, 15))
-    ax.text(0, -6.2, "samples", ha="center", color="0.45")
+    ax.set(
+        title=f"{name}: error {error:.2f} outside",
+        ylabel="y",
+        xlim=(-15, 15),
+        ylim=(-6.5, 6.5),
+    )
+    ax.text(0, -5.8, "samples", ha="center", color="0.45")
 axes[0].legend(loc="upper left")
 axes[1].set_xlabel("x")
 plt.show()
