@@ -86,15 +86,14 @@ def wave(x):
     return np.sin(2 * x) + 0.3 * x
 
 
-fits = {}
-for activation in (cr.Tanh(), Snake()):
-    model = cr.Model(
-        cr.MLP((32, 1), activation=activation),
-        optimizer=cr.Adam(cr.schedules.CosineDecay(1e-2, decay_steps=4000)),
-        seed=0,
-    )
-    model.fit(x, wave(x), epochs=400, batch_size=32)
-    fits[type(activation).__name__] = model
+fits = {
+    "tanh": cr.MLP((24, 24, 1), activation="tanh"),
+    "Snake": cr.MLP((32, 1), activation=Snake()),
+}
+for name, network in fits.items():
+    rate = cr.schedules.CosineDecay(1e-2, decay_steps=4000)
+    fits[name] = cr.Model(network, optimizer=cr.Adam(rate), seed=0)
+    fits[name].fit(x, wave(x), epochs=400, batch_size=32)
 
 far = np.linspace(-15, 15, 900)[:, None]
 outside = np.abs(far) > 6

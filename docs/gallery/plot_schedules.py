@@ -1,0 +1,92 @@
+"""
+Learning-rate schedules and early stopping
+==========================================
+
+Two ways to end a fit well. A schedule lets the learning rate fall, so that the steps become
+small where the noise of the batches would keep large ones from settling. Early stopping
+watches samples that are not trained on, and returns to the epoch that was best for them.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import chainrule as cr
+
+# %%
+# A function of three inputs, with noise: 400 samples to train on, 600 to watch.
+
+rng = np.random.default_rng(0)
+x = rng.uniform(-1, 1, size=(1000, 3))
+signal = np.sin(3 * x[:, :1]) * x[:, 1:2] + x[:, 2:] ** 2
+y = signal + 0.2 * rng.normal(size=signal.shape)
+train, watched = (x[:400], y[:400]), (x[400:], y[400:])
+
+
+def network(rate):
+    return cr.Model(
+        cr.MLP((64, 64, 1), activation="relu"), optimizer=cr.Adam(rate), seed=0
+    )
+
+
+# %%
+# The same start and the same highest rate for each schedule: 60 epochs of 25 steps.
+
+steps = 60 * 25
+s = cr.schedules
+schedules = {
+    "constant": s.Constant(1e-2),
+    "steps": s.StepDecay(1e-2, every=steps // 4, factor=0.3),
+    "1/t": s.InverseTimeDecay(1e-2, decay_steps=steps // 5),
+    "cosine": s.CosineDecay(1e-2, decay_steps=steps, warmup_steps=steps // 20),
+}
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+for name, schedule in schedules.items():
+    history = network(schedule).fit(*train, epochs=60, batch_size=16)
+    left.plot(np.arange(steps) / 25, [schedule(k) for k in range(steps)], label=name)
+    middle.plot(history["loss"], label=name)
+    print(f"{name:>8}: training loss of the last epoch {history['loss'][-1]:.4f}")
+left.set(xlabel="epoch", ylabel="learning rate", title="Four schedules")
+left.legend()
+middle.set(xlabel="epoch", ylabel="training loss", title="What they make of it")
+middle.set_ylim(0.02, 0.12)
+
+# %%
+# A network that is too large for its samples, here 120 of them, goes on to learn their noise.
+# With others to watch, the fit ends 20 epochs after the best one, whose weights come back.
+
+few = (x[:120], y[:120])
+stopping = cr.EarlyStopping(patience=20)
+model = network(3e-3)
+history = model.fit(
+    *few, epochs=300, batch_size=16, validation_data=watched, callbacks=[stopping]
+)
+on = network(3e-3)
+whole = on.fit(*few, epochs=150, batch_size=16, validation_data=watched)
+print(
+    f"stopped after epoch {stopping.stopped_epoch}, best was epoch {stopping.best_epoch}; "
+    f"error on watched samples {model.evaluate(*watched)['loss']:.4f}, "
+    f"after 150 epochs {on.evaluate(*watched)['loss']:.4f}"
+)
+
+# %%
+# The rest of the curve is the same fit without the callback.
+
+right.plot(whole["loss"], color="C0", label="training")
+right.plot(whole["val_loss"], color="C1", label="watched")
+right.axhline(0.2**2, color="0.4", lw=1, ls="--", label="the noise's variance")
+right.plot(
+    stopping.best_epoch,
+    stopping.best,
+    "o",
+    ms=9,
+    mfc="none",
+    mec="C3",
+    mew=2,
+    label="best epoch",
+)
+right.axvspan(stopping.stopped_epoch, 149, color="0.94", lw=0)
+right.text(112, 0.105, "not trained", ha="center", color="0.45")
+right.set(xlabel="epoch", ylabel="squared error", title="Early stopping")
+right.set_ylim(0, 0.2)
+right.legend(loc="upper right")
+plt.show()
