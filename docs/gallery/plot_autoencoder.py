@@ -2,10 +2,10 @@
 An autoencoder of digits, and its plane of codes
 ================================================
 
-A network is asked to return the image that it is given, through a layer of two nodes. So it
-has to find two numbers that say the most about a digit. Nobody tells it which digit it sees,
-and yet the classes come apart in the plane of these codes. The second half of the network
-turns any point of the plane into an image.
+A network is asked to return the image that it is given, through a layer of two nodes.
+So it has to find two numbers that say the most about a digit. Nobody tells it which
+digit it sees, and yet the classes come apart in the plane of these codes. The second
+half of the network turns any point of the plane into an image.
 """
 
 import matplotlib.pyplot as plt
@@ -15,9 +15,10 @@ from sklearn.datasets import load_digits
 import chainrule as cr
 
 # %%
-# The whole is an encoder and a decoder. Pixels between 0 and 1 are taken as probabilities
-# of ink, so the loss is the cross entropy of yes and no, pixel by pixel. Softsign keeps the
-# codes between -1 and 1, and flattens slowly enough to spread them over the square.
+# The whole is an encoder and a decoder. Pixels between 0 and 1 are taken as
+# probabilities of ink, so the loss is the cross entropy of yes and no, pixel by pixel.
+# Softsign keeps the codes between -1 and 1, and flattens slowly enough to spread them
+# over the square.
 
 images, labels = load_digits(return_X_y=True)
 images = images / 16
@@ -33,8 +34,8 @@ model = cr.Model(
 history = model.fit(images, images, epochs=100, batch_size=64)
 
 # %%
-# All parameters lie in one vector, layer after layer. Its head is the encoder and its tail
-# is the decoder: each becomes a model of its own.
+# All parameters lie in one vector, layer after layer. Its head is the encoder and its
+# tail is the decoder: each becomes a model of its own.
 
 theta, state = model.get_weights()
 encode = cr.Model(encoder).build(64)
@@ -46,13 +47,13 @@ codes = encode.predict(images)
 assert np.allclose(decode.predict(codes), model.predict(images), atol=1e-4)
 
 # %%
-# How much of a digit do two numbers keep? A neighbour in the plane is mostly the same digit.
+# How much of a digit do two numbers keep? A neighbour in the plane is mostly the same
+# digit.
 
 apart = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
 np.fill_diagonal(apart, np.inf)
-print(
-    f"nearest neighbour of the same class: {(labels[apart.argmin(1)] == labels).mean():.0%}"
-)
+same = labels[apart.argmin(axis=1)] == labels
+print(f"nearest neighbour of the same class: {same.mean():.0%}")
 
 # %%
 # Left, the codes of all images; right, what the decoder makes of a grid of codes.

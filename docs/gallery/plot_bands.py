@@ -3,9 +3,9 @@ Three kinds of bands around one noisy curve
 ===========================================
 
 "How sure is it?" is several questions. An ensemble says how far fits differ that began
-elsewhere and saw other samples; Laplace's approximation says how well the data determine
-this one fit; quantiles say where new observations will lie. The three bands of the same
-data differ, because they answer different questions.
+elsewhere and saw other samples; Laplace's approximation says how well the data
+determine this one fit; quantiles say where new observations will lie. The three bands
+of the same data differ, because they answer different questions.
 """
 
 import matplotlib.pyplot as plt
@@ -30,7 +30,8 @@ noise = 0.06 + 0.08 * (x + 2)
 y = curve(x) + noise * rng.normal(size=x.shape)
 
 # %%
-# **Ensemble.** Twenty networks, trained in one pass, each on a bootstrap sample of its own.
+# **Ensemble.** Twenty networks, trained in one pass, each on a bootstrap sample of its
+# own.
 
 ensemble = cr.Model(
     cr.MLP((24, 24, 1), activation="gelu_tanh"),
@@ -41,9 +42,9 @@ ensemble = cr.Model(
 ensemble.fit(x, y, epochs=400, batch_size=32, bootstrap=True)
 
 # %%
-# **Laplace.** One small network, fitted by least squares to the optimum. The covariance of
-# its parameters there, carried to the output, is the band. It sees one optimum, and takes
-# the noise to be the same everywhere.
+# **Laplace.** One small network, fitted by least squares to the optimum. The covariance
+# of its parameters there, carried to the output, is the band. It sees one optimum, and
+# takes the noise to be the same everywhere.
 
 laplace = cr.Model(
     cr.MLP((3, 1), activation="tanh"),
@@ -54,8 +55,8 @@ laplace = cr.Model(
 laplace.fit(x, y, epochs=200)
 
 # %%
-# **Quantiles.** Two networks whose losses ask for the 5 % and the 95 % quantile: nine in
-# ten observations should lie between them.
+# **Quantiles.** Two networks whose losses ask for the 5 % and the 95 % quantile: nine
+# in ten observations should lie between them.
 
 low, high = (
     cr.Model(
@@ -70,10 +71,10 @@ for model in (low, high):
     model.fit(x, y, epochs=200, batch_size=32)
 
 # %%
-# The first two bands are about the curve: they hold it, they open in the gap, and most new
-# observations lie outside, since noise is none of their business. The quantiles are about
-# observations, and hold about nine in ten. They know nothing of the gap: across it the band
-# is a guess as any other, and it need not hold the curve.
+# The first two bands are about the curve: they hold it, they open in the gap, and most
+# new observations lie outside, since noise is none of their business. The quantiles are
+# about observations, and hold about nine in ten. They know nothing of the gap: across
+# it the band is a guess as any other, and it need not hold the curve.
 
 grid = np.linspace(-2.2, 2.2, 400)[:, None]
 new = rng.uniform(-2, 2, size=(2000, 1))

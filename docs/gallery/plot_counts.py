@@ -2,10 +2,11 @@
 Counts: Poisson regression
 ==========================
 
-How many bicycles pass in an hour? Counts are not negative, and they scatter the more the
-higher they are, by the square root of their rate. The Poisson loss knows both: the
-network's output is the logarithm of the rate. A fit of squares knows neither: it attends to
-the rush hours, where numbers and scatter are large, and is careless at night.
+How many bicycles pass in an hour? Counts are not negative, and they scatter the more
+the higher they are, by the square root of their rate. The Poisson loss knows both: the
+network's output is the logarithm of the rate. A fit of squares knows neither: it
+attends to the rush hours, where numbers and scatter are large, and is careless at
+night.
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +15,8 @@ import numpy as np
 import chainrule as cr
 
 # %%
-# Four weeks at one counter. On working days there are two rushes, at the weekend one long
-# afternoon, and at night hardly anybody.
+# Four weeks at one counter. On working days there are two rushes, at the weekend one
+# long afternoon, and at night hardly anybody.
 
 rng = np.random.default_rng(0)
 
@@ -55,8 +56,8 @@ for model in models.values():
     model.fit(features(hour, weekend), count, epochs=300, batch_size=32)
 
 # %%
-# The rate is the exponential of the Poisson network's output. Nine in ten counts should lie
-# within the band, which is drawn by sampling from that rate.
+# The rate is the exponential of the Poisson network's output. Nine in ten counts should
+# lie within the band, which is drawn by sampling from that rate.
 
 fine = np.linspace(0, 24, 289)
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")

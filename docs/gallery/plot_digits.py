@@ -3,8 +3,8 @@ Handwritten digits, and the mistakes
 ====================================
 
 A classifier of digits of 8 by 8 pixels gets nearly all of them right. The ones that it
-gets wrong tell more than its score: some are hard for a reader, too, and for some it was
-sure of itself and wrong. Its probabilities say which are which.
+gets wrong tell more than its score: some are hard for a reader, too, and for some it
+was sure of itself and wrong. Its probabilities say which are which.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,8 @@ from sklearn.model_selection import train_test_split
 import chainrule as cr
 
 # %%
-# Half of the 1,797 images are for training, the other half is only looked at in the end.
+# Half of the 1,797 images are for training, the other half is only looked at in the
+# end.
 
 images, labels = load_digits(return_X_y=True)
 train, test, y_train, y_test = train_test_split(
@@ -37,19 +38,17 @@ scores = model.evaluate(test, y_test)
 print(f"accuracy on the other half: {scores['accuracy']:.1%}")
 
 # %%
-# The twelve mistakes of which the network was most certain. The bars are the probabilities of all ten digits:
-# blue is the true digit, orange the one that the network chose.
+# The twelve mistakes of which the network was most certain. The bars are the
+# probabilities of all ten digits: blue is the true digit, orange the one that the
+# network chose.
 
 probability = model.predict_proba(test)
-guess = probability.argmax(axis=1)
+guess, sure = probability.argmax(axis=1), probability.max(axis=1)
 wrong = np.flatnonzero(guess != y_test)
-wrong = wrong[np.argsort(-probability[wrong, guess[wrong]])]
-sure = probability.max(axis=1)
-print(f"{(guess != y_test).sum()} mistakes in {len(y_test)} images")
-print(
-    f"median probability of the answer where right: {np.median(sure[guess == y_test]):.3f}"
-)
-print(f"and where wrong: {np.median(sure[guess != y_test]):.3f}")
+wrong = wrong[np.argsort(-sure[wrong])]
+print(f"{len(wrong)} mistakes in {len(y_test)} images")
+print(f"median probability of a right answer: {np.median(sure[guess == y_test]):.3f}")
+print(f"and of a wrong one: {np.median(sure[wrong]):.3f}")
 
 fig = plt.figure(figsize=(9.6, 6.2), layout="constrained")
 fig.suptitle("Twelve mistakes, the most certain first", fontweight="bold")

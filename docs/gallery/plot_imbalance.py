@@ -3,9 +3,9 @@ A rare class, and what weights do
 =================================
 
 One sample in thirty is of the class that matters: a fault, a fraud, an illness. A
-classifier that says "no" to everything is right in 97 cases of 100. Weights of the classes
-move its border: more of the rare cases are found, and more of the others are suspected.
-Which is better is not for the network to say.
+classifier that says "no" to everything is right in 97 cases of 100. Weights of the
+classes move its border: more of the rare cases are found, and more of the others are
+suspected. Which is better is not for the network to say.
 """
 
 import matplotlib.pyplot as plt

@@ -2,9 +2,9 @@
 64 learning rates in one pass
 =============================
 
-Which learning rate is right? Try 64 of them at once: the members of an ensemble share every
-pass over the data, and each may have a rate of its own. The curve of the final losses then
-shows how wide the good range is, which one trial alone does not tell.
+Which learning rate is right? Try 64 of them at once: the members of an ensemble share
+every pass over the data, and each may have a rate of its own. The curve of the final
+losses then shows how wide the good range is, which one trial alone does not tell.
 """
 
 import time
@@ -25,9 +25,9 @@ x_new = rng.uniform(-1, 1, size=(1000, 2))
 y_new = np.sin(3 * x_new[:, :1]) * x_new[:, 1:]
 
 # %%
-# One model with 64 members, and a schedule for each, which falls from its own rate. Members
-# begin with weights of their own; here all get those of the first, so that they differ by
-# the rate alone.
+# One model with 64 members, and a schedule for each, which falls from its own rate.
+# Members begin with weights of their own; here all get those of the first, so that they
+# differ by the rate alone.
 
 rates = np.logspace(-5, 0.5, 64)
 epochs, steps = 60, 60 * 16
@@ -60,8 +60,8 @@ model = sweep.member(best)
 assert np.isclose(model.evaluate(x_new, y_new)["loss"], error[best], rtol=1e-3)
 
 # %%
-# Small rates do not arrive in 60 epochs, large ones go astray; between them lies a range of
-# rates that are about as good as one another.
+# Small rates do not arrive in 60 epochs, large ones go astray; between them lies a
+# range of rates that are about as good as one another.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), layout="constrained")
 norm, cmap = LogNorm(rates[0], rates[-1]), plt.get_cmap("viridis")

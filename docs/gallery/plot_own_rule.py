@@ -2,10 +2,10 @@
 A rule of your own, checked
 ===========================
 
-tanh ends in a constant, so a network of it cannot go on with a wave beyond its data. The
-activation x + sin²(a x) / a can: it is a line with a wave on it, whose frequency a is
-learned. It is not in the library. A rule is a value with its pullback; one call checks it,
-another shows that a mistake is found.
+tanh ends in a constant, so a network of it cannot go on with a wave beyond its data.
+The activation x + sin²(a x) / a can: it is a line with a wave on it, whose frequency a
+is learned. It is not in the library. A rule is a value with its pullback; one call
+checks it, another shows that a mistake is found.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,8 @@ import chainrule as cr
 from chainrule.testing import check_gradients
 
 # %%
-# The rule: F(x) = x + sin²(a x) / a, and what a change of its value means for x and for a.
-# It uses the functions of `xp`, so that it runs on every backend.
+# The rule: F(x) = x + sin²(a x) / a, and what a change of its value means for x and for
+# a. It uses the functions of `xp`, so that it runs on every backend.
 
 
 def snake(x, a, *, xp=np):

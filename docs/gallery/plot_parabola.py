@@ -4,8 +4,8 @@ A parabola, its slope and its curvature
 
 A network of 16 hidden nodes learns f(x) = x² from 41 points. What it learned can be
 differentiated: `jacobian` and `hessian` are exact derivatives of the network, not
-differences. So the picture shows how well the fit knows the slope, 2x, and the curvature,
-2, although it never saw either.
+differences. So the picture shows how well the fit knows the slope, 2x, and the
+curvature, 2, although it never saw either.
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +14,8 @@ import numpy as np
 import chainrule as cr
 
 # %%
-# Levenberg-Marquardt is made for small least-squares problems like this one. An epoch is
-# one of its iterations, on all samples.
+# Levenberg-Marquardt is made for small least-squares problems like this one. An epoch
+# is one of its iterations, on all samples.
 
 x = np.linspace(-1, 1, 41)[:, None]
 y = x**2

@@ -2,9 +2,10 @@
 Learning-rate schedules and early stopping
 ==========================================
 
-Two ways to end a fit well. A schedule lets the learning rate fall, so that the steps become
-small where the noise of the batches would keep large ones from settling. Early stopping
-watches samples that are not trained on, and returns to the epoch that was best for them.
+Two ways to end a fit well. A schedule lets the learning rate fall, so that the steps
+become small where the noise of the batches would keep large ones from settling. Early
+stopping watches samples that are not trained on, and returns to the epoch that was best
+for them.
 """
 
 import matplotlib.pyplot as plt
@@ -51,8 +52,9 @@ middle.set(xlabel="epoch", ylabel="training loss", title="What they make of it")
 middle.set_ylim(0.02, 0.12)
 
 # %%
-# A network that is too large for its samples, here 120 of them, goes on to learn their noise.
-# With others to watch, the fit ends 20 epochs after the best one, whose weights come back.
+# A network that is too large for its samples, here 120 of them, goes on to learn their
+# noise. With others to watch, the fit ends 20 epochs after the best one, whose weights
+# come back.
 
 few = (x[:120], y[:120])
 stopping = cr.EarlyStopping(patience=20)
@@ -60,16 +62,16 @@ model = network(3e-3)
 history = model.fit(
     *few, epochs=300, batch_size=16, validation_data=watched, callbacks=[stopping]
 )
-on = network(3e-3)
+on = network(3e-3)  # the same fit, without the callback
 whole = on.fit(*few, epochs=150, batch_size=16, validation_data=watched)
+print(f"best epoch {stopping.best_epoch}, the last one {stopping.stopped_epoch}")
 print(
-    f"stopped after epoch {stopping.stopped_epoch}, best was epoch {stopping.best_epoch}; "
-    f"error on watched samples {model.evaluate(*watched)['loss']:.4f}, "
+    f"error on the watched samples: stopped {model.evaluate(*watched)['loss']:.4f}, "
     f"after 150 epochs {on.evaluate(*watched)['loss']:.4f}"
 )
 
 # %%
-# The rest of the curve is the same fit without the callback.
+# The grey part of the curves is what the callback saved.
 
 right.plot(whole["loss"], color="C0", label="training")
 right.plot(whole["val_loss"], color="C1", label="watched")

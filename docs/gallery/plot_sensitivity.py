@@ -3,10 +3,10 @@ A surrogate of five inputs, and what it is sensitive to
 =======================================================
 
 The pressure that a pipe loses depends on its length and diameter, on the speed and
-viscosity of the flow, and on the roughness of the wall, through an equation that has to be
-solved by iteration. A network learns it from 2,000 solutions. Its exact Jacobian then says
-what counts: by how many per cent the loss of pressure changes if an input changes by one
-per cent.
+viscosity of the flow, and on the roughness of the wall, through an equation that has to
+be solved by iteration. A network learns it from 2,000 solutions. Its exact Jacobian
+then says what counts: by how many per cent the loss of pressure changes if an input
+changes by one per cent.
 """
 
 import matplotlib.pyplot as plt
@@ -75,8 +75,9 @@ truth = np.stack(
 print(f"error of the elasticities: {np.sqrt(np.mean((elasticity - truth) ** 2)):.3f}")
 
 # %%
-# A dot is a pipe. Length counts as it must, one for one. In slow, narrow or viscous flow (a
-# low Reynolds number, dark) viscosity counts; in fast flow (bright) it hardly does.
+# A dot is a pipe. Length counts as it must, one for one. In slow, narrow or viscous
+# flow (a low Reynolds number, dark) viscosity counts; in fast flow (bright) it hardly
+# does.
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(10.5, 4.6), width_ratios=(1.7, 1), layout="constrained"

@@ -2,9 +2,9 @@
 Learning from slopes, too
 =========================
 
-A simulation, or a physical law, often gives the derivative along with the value. A network
-can be fitted to both. With eight samples of a wave, values alone leave the curve open
-between them; the slopes close it.
+A simulation, or a physical law, often gives the derivative along with the value. A
+network can be fitted to both. With eight samples of a wave, values alone leave the
+curve open between them; the slopes close it.
 """
 
 import matplotlib.pyplot as plt
@@ -27,12 +27,12 @@ def wave_slope(x):
 x = np.linspace(0, 3, 8)[:, None]
 
 # %%
-# The same network twice, from the same weights. The second fit gets `slopes` as well, of
-# the shape of the Jacobian: here one number for each sample.
+# The same network twice, from the same weights. The second fit gets `slopes` as well,
+# of the shape of the Jacobian: here one number for each sample.
 
 
 def network():
-    rate = cr.schedules.CosineDecay(1e-2, decay_steps=4000)
+    rate = cr.schedules.CosineDecay(1e-2, decay_steps=3000)
     return cr.Model(
         cr.MLP((32, 32, 1), activation="tanh"),
         optimizer=cr.Adam(rate),
@@ -42,8 +42,8 @@ def network():
 
 
 values, both = network(), network()
-values.fit(x, wave(x), epochs=4000)
-both.fit(x, wave(x), slopes=wave_slope(x), slope_weight=0.1, epochs=4000)
+values.fit(x, wave(x), epochs=3000)
+both.fit(x, wave(x), slopes=wave_slope(x), slope_weight=0.1, epochs=3000)
 
 # %%
 # Both go through the eight points. Only one of them knows what happens between.

@@ -31,8 +31,8 @@ latitude = np.arcsin(1 - (2 * i + 1) / n)
 angles = np.stack([longitude, latitude], axis=-1)
 
 # %%
-# A few hundred epochs, with a rate that rises for a twentieth of the steps and then falls
-# to zero along a cosine.
+# A few hundred epochs, with a rate that rises for a twentieth of the steps and then
+# falls to zero along a cosine.
 
 epochs = 400
 steps = epochs * n // 32
@@ -43,8 +43,8 @@ model = cr.Model(
 history = model.fit(angles, sphere(longitude, latitude), epochs=epochs, batch_size=32)
 
 # %%
-# What is measured is the distance between the network's point and the true one, on a grid
-# of angles that it has not seen.
+# What is measured is the distance between the network's point and the true one, on a
+# grid of angles that it has not seen.
 
 longitude = np.radians(np.linspace(-180, 180, 181))
 latitude = np.radians(np.linspace(-90, 90, 91))
@@ -54,8 +54,8 @@ distance = np.linalg.norm(output - sphere(grid[..., 0], grid[..., 1]), axis=-1)
 print(f"median distance {np.median(distance):.1e}, largest {distance.max():.1e}")
 
 # %%
-# The surface that the network gives, coloured by its error, and the same errors as a map,
-# where the seam is the left and the right edge.
+# The surface that the network gives, coloured by its error, and the same errors as a
+# map, where the seam is the left and the right edge.
 
 fig = plt.figure(figsize=(10.5, 4.3), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=(1, 1.4), wspace=0.04)
