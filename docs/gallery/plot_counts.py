@@ -56,47 +56,46 @@ for model in models.values():
     model.fit(features(hour, weekend), count, epochs=300, batch_size=32)
 
 # %%
-# The rate is the exponential of the Poisson network's output. Nine in ten counts should
-# lie within the band, which is drawn by sampling from that rate.
+# The rate is the exponential of the Poisson network's output.
 
 fine = np.linspace(0, 24, 289)
-fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-for ax, day, title in ((axes[0], False, "Working day"), (axes[1], True, "Weekend")):
-    x = features(fine, np.full(len(fine), day))
-    rate = np.exp(models["poisson"].predict(x)[:, 0])
-    low, high = np.quantile(rng.poisson(rate, (4000, len(fine))), (0.05, 0.95), axis=0)
-    ax.fill_between(
-        fine, low, high, color="C0", alpha=0.2, lw=0, label="90 % of counts"
-    )
-    ax.plot(fine, rate, color="C0", lw=2, label="rate")
-    ax.plot(fine, true_rate(fine, day), color="0.2", lw=1.2, ls="--", label="true rate")
-    mine = weekend == day
-    ax.plot(hour[mine], count[mine], ".", ms=3, color="C1", alpha=0.5, zorder=1)
-    ax.set(
-        title=title, xlabel="hour of the day", xticks=range(0, 25, 6), ylim=(-3, 110)
-    )
-axes[0].set_ylabel("bicycles in an hour")
-axes[1].legend(loc="upper right")
+truth, rate, squares = {}, {}, {}
+for day, weekend_day in (("Working day", False), ("Weekend", True)):
+    inputs = features(fine, np.full(len(fine), weekend_day))
+    truth[day] = true_rate(fine, weekend_day)
+    rate[day] = np.exp(models["poisson"].predict(inputs)[:, 0])
+    squares[day] = models["squared_error"].predict(inputs)[:, 0]
 
-# %%
-# The two losses side by side, on a logarithmic axis, where a factor is a length.
-
-x = features(fine, np.full(len(fine), False))
-fits = {
-    "Poisson loss": np.exp(models["poisson"].predict(x)[:, 0]),
-    "squared error": models["squared_error"].predict(x)[:, 0],
-}
-truth = true_rate(fine, False)
-night = truth < 1
-for (name, fit), colour in zip(fits.items(), ("C0", "C3"), strict=True):
-    off = np.abs(fit / truth - 1)
+night = truth["Working day"] < 1
+for name, fit in (("Poisson loss", rate), ("squared error", squares)):
+    off = np.abs(fit["Working day"] / truth["Working day"] - 1)
     print(
         f"{name}: off by {np.median(off[night]):.0%} where fewer than one passes, "
         f"by {np.median(off[~night]):.0%} elsewhere (medians)"
     )
-    axes[2].semilogy(fine, fit, color=colour, lw=2, label=name)
-axes[2].semilogy(fine, truth, color="0.2", lw=1.2, ls="--", label="true rate")
-axes[2].set(title="Working day, both losses", xlabel="hour of the day")
-axes[2].set(xticks=range(0, 25, 6))
+
+# %%
+# Nine in ten counts should lie within the band, which is drawn by sampling from the
+# rate. On the right both losses, on a logarithmic axis: there a factor is a length.
+
+fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+for ax, day in zip(axes, rate, strict=False):
+    draws = rng.poisson(rate[day], (4000, len(fine)))
+    band = np.quantile(draws, (0.05, 0.95), axis=0)
+    ax.fill_between(fine, *band, color="C0", alpha=0.2, lw=0, label="90 % of counts")
+    ax.plot(fine, rate[day], color="C0", lw=2, label="rate")
+    ax.plot(fine, truth[day], color="0.2", lw=1.2, ls="--", label="true rate")
+    seen = weekend == (day == "Weekend")
+    ax.plot(hour[seen], count[seen], ".", ms=3, color="C1", alpha=0.5, zorder=1)
+    ax.set(title=day, ylim=(-3, 110))
+axes[0].set_ylabel("bicycles in an hour")
+axes[1].legend(loc="upper right")
+
+axes[2].semilogy(fine, rate["Working day"], color="C0", lw=2, label="Poisson loss")
+axes[2].semilogy(fine, squares["Working day"], color="C3", lw=2, label="squared error")
+axes[2].semilogy(fine, truth["Working day"], "--", color="0.2", lw=1.2, label="truth")
+axes[2].set_title("Working day, both losses")
 axes[2].legend(loc="lower center")
+for ax in axes:
+    ax.set(xlabel="hour of the day", xticks=range(0, 25, 6))
 plt.show()
