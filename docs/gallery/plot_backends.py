@@ -4,8 +4,8 @@ The same run on three backends
 
 The layers' math is written once, and NumPy, JAX and PyTorch run it. The seed gives the
 same weights and the same order of batches on each, bit for bit. So the runs differ by
-rounding alone: in float64 by some 1e-15 after 1,600 steps. Longer training, or float32,
-amplifies it more, as it does any change.
+rounding alone: in float64 by a few 1e-15 after 1,600 steps. Longer training, or
+float32, amplifies it more, as it does any change.
 """
 
 import matplotlib.pyplot as plt

@@ -72,9 +72,9 @@ for model in (low, high):
 
 # %%
 # The first two bands are about the curve: they hold it, they open in the gap, and most
-# new observations lie outside, since noise is none of their business. The quantiles are
-# about observations, and hold about nine in ten. They know nothing of the gap: across
-# it the band is a guess as any other, and it need not hold the curve.
+# new observations lie outside, since the noise is not in them. The quantiles are about
+# observations, and hold about nine in ten. They know nothing of the gap: across it the
+# band is a guess, and it need not hold the curve.
 
 grid = np.linspace(-2.2, 2.2, 400)[:, None]
 new = rng.uniform(-2, 2, size=(2000, 1))

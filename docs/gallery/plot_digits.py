@@ -4,7 +4,7 @@ Handwritten digits, and the mistakes
 
 A classifier of digits of 8 by 8 pixels gets nearly all of them right. The ones that it
 gets wrong tell more than its score: some are hard for a reader, too, and for some it
-was sure of itself and wrong. Its probabilities say which are which.
+was sure of itself and wrong. The probabilities tell how sure.
 """
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ train, test, y_train, y_test = train_test_split(
 )
 
 # %%
-# Dropout and weight decay keep 900 images from being learned by heart.
+# Dropout and a little weight decay, since 900 images are few.
 
 model = cr.Model(
     cr.Sequential(cr.Dense(128), cr.ReLU(), cr.Dropout(0.3), cr.Dense(10)),

@@ -51,7 +51,7 @@ once = time.perf_counter() - start
 print(f"64 members took {together / once:.0f} times as long as one network")
 
 # %%
-# `member` takes a network out of the ensemble, here the best on new data.
+# ``member`` takes a network out of the ensemble, here the best on new data.
 
 error = ((sweep.predict_members(x_new) - y_new) ** 2).mean(axis=(1, 2))
 best = int(error.argmin())

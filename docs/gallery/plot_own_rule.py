@@ -16,7 +16,7 @@ from chainrule.testing import check_gradients
 
 # %%
 # The rule: F(x) = x + sin²(a x) / a, and what a change of its value means for x and for
-# a. It uses the functions of `xp`, so that it runs on every backend.
+# a. It uses the functions of ``xp``, so that it runs on every backend.
 
 
 def snake(x, a, *, xp=np):
@@ -37,8 +37,8 @@ rng = np.random.default_rng(0)
 print(check_gradients(snake, rng.normal(size=(6, 3)), rng.uniform(0.5, 2, size=3)))
 
 # %%
-# The check compares with central differences. If the pullback forgets a factor of 2, it
-# says where.
+# The check compares with central differences. Where a gradient is twice what it should
+# be, it says which and where.
 
 
 def wrong(x, a, *, xp=np):
@@ -53,7 +53,7 @@ except cr.GradientError as error:
 
 # %%
 # The layer says which parameters it has, and calls the rule. That is all that training,
-# derivatives by the inputs, ensembles and files need.
+# derivatives by the inputs and ensembles need.
 
 
 class Snake(cr.Layer):
@@ -67,7 +67,7 @@ class Snake(cr.Layer):
 
         def pullback(dz, dx=True, dp=True):
             by_x, by_a = pull(dz)
-            return by_x, ((by_a,) if dp else None)
+            return by_x, ((by_a,) if dp and self.trainable else None)
 
         return z, pullback
 

@@ -3,7 +3,7 @@ A parabola, its slope and its curvature
 =======================================
 
 A network of 16 hidden nodes learns f(x) = x² from 41 points. What it learned can be
-differentiated: `jacobian` and `hessian` are exact derivatives of the network, not
+differentiated: ``jacobian`` and ``hessian`` are exact derivatives of the network, not
 differences. So the picture shows how well the fit knows the slope, 2x, and the
 curvature, 2, although it never saw either.
 """

@@ -27,7 +27,7 @@ def wave_slope(x):
 x = np.linspace(0, 3, 8)[:, None]
 
 # %%
-# The same network twice, from the same weights. The second fit gets `slopes` as well,
+# The same network twice, from the same weights. The second fit gets ``slopes`` as well,
 # of the shape of the Jacobian: here one number for each sample.
 
 

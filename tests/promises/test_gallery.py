@@ -81,8 +81,13 @@ def test_form(path: Path) -> None:
     assert set(line) == {"="}
     assert len(line) >= len(title)
     assert len(re.findall(r"[.?!](?=\s|$)", reason)) >= 2
-    assert source.count("\n# %%\n") >= 2
     assert ast.unparse(tree.body[-1]) == "plt.show()"
+    # A page shows a figure as it stands at the end of the cell that begins it.
+    cells = source.split("\n# %%\n")
+    assert len(cells) >= 3
+    for cell in cells:
+        begins = "plt.subplots(" in cell or "plt.figure(" in cell
+        assert begins == cell.rstrip().endswith("plt.show()")
 
 
 @examples
