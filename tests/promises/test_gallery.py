@@ -13,7 +13,7 @@ import pytest
 
 import chainrule as cr
 
-from tests.support.libraries import here, need
+from tests.support.libraries import estimators, here, need
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "gallery"
 EXAMPLES = sorted(FOLDER.glob("plot_*.py"))
@@ -33,6 +33,16 @@ def chains(tree: ast.Module, root: str) -> set[str]:
         if parts and isinstance(value, ast.Name) and value.id == root:
             found.add(".".join(parts))
     return found
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return what is imported from the package: "testing.check_gradients", ..."""
+    return {
+        f"{node.module}.{alias.name}".removeprefix("chainrule.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "")[:9] == "chainrule"
+        for alias in node.names
+    }
 
 
 def absent(names: set[str]) -> list[str]:
@@ -92,14 +102,21 @@ def test_form(path: Path) -> None:
 
 @examples
 def test_names_are_there(path: Path) -> None:
-    names = chains(ast.parse(path.read_text(encoding="utf-8")), "cr")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = chains(tree, "cr") | imported(tree)
     assert names
+    if any(name.startswith("sklearn") for name in names):
+        estimators()
     assert not absent(names)
 
 
 def test_names_that_are_not_there_are_found() -> None:
-    tree = ast.parse("cr.schedules.Nothing(cr.Model(cr.Nought(), np.absent))")
+    tree = ast.parse(
+        "from chainrule.testing import nobody\n"
+        "cr.schedules.Nothing(cr.Model(cr.Nought(), np.absent))"
+    )
     assert absent(chains(tree, "cr")) == ["Nought", "schedules.Nothing"]
+    assert absent(imported(tree)) == ["testing.nobody"]
 
 
 @pytest.mark.slow
