@@ -35,11 +35,11 @@ y = curve(x) + noise * rng.normal(size=x.shape)
 
 ensemble = cr.Model(
     cr.MLP((24, 24, 1), activation="gelu_tanh"),
-    optimizer=cr.Adam(cr.schedules.CosineDecay(2e-2, decay_steps=4800)),
+    optimizer=cr.Adam(cr.schedules.CosineDecay(2e-2, decay_steps=2800)),
     members=20,
     seed=0,
 )
-ensemble.fit(x, y, epochs=400, batch_size=32, bootstrap=True)
+ensemble.fit(x, y, epochs=400, batch_size=64, bootstrap=True)
 
 # %%
 # **Laplace.** One small network, fitted by least squares to the optimum. The covariance
