@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2026.10.20"
@@ -42,6 +46,20 @@ def tests_numpy(session: nox.Session) -> None:
     session.install(*group("test-numpy"))
     session.install("-e", ".")
     session.run("pytest", *session.posargs, env={"CHAINRULE_PROMISED": "numpy"})
+
+
+@nox.session(name="tests-newest", venv_backend="none")
+def tests_newest(session: nox.Session) -> None:
+    """Test with NumPy alone on the newest Python that is here."""
+    minor = next((n for n in range(20, 11, -1) if shutil.which(f"python3.{n}")), None)
+    if minor is None:
+        session.skip("no Python newer than 3.11 is here")
+    folder = Path(session.create_tmp(), f"python3.{minor}")
+    session.run(f"python3.{minor}", "-m", "venv", str(folder), external=True)
+    python = venv_python(folder)
+    session.run(python, "-m", "pip", "install", "-q", *group("test-numpy"), "-e", ".")
+    env = {"CHAINRULE_PROMISED": "numpy"}
+    session.run(python, "-m", "pytest", *session.posargs, env=env)
 
 
 @nox.session(name="tests-kernels")
@@ -107,6 +125,36 @@ def typecheck(session: nox.Session) -> None:
     session.install("-e", ".")
     session.run("mypy")
     session.run("basedpyright")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the package, check it, and use it where its source is not."""
+    session.install(*group("package"))
+    tmp = Path(session.create_tmp()).resolve()
+    shutil.rmtree(tmp)
+    dist, fresh, elsewhere = tmp / "dist", tmp / "fresh", tmp / "elsewhere"
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("python", "tests/package/built.py", str(dist))
+    session.run("cffconvert", "--validate")
+
+    session.run("python", "-m", "venv", str(fresh))
+    install = [venv_python(fresh), "-m", "pip", "install", "-q"]
+    elsewhere.mkdir()
+    shutil.copy("tests/package/installed.py", elsewhere)
+    test_numpy = group("test-numpy")
+    with session.chdir(elsewhere):
+        session.run(*install, str(wheel), external=True)
+        session.run(install[0], "-I", "installed.py", external=True)
+        # The sdist brings all that its tests need.
+        with tarfile.open(sdist) as file:
+            file.extractall(".", filter="data")
+        session.run(*install, *test_numpy, external=True)
+    with session.chdir(elsewhere / sdist.name.removesuffix(".tar.gz")):
+        some = session.posargs or ["tests/promises/test_package.py", *SDIST_TESTS]
+        session.run(install[0], "-m", "pytest", *some, external=True)
 
 
 @nox.session
