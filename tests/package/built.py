@@ -1,4 +1,4 @@
-"""Check what is in the wheel and in the sdist: ``python tests/package/built.py dist``."""
+"""Check the files in wheel and sdist: ``python tests/package/built.py dist``."""
 
 from __future__ import annotations
 

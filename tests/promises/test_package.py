@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hatch_build import PageHook, absolute
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from hatch_build import PageHook, absolute
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
