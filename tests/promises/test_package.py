@@ -96,6 +96,31 @@ def test_links_of_every_form(text: str, alone: str | None, at_home: str | None) 
     assert absolute(text, "F/", "P/") == (text if at_home is None else at_home)
 
 
+COMMUNITY = [
+    *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")),
+    *sorted((ROOT / ".github").rglob("*.md")),  # of which an sdist has none
+]
+
+
+@pytest.mark.parametrize("path", COMMUNITY, ids=lambda path: path.stem)
+def test_what_contributors_are_told_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    paths = re.findall(r"\b(?:src|tests|docs|benchmarks)/[\w./]+", text)
+    paths += re.findall(r"\b[A-Z_]{6,}\.(?:md|cff)\b", text)
+    assert not [found for found in paths if not (ROOT / found.rstrip(".")).exists()]
+    noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    sessions = {
+        name or function
+        for name, function in re.findall(
+            r'^@nox\.session(?:\(name="([\w-]+)".*\))?\ndef (\w+)',
+            noxfile,
+            re.MULTILINE,
+        )
+    }
+    named = " ".join(re.findall(r"nox -s ((?:[a-z][a-z-]*[ `.])+)", text))
+    assert not set(re.findall(r"[a-z-]{2,}", named)) - sessions
+
+
 def test_versions_agree() -> None:
     """The citation is of the version that the package has."""
     import chainrule
