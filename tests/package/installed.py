@@ -23,14 +23,15 @@ def check_place() -> None:
 
 
 def check_model() -> None:
-    """It learns x², has its slope, and comes back from its file."""
+    """It learns x², has its own slope, and comes back from its file."""
     x = np.linspace(-1, 1, 256)[:, None]
     model = cr.Model(cr.MLP((32, 32, 1), activation="tanh"), backend="numpy", seed=0)
     history = model.fit(x, x**2, epochs=100, batch_size=32, progress=False)
     assert history.epochs == 100
     z = model.predict(x)
-    assert np.abs(z - x**2).max() < 0.05
-    assert np.abs(model.jacobian(x)[:, :, 0] - 2 * x).mean() < 0.1
+    assert np.abs(z - x**2).mean() < 0.05
+    ahead, behind = (model.predict(x + step) for step in (1e-2, -1e-2))
+    assert np.allclose(model.jacobian(x)[:, :, 0], (ahead - behind) / 2e-2, atol=1e-3)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         model.save(path)
