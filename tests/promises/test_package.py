@@ -48,9 +48,8 @@ def test_without_a_home_nothing_is_relative() -> None:
     assert [kind for kind, _ in targets(text)] == []
     assert "![" not in text
     assert "docs/reliability.md" in text  # the words stay
-    assert text.count("```python") == (ROOT / "README.md").read_text().count(
-        "```python"
-    )
+    whole = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("```python") == whole.count("```python") > 0
 
 
 @pytest.mark.parametrize("home", [HOME, f"{HOME}/"])
