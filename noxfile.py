@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2026.10.20"
@@ -11,6 +17,28 @@ nox.options.sessions = ["tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+# Some tests for the sdist: of its pages, folders, kept files and sources.
+SDIST_TESTS = [
+    *(f"tests/promises/test_{part}.py" for part in ("package", "docs", "imports")),
+    *("tests/files/test_models.py", "tests/files/test_written.py", "tests/mutants"),
+]
+
+
+def newest() -> str | None:
+    """Return the newest Python after 3.11 that is here and runs (a shim may not)."""
+    for python in (f"3.{minor}" for minor in range(20, 11, -1)):
+        path = shutil.which(f"python{python}")
+        if path:
+            done = subprocess.run([path, "-V"], check=False, capture_output=True)
+            if done.returncode == 0:
+                return python
+    return None
+
+
+def venv_python(folder: Path) -> str:
+    """Return the interpreter of an environment."""
+    inside = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    return str(folder.joinpath(*inside))
 
 
 def group(*names: str) -> list[str]:
@@ -42,6 +70,18 @@ def tests_numpy(session: nox.Session) -> None:
     session.install(*group("test-numpy"))
     session.install("-e", ".")
     session.run("pytest", *session.posargs, env={"CHAINRULE_PROMISED": "numpy"})
+
+
+@nox.session(name="tests-newest", python=newest())
+def tests_newest(session: nox.Session) -> None:
+    """Test with NumPy alone on the newest Python that is here, or that `-P` names."""
+    if session.python is None:
+        session.skip("no Python newer than 3.11 is here")
+    session.install(*group("test-numpy"), "pytest-xdist>=3.6")
+    session.install("-e", ".")
+    env = {"CHAINRULE_PROMISED": "numpy"}
+    workers = [] if "-n" in session.posargs else ["-n", "2"]
+    session.run("pytest", *workers, *session.posargs, env=env)
 
 
 @nox.session(name="tests-kernels")
@@ -107,6 +147,66 @@ def typecheck(session: nox.Session) -> None:
     session.install("-e", ".")
     session.run("mypy")
     session.run("basedpyright")
+
+
+@nox.session(name="docs-browser")
+def docs_browser(session: nox.Session) -> None:
+    """Train in Node and in headless Chromium as the site's page "Train it here" does.
+
+    Collects the page's runtime, which the site that is built next has too. Tests the
+    page alone, or in a site that is built: `nox -s docs-browser -- FOLDER`. A part that
+    this machine cannot have is named, "skipped: ...".
+    """
+    session.install(*group("browser"))
+    session.install("-e", ".")
+    session.run("python", "docs/live/assets.py")
+    site, *options = [*session.posargs] or ["build/live/site"]
+    if not session.posargs:
+        settings = [
+            "extensions=myst_parser,live",
+            "html_theme=pydata_sphinx_theme",
+            "html_context.default_mode=auto",
+            "project=chainrule",
+        ]
+        chosen = [part for each in settings for part in ("-D", each)]
+        env = {"PYTHONPATH": "docs/_ext"}
+        session.run("sphinx-build", "-qEW", "-C", *chosen, "docs/live", site, env=env)
+    pictures = Path("build/live/pictures")
+    pictures.mkdir(parents=True, exist_ok=True)
+    env = {"CHAINRULE_SITE": site, "CHAINRULE_PICTURES": str(pictures)}
+    session.run("pytest", "-rs", "tests/browser", *options, env=env)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the package, check it, and use it where its source is not."""
+    session.install(*group("package"))
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    dist, elsewhere = folder / "dist", folder / "elsewhere"
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("python", "tests/package/built.py", str(dist))
+    session.run("cffconvert", "--validate")
+
+    # The wheel, in an environment that has nothing else.
+    session.run("python", "-m", "venv", str(folder / "fresh"))
+    fresh = venv_python(folder / "fresh")
+    session.run(fresh, "-m", "pip", "install", "-q", str(wheel), external=True)
+    elsewhere.mkdir()
+    shutil.copy("tests/package/installed.py", elsewhere)
+    with session.chdir(elsewhere):
+        session.run(fresh, "-I", "installed.py", external=True)
+
+    # The sdist brings all that its tests need.
+    with tarfile.open(sdist) as file:
+        file.extractall(elsewhere, filter="data")
+    tests = group("test-numpy")
+    session.run(fresh, "-m", "pip", "install", "-q", *tests, external=True)
+    with session.chdir(elsewhere / sdist.name.removesuffix(".tar.gz")):
+        chosen = session.posargs or SDIST_TESTS
+        session.run(fresh, "-m", "pytest", *chosen, external=True)
 
 
 @nox.session

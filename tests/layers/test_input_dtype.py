@@ -16,7 +16,7 @@ from chainrule.network import Network
 from chainrule.testing import compare_backends
 
 from tests.support.layers import differences, through
-from tests.support.libraries import MATRIX, Library, here
+from tests.support.libraries import MATRIX, Library, here, need
 from tests.support.own_layers import Embedding, Parallel
 
 VOCABULARY = 7
@@ -146,6 +146,8 @@ def test_backends_agree() -> None:
     "optimizer", ["lbfgs", cr.LevenbergMarquardt(acceleration=0.7)]
 )
 def test_second_order_optimizers(optimizer: Any) -> None:
+    if optimizer == "lbfgs":
+        need("scipy")
     model = cr.Model(layered(), optimizer=optimizer, backend="numpy", dtype="float64")
     history = model.fit(X, Y, epochs=15, progress=False)
     assert history["loss"][-1] < 0.1 * history["loss"][0]

@@ -121,6 +121,23 @@ def test_the_second_ctrl_c_is_at_once(tmp_path: Path) -> None:
 
 
 @POSIX
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As in a background job, or under nohup: neither signal stops the fit."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        press = [_send(number, 1, "on_epoch_begin") for number in numbers]
+        model = new_model()
+        history = fit_model(model, 3, Checkpoint(tmp_path / "fit"), *press)
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert (history.interrupted, history.epochs) == (False, 3)
+    assert_same(model, new_twin(3))
+
+
+@POSIX
 @pytest.mark.parametrize("saving", [True, False])
 def test_sigterm_of_a_process(saving: bool, tmp_path: Path) -> None:
     """With a checkpoint it exits with 143; without, it dies at once as ever."""
