@@ -224,7 +224,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install(*group("bench", "backends"))
     session.install("-e", ".")
     scripts = ["training_step", "inference", "startup", "scaling", "precision"]
-    scripts += ["estimators", "launches"]
+    scripts += ["estimators", "launches", "streams"]
     if session.posargs and not session.posargs[0].startswith("-"):
         scripts, options = session.posargs[:1], session.posargs[1:]
     else:
