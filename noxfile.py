@@ -107,6 +107,7 @@ def typecheck(session: nox.Session) -> None:
     session.install("-e", ".")
     session.run("mypy")
     session.run("basedpyright")
+    session.run("python", "-m", "tests.typing.complete")
 
 
 @nox.session

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
-__all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Shape"]
+__all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Rule", "Shape"]
 
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
+# A function of arrays and what carries gradients back through it.
+Rule = Callable[..., tuple[Any, Pullback]]
 # A tree of parameters: what a layer says it is (a tuple of arrays, or of trees).
 Params = Any
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ class Checkpoint(Monitor):
     a `FileError`; the file that was there is whole, and the model is that of the last
     whole epoch.
     """
+
+    path: Path
+    every: int
+    keep: int | None
+    best_only: bool
 
     steers = False
 

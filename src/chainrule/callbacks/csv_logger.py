@@ -54,6 +54,10 @@ class CSVLogger(Callback):
     Lines are on the disk before the checkpoint that counts with them is.
     """
 
+    filename: Path
+    separator: str
+    append: bool
+
     steers = False
 
     def __init__(

@@ -52,6 +52,12 @@ class EarlyStopping(Monitor):
     trained alone. Metrics are those of the mean prediction: all members stop with them.
     """
 
+    best: Any
+    best_epoch: Any
+    wait: Any
+    stopped_epoch: Any
+    restore_best_weights: bool
+
     def __init__(
         self,
         monitor: str | None = None,
@@ -69,8 +75,8 @@ class EarlyStopping(Monitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self.best_epoch: Any = None
-        self.stopped_epoch: Any = None
+        self.best_epoch = None
+        self.stopped_epoch = None
         self._weights: Any = None
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:

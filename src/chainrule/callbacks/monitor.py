@@ -36,9 +36,13 @@ class Monitor(Callback):
         Epochs since.
     """
 
+    monitor: str | None
     best: Any
     wait: Any
-    threshold_mode = "abs"  # of what earlier versions pickled, too
+    patience: int
+    min_delta: float
+    mode: str
+    threshold_mode: str = "abs"  # of what earlier versions pickled, too
 
     def __init__(
         self,

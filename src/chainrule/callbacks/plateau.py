@@ -42,6 +42,12 @@ class ReduceLROnPlateau(Monitor):
         What min_delta is: a difference, or a share of the best value's size.
     """
 
+    best: Any
+    wait: Any
+    factor: float
+    cooldown: int
+    min_lr: float
+
     logs_rate = True
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, ArrayNamespace, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
@@ -55,9 +55,9 @@ class BinaryCrossEntropy(Loss):
     label_smoothing : float in [0, 1)
     """
 
-    rule = staticmethod(rules.binary_cross_entropy)
+    rule: Rule = staticmethod(rules.binary_cross_entropy)
     link = "logit"
-    options = ("class_weight", "label_smoothing")
+    options: tuple[str, ...] = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 
@@ -107,9 +107,9 @@ class CrossEntropy(Loss):
     label_smoothing : float in [0, 1)
     """
 
-    rule = staticmethod(rules.cross_entropy)
+    rule: Rule = staticmethod(rules.cross_entropy)
     link = "softmax"
-    options = ("class_weight", "label_smoothing")
+    options: tuple[str, ...] = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.callbacks import Callback
     from chainrule.optimizers import Optimizer, ProblemOptimizer
+    from chainrule.state.training import TrainingState
 
 __all__ = ["Model"]
 
@@ -94,13 +95,16 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         rest of the fit.
     """
 
-    network = SpecAttribute[Layer]("make a new Model of it")
-    loss = SpecAttribute[losses.Loss]()
-    optimizer = SpecAttribute[Any]()
-    dtype = SpecAttribute[str]("make a new Model, and set its weights")
-    precision = SpecAttribute[str]()
-    jit_compile = SpecAttribute[bool | None]()
-    seed = SpecAttribute[int]()
+    spec: ModelSpec
+    training: TrainingState | None
+
+    network: SpecAttribute[Layer] = SpecAttribute("make a new Model of it")
+    loss: SpecAttribute[losses.Loss] = SpecAttribute()
+    optimizer: SpecAttribute[Any] = SpecAttribute()
+    dtype: SpecAttribute[str] = SpecAttribute("make a new Model, and set its weights")
+    precision: SpecAttribute[str] = SpecAttribute()
+    jit_compile: SpecAttribute[bool | None] = SpecAttribute()
+    seed: SpecAttribute[int] = SpecAttribute()
     members: Any = SpecAttribute[int | None]("make a new Model with so many members")
 
     @explain_call(1)

@@ -40,6 +40,13 @@ _REBUILT = {"spec", "bound", "training", "_columns", "_metrics"} | {
 class Transfer(Predictor):
     """A model as values: copies, members, snapshots, files and pickles."""
 
+    spec: ModelSpec
+    bound: Network | None
+    training: TrainingState | None
+    history: History
+    stop_training: bool
+    stopped_members: Any
+
     def _begin(
         self,
         spec: ModelSpec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,17 @@ from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.model.predictor import Predictor
 from chainrule.training import rate
 
+if TYPE_CHECKING:
+    from chainrule.state.training import TrainingState
+
 __all__ = ["Weights"]
 
 
 @explain_methods
 class Weights(Predictor):
     """What `Model` offers of its weights, and of the rate at which they learn."""
+
+    training: TrainingState | None
 
     @property
     def theta(self) -> Any:

@@ -42,8 +42,8 @@ class Adam(Optimizer):
     beta_2: float
     epsilon: float
     epsilon_hat: bool
-    slots = ("m", "v")
-    numbers = ("beta_1", "beta_2", "epsilon")
+    slots: tuple[str, ...] = ("m", "v")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -188,8 +188,8 @@ class NAdam(Optimizer):
     beta_2: float
     epsilon: float
     momentum_decay: float
-    slots = ("m", "v")
-    numbers = ("beta_1", "beta_2", "epsilon", "momentum_decay")
+    slots: tuple[str, ...] = ("m", "v")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2", "epsilon", "momentum_decay")
 
     def __init__(
         self,

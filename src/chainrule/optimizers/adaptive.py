@@ -29,8 +29,8 @@ class RMSprop(Optimizer):
 
     rho: float
     epsilon: float
-    slots = ("v",)
-    numbers = ("rho", "epsilon")
+    slots: tuple[str, ...] = ("v",)
+    numbers: tuple[str, ...] = ("rho", "epsilon")
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Adagrad(Optimizer):
     """
 
     epsilon: float
-    slots = ("v",)
-    numbers = ("epsilon",)
+    slots: tuple[str, ...] = ("v",)
+    numbers: tuple[str, ...] = ("epsilon",)
 
     def __init__(
         self,

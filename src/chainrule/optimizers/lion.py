@@ -31,9 +31,9 @@ class Lion(Optimizer):
 
     beta_1: float
     beta_2: float
-    slots = ("m",)
+    slots: tuple[str, ...] = ("m",)
     decoupled = True
-    numbers = ("beta_1", "beta_2")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2")
 
     def __init__(
         self,

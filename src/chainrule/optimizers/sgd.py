@@ -41,7 +41,7 @@ class SGD(Optimizer):
     momentum: float
     nesterov: bool
     rate_in_velocity: bool
-    numbers = ("momentum",)
+    numbers: tuple[str, ...] = ("momentum",)
 
     def __init__(
         self,

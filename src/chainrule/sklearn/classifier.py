@@ -70,6 +70,8 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         See `MLPRegressor`.
     """
 
+    classes_: Any
+
     _theirs = neural_network.MLPClassifier
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

@@ -79,6 +79,10 @@ class Proof:
         Public names without an entry in the registry.
     """
 
+    results: list[Result]
+    missing: dict[str, str]
+    unlisted: list[str]
+
     def __init__(self, missing: dict[str, str], unlisted: list[str]) -> None:
         self.results: list[Result] = []
         self.missing, self.unlisted = missing, unlisted
