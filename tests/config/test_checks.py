@@ -125,7 +125,7 @@ def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
         lambda: new_model(dtype=odd),
         lambda: new_model(backend=odd),
         lambda: cr.Model(odd),  # type: ignore[arg-type]
-        lambda: cr.MLP((2,), odd),
+        lambda: cr.MLP((2,), odd),  # type: ignore[arg-type]
         lambda: cr.MLP(odd),  # type: ignore[arg-type]
         lambda: trained(callbacks=odd),
         lambda: trained(resume=odd),

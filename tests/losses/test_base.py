@@ -47,7 +47,7 @@ X = RNG.normal(size=(12, 4))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names(name: str) -> None:
+def test_names(name: Any) -> None:
     loss = losses.get(name)
     assert type(loss) is NAMES[name]
     assert loss.name == name
@@ -219,7 +219,7 @@ def test_links(lib: Library) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_predict_proba(name: str) -> None:
+def test_predict_proba(name: Any) -> None:
     model = cr.Model(cr.MLP((3,)), loss=name, dtype="float64").build(4)
     if not name.endswith("cross_entropy"):
         with pytest.raises(cr.ArgumentError, match=f"loss is {name}. Use predict"):
@@ -300,7 +300,7 @@ def _back(dvalue: Any) -> Any:
 )
 @pytest.mark.parametrize("calls", [False, True], ids=["rule", "call"])
 def test_a_loss_has_one_value_for_each_member(
-    backend: str, axis: Any, members: int, match: str, calls: bool
+    backend: Any, axis: Any, members: int, match: str, calls: bool
 ) -> None:
     class Own(Loss):
         rule = staticmethod(_over(axis))

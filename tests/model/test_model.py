@@ -170,7 +170,7 @@ def test_the_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_weights_from_another_library(backend: str) -> None:
+def test_weights_from_another_library(backend: Any) -> None:
     torch = need("torch")
     model = cr.Model(cr.MLP((4, 1), "tanh"), backend=backend, seed=0).build(1)
     theta = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 13))

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from chainrule.callbacks.base import Cut
 from chainrule.callbacks.monitor import Monitor
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Direction
 
 __all__ = ["Checkpoint"]
 
@@ -76,7 +79,7 @@ class Checkpoint(Monitor):
         best: bool = False,
         every_steps: int | None = None,
         monitor: str | None = None,
-        mode: str = "auto",
+        mode: Direction = "auto",
     ) -> None:
         from chainrule.files import durable
 

@@ -10,6 +10,7 @@ from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 
 if TYPE_CHECKING:
+    from chainrule.config.choices import Direction, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]
@@ -63,10 +64,10 @@ class EarlyStopping(Monitor):
         monitor: str | None = None,
         patience: int = 10,
         min_delta: float = 0.0,
-        mode: str = "auto",
+        mode: Direction = "auto",
         restore_best_weights: bool = True,
         *,
-        threshold_mode: str = "abs",
+        threshold_mode: ThresholdMode = "abs",
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode, threshold_mode)
         self.restore_best_weights = checks.boolean(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
 from chainrule.arrays.types import Params, Rule
@@ -11,6 +11,9 @@ from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.layers.base import Layer
 from chainrule.layers.context import Context
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import ActivationAlias, ActivationName
 
 __all__ = [
     "CELU",
@@ -214,7 +217,9 @@ _NAMES: dict[str, type[Activation]] = {
 }
 
 
-def get(activation: Any) -> Layer:
+def get(
+    activation: ActivationName | ActivationAlias | Layer | type[Activation],
+) -> Layer:
     """Return an activation layer from a rule's name, a layer class or a layer."""
     if isinstance(activation, type) and issubclass(activation, Activation):
         return activation()

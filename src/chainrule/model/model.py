@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 
     from chainrule.backends import Backend
     from chainrule.callbacks import Callback
+    from chainrule.config.choices import (
+        BackendName,
+        DType,
+        DTypeName,
+        LossAlias,
+        LossName,
+        OptimizerAlias,
+        OptimizerName,
+        PrecisionName,
+    )
+    from chainrule.model.spec import Metrics
     from chainrule.optimizers import Optimizer, ProblemOptimizer
     from chainrule.state.training import TrainingState
 
@@ -101,8 +112,10 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     network: SpecAttribute[Layer] = SpecAttribute("make a new Model of it")
     loss: SpecAttribute[losses.Loss] = SpecAttribute()
     optimizer: SpecAttribute[Any] = SpecAttribute()
-    dtype: SpecAttribute[str] = SpecAttribute("make a new Model, and set its weights")
-    precision: SpecAttribute[str] = SpecAttribute()
+    dtype: SpecAttribute[DTypeName] = SpecAttribute(
+        "make a new Model, and set its weights"
+    )
+    precision: SpecAttribute[PrecisionName] = SpecAttribute()
     jit_compile: SpecAttribute[bool | None] = SpecAttribute()
     seed: SpecAttribute[int] = SpecAttribute()
     members: Any = SpecAttribute[int | None]("make a new Model with so many members")
@@ -112,14 +125,17 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         self,
         network: Layer,
         *,
-        loss: str | losses.Loss = "squared_error",
+        loss: LossName | LossAlias | losses.Loss = "squared_error",
         # A frozen record: as a default it is no state.
-        optimizer: str | Optimizer | ProblemOptimizer = optimizers.Adam(),  # noqa: B008
-        metrics: Iterable[str | Callable[..., Any]] = (),
-        backend: str | Backend | ModuleType | None = None,
+        optimizer: OptimizerName
+        | OptimizerAlias
+        | Optimizer
+        | ProblemOptimizer = optimizers.Adam(),  # noqa: B008
+        metrics: Metrics = (),
+        backend: BackendName | Backend | ModuleType | None = None,
         device: Any = None,
-        dtype: Any = "float32",
-        precision: str = "highest",
+        dtype: DType = "float32",
+        precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
         seed: int = 0,
         members: int | None = None,
@@ -251,9 +267,9 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         batch_size: int = 32,
         shuffle: bool = True,
         sample_weight: Any = None,
-        validation_data: Any = None,
+        validation_data: tuple[Any, ...] | list[Any] | None = None,
         validation_split: float = 0.0,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         bootstrap: bool = False,

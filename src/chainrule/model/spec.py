@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -17,6 +17,20 @@ from chainrule.losses import links
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
+    from chainrule.config.choices import (
+        DType,
+        DTypeName,
+        LossAlias,
+        LossName,
+        MetricAlias,
+        MetricName,
+        OptimizerAlias,
+        OptimizerName,
+        PrecisionName,
+    )
+
+    Metric = MetricName | MetricAlias | chainrule_metrics.Metric | Callable[..., Any]
+    Metrics = Metric | Iterable[Metric]
 
 __all__ = [
     "DTYPES",
@@ -29,8 +43,8 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-DTYPES = ("float32", "float64")
-_PRECISIONS = ("highest", "tf32", "bfloat16")
+DTYPES: tuple[DTypeName, ...] = ("float32", "float64")
+_PRECISIONS: tuple[PrecisionName, ...] = ("highest", "tf32", "bfloat16")
 # Bits of a seed, at most.
 _SEED_BITS = 4096
 
@@ -51,8 +65,8 @@ class ModelSpec(Config):
     loss: losses.Loss
     optimizer: Any
     metrics: tuple[Any, ...]
-    dtype: str
-    precision: str
+    dtype: DTypeName
+    precision: PrecisionName
     jit_compile: bool | None
     seed: int
     members: int | None
@@ -62,11 +76,14 @@ class ModelSpec(Config):
         self,
         network: Layer,
         *,
-        loss: Any = "squared_error",
-        optimizer: Any = "adam",
-        metrics: Iterable[Any] = (),
-        dtype: Any = "float32",
-        precision: str = "highest",
+        loss: LossName | LossAlias | losses.Loss = "squared_error",
+        optimizer: OptimizerName
+        | OptimizerAlias
+        | optimizers.Optimizer
+        | optimizers.ProblemOptimizer = "adam",
+        metrics: Metrics = (),
+        dtype: DType = "float32",
+        precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
         seed: int = 0,
         members: int | None = None,
