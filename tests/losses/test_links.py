@@ -108,7 +108,7 @@ def test_another_loss_later() -> None:
     model.loss = "absolute_error"
     assert model.loss == losses.AbsoluteError()
     with pytest.raises(cr.ArgumentTypeError, match=r"^loss must be a name"):
-        model.loss = 3
+        model.loss = 3  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -303,7 +303,7 @@ def test_members_that_are_not_there() -> None:
     with pytest.raises(cr.ArgumentError, match="predict_members needs an ensemble"):
         lone.predict_members(X)
     with pytest.raises(cr.ArgumentError, match="method must be one of"):
-        model.build(3).predict(X, return_std=True, method="ensembel")
+        model.build(3).predict(X, return_std=True, method="ensembel")  # type: ignore[call-overload]
     with pytest.raises(cr.NotBuiltError):
         new_ensemble().predict(X, return_std=True)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
-__all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Rule", "Shape"]
+__all__ = [
+    "Array",
+    "ArrayNamespace",
+    "ArrayT",
+    "Params",
+    "Pullback",
+    "Rule",
+    "RuleResult",
+    "Shape",
+]
 
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
@@ -64,3 +73,5 @@ class Array(Protocol):
 
 # What comes back as it was given: an array of the same library.
 ArrayT = TypeVar("ArrayT", bound=Array)
+# What a rule returns: its value, and what carries gradients back.
+RuleResult = tuple[ArrayT, Pullback]

@@ -36,14 +36,9 @@ if TYPE_CHECKING:
         BackendName,
         DType,
         DTypeName,
-        LossAlias,
-        LossName,
-        OptimizerAlias,
-        OptimizerName,
         PrecisionName,
     )
-    from chainrule.model.spec import Metrics
-    from chainrule.optimizers import Optimizer, ProblemOptimizer
+    from chainrule.model.spec import AnyLoss, AnyOptimizer, Metrics
     from chainrule.state.training import TrainingState
 
 __all__ = ["Model"]
@@ -109,28 +104,27 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     spec: ModelSpec
     training: TrainingState | None
 
-    network: SpecAttribute[Layer] = SpecAttribute("make a new Model of it")
-    loss: SpecAttribute[losses.Loss] = SpecAttribute()
-    optimizer: SpecAttribute[Any] = SpecAttribute()
-    dtype: SpecAttribute[DTypeName] = SpecAttribute(
+    network: SpecAttribute[Layer, Layer] = SpecAttribute("make a new Model of it")
+    loss: SpecAttribute[losses.Loss, AnyLoss] = SpecAttribute()
+    optimizer: SpecAttribute[Any, AnyOptimizer] = SpecAttribute()
+    dtype: SpecAttribute[DTypeName, DType] = SpecAttribute(
         "make a new Model, and set its weights"
     )
-    precision: SpecAttribute[PrecisionName] = SpecAttribute()
-    jit_compile: SpecAttribute[bool | None] = SpecAttribute()
-    seed: SpecAttribute[int] = SpecAttribute()
-    members: Any = SpecAttribute[int | None]("make a new Model with so many members")
+    precision: SpecAttribute[PrecisionName, PrecisionName] = SpecAttribute()
+    jit_compile: SpecAttribute[bool | None, bool | None] = SpecAttribute()
+    seed: SpecAttribute[int, int] = SpecAttribute()
+    members: Any = SpecAttribute[int | None, int | None](
+        "make a new Model with so many members"
+    )
 
     @explain_call(1)
     def __init__(
         self,
         network: Layer,
         *,
-        loss: LossName | LossAlias | losses.Loss = "squared_error",
+        loss: AnyLoss = "squared_error",
         # A frozen record: as a default it is no state.
-        optimizer: OptimizerName
-        | OptimizerAlias
-        | Optimizer
-        | ProblemOptimizer = optimizers.Adam(),  # noqa: B008
+        optimizer: AnyOptimizer = optimizers.Adam(),  # noqa: B008
         metrics: Metrics = (),
         backend: BackendName | Backend | ModuleType | None = None,
         device: Any = None,
@@ -171,7 +165,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         return self._backend
 
     @backend.setter
-    def backend(self, given: Any) -> None:
+    def backend(self, given: BackendName | Backend | ModuleType | None) -> None:
         self._access.check_change("backend")
         if self.built:
             msg = (
@@ -190,7 +184,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         return self._metrics
 
     @metrics.setter
-    def metrics(self, given: Any) -> None:
+    def metrics(self, given: Metrics) -> None:
         self._access.check_change("metrics")
         if given is not self._metrics:
             self._change(metrics=given)

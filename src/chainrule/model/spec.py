@@ -29,6 +29,13 @@ if TYPE_CHECKING:
         PrecisionName,
     )
 
+    AnyLoss = LossName | LossAlias | losses.Loss
+    AnyOptimizer = (
+        OptimizerName
+        | OptimizerAlias
+        | optimizers.Optimizer
+        | optimizers.ProblemOptimizer
+    )
     Metric = MetricName | MetricAlias | chainrule_metrics.Metric | Callable[..., Any]
     Metrics = Metric | Iterable[Metric]
 
@@ -41,7 +48,8 @@ __all__ = [
     "dtype_name",
 ]
 
-_T = TypeVar("_T")
+_T = TypeVar("_T")  # what an attribute is
+_G = TypeVar("_G")  # what it may be set to
 
 DTYPES: tuple[DTypeName, ...] = ("float32", "float64")
 _PRECISIONS: tuple[PrecisionName, ...] = ("highest", "tf32", "bfloat16")
@@ -76,11 +84,8 @@ class ModelSpec(Config):
         self,
         network: Layer,
         *,
-        loss: LossName | LossAlias | losses.Loss = "squared_error",
-        optimizer: OptimizerName
-        | OptimizerAlias
-        | optimizers.Optimizer
-        | optimizers.ProblemOptimizer = "adam",
+        loss: AnyLoss = "squared_error",
+        optimizer: AnyOptimizer = "adam",
         metrics: Metrics = (),
         dtype: DType = "float32",
         precision: PrecisionName = "highest",
@@ -199,7 +204,7 @@ def bound_metrics(given: tuple[Any, ...]) -> dict[str, Any]:
     return dict(found)
 
 
-class SpecAttribute(Generic[_T]):
+class SpecAttribute(Generic[_T, _G]):
     """An attribute of a model that its spec has; to assign it is to change the spec.
 
     Parameters
@@ -222,7 +227,7 @@ class SpecAttribute(Generic[_T]):
     def __get__(self, model: Any, owner: type) -> Any:
         return self if model is None else getattr(model.spec, self._name)
 
-    def __set__(self, model: Any, value: Any) -> None:
+    def __set__(self, model: Any, value: _G) -> None:
         model._access.check_change(self._name)
         if self._instead and model.built:
             msg = (
