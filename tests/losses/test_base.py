@@ -90,14 +90,14 @@ def test_class_weight_forms(given: Any) -> None:
         (lambda: Quantile(1.0), ValueError, r"^Quantile: q .*\(0, 1\); got 1.0"),
         (lambda: CrossEntropy(label_smoothing=1.0), ValueError, "label_smoothing"),
         (lambda: CrossEntropy(label_smoothing=-0.1), ValueError, "label_smoothing"),
-        (lambda: CrossEntropy("balanced"), TypeError, "class_weight .*'balanced'"),
-        (lambda: CrossEntropy(3.0), TypeError, "class_weight .*got 3.0"),
+        (lambda: CrossEntropy("balanced"), TypeError, "class_weight .*'balanced'"),  # type: ignore[arg-type]
+        (lambda: CrossEntropy(3.0), TypeError, "class_weight .*got 3.0"),  # type: ignore[arg-type]
         (lambda: CrossEntropy({0: 1, 2: 1}), ValueError, r"keys must be .*\[0, 2\]"),
-        (lambda: CrossEntropy({"a": 1}), ValueError, r"keys must be .*\['a'\]"),
-        (lambda: CrossEntropy({0: 1, "a": 1}), ValueError, r"keys must be .*'a'"),
+        (lambda: CrossEntropy({"a": 1}), ValueError, r"keys must be .*\['a'\]"),  # type: ignore[arg-type]
+        (lambda: CrossEntropy({0: 1, "a": 1}), ValueError, r"keys must be .*'a'"),  # type: ignore[arg-type]
         (lambda: CrossEntropy([1, -1]), ValueError, r"class_weight\[1\] .*got -1"),
         (lambda: CrossEntropy([math.nan]), ValueError, r"class_weight\[0\] .*nan"),
-        (lambda: CrossEntropy([None]), TypeError, r"class_weight\[0\] .*None"),
+        (lambda: CrossEntropy([None]), TypeError, r"class_weight\[0\] .*None"),  # type: ignore[list-item]
         (lambda: BinaryCrossEntropy([1.0]), ValueError, "needs 2 values; got 1"),
     ],
     ids=range(16),

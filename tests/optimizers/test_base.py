@@ -324,7 +324,7 @@ def test_shares_lie_below_one(name: str, bad: float) -> None:
 
 
 def test_numbers_become_floats() -> None:
-    optimizer = cr.Adam(np.float32(0.5), clip_norm=1)
+    optimizer = cr.Adam(np.float32(0.5), clip_norm=1)  # type: ignore[arg-type]
     assert type(optimizer.learning_rate) is type(optimizer.clip_norm) is float
     assert cr.Adam(clip_norm=0.25).clip_norm == 0.25
 

@@ -61,7 +61,10 @@ class CSVLogger(Callback):
     steers = False
 
     def __init__(
-        self, filename: Any, separator: str = ",", append: bool = False
+        self,
+        filename: str | os.PathLike[str],
+        separator: str = ",",
+        append: bool = False,
     ) -> None:
         durable.check_path(filename)
         self.filename = Path(os.fsdecode(filename))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chainrule import rules
@@ -61,7 +61,11 @@ class BinaryCrossEntropy(Loss):
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 
-    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weight: Iterable[float] | Mapping[int, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         weights = _class_weight("BinaryCrossEntropy", class_weight)
         if weights is not None and len(weights) != 2:
             msg = (
@@ -113,7 +117,11 @@ class CrossEntropy(Loss):
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 
-    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weight: Iterable[float] | Mapping[int, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         self._set(
             class_weight=_class_weight("CrossEntropy", class_weight),
             label_smoothing=_smoothing("CrossEntropy", label_smoothing),

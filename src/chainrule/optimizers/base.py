@@ -140,7 +140,7 @@ class Optimizer(Config):
 
     def __init__(
         self,
-        learning_rate: Rate | Sequence[Rate],
+        learning_rate: Rate | Sequence[Rate] | Array,
         *,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
