@@ -12,6 +12,7 @@ from chainrule import losses
 from chainrule.backends import Backend
 from chainrule.callbacks import Callback
 from chainrule.config.choices import (
+    ActivationAlias,
     ActivationName,
     BackendName,
     LossName,
@@ -40,7 +41,7 @@ __all__ = [
 
 # A function of a user's own stands for an activation, and for a loss.
 OutputActivation = ActivationName | Literal["logistic"] | Layer | Callable[..., Any]
-Between = OutputActivation | Sequence[OutputActivation]
+Between = OutputActivation | Sequence[OutputActivation | ActivationAlias]
 RegressorLoss = LossName | losses.Loss | Callable[..., Any]
 ClassifierLoss = Literal["log_loss"] | RegressorLoss
 
