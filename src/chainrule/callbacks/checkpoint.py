@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from chainrule.config import checks
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from chainrule.config.choices import Direction
 
 __all__ = ["Checkpoint"]
