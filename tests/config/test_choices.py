@@ -9,11 +9,20 @@ from typing import Any, get_args
 import pytest
 
 import chainrule as cr
-from chainrule import backends, callbacks, initializers, losses, metrics, optimizers
+from chainrule import (
+    backends,
+    callbacks,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    rules,
+)
 from chainrule.config import choices
 from chainrule.config.hints import canonical
 from chainrule.config.words import ALIASES
 from chainrule.layers import activations
+from chainrule.testing import check_gradients
 
 
 def model(**given: Any) -> cr.Model:
@@ -28,6 +37,7 @@ def spread(method: Any) -> Any:
 TAKEN: dict[str, Callable[[Any], Any]] = {
     "ActivationName": activations.get,
     "BackendName": backends.get,
+    "CheckName": lambda name: check_gradients(rules.relu, [1.0], skip=name),
     "DTypeName": lambda name: model(dtype=name),
     "Direction": lambda name: cr.EarlyStopping(mode=name),
     "Distribution": lambda name: initializers.VarianceScaling(distribution=name),

@@ -106,6 +106,7 @@ assert_type(model.jacobian(x), npt.NDArray[Any])
 named = model.parameters
 assert_type(named, dict[str, Any])
 theta, state = model.get_weights()
+assert_type(theta, npt.NDArray[Any])
 model.set_weights((theta, state))
 model.learning_rate = 1e-4
 

@@ -16,6 +16,7 @@ __all__ = [
     "ActivationAlias",
     "ActivationName",
     "BackendName",
+    "CheckName",
     "DType",
     "DTypeName",
     "Direction",
@@ -122,6 +123,11 @@ ThresholdMode = Literal["abs", "rel"]
 
 # Where a standard deviation comes from.
 SpreadMethod = Literal["ensemble", "laplace"]
+
+# What `chainrule.testing.check_gradients` checks.
+CheckName = Literal[
+    "compiled", "differences", "dtype", "leads", "purity", "shape", "wrt"
+]
 
 # scikit-learn's own.
 SolverName = Literal["adam", "lbfgs", "sgd"]

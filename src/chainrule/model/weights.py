@@ -13,6 +13,8 @@ from chainrule.model.predictor import Predictor
 from chainrule.training import rate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from chainrule.state.training import TrainingState
 
 __all__ = ["Weights"]
@@ -52,7 +54,7 @@ class Weights(Predictor):
                 e.name: copy(v) for e, v in zip(network.entries, views, strict=True)
             }
 
-    def get_weights(self) -> tuple[Any, Any]:
+    def get_weights(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the parameters (P,) and the state (S,) as NumPy arrays, copies.
 
         Those of an ensemble are (members, P) and (members, S).

@@ -222,7 +222,7 @@ def tasks(only: list[str] | None = None) -> list[Task]:
 
 
 def _pulled(kind: str, name: str, target: Any, inputs: Any, **options: Any) -> Task:
-    def run(engine: Backend, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
+    def run(engine: Backend, skip: Any) -> tuple[dict[str, str], float]:
         report = check_gradients(target, *inputs, backend=engine, skip=skip, **options)
         checks = dict(report.checks)
         numpy = backends.get("numpy")
