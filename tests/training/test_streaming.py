@@ -322,7 +322,7 @@ def test_what_cannot_be_had_in_chunks_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
-def test_optimizers_of_the_whole_problem_need_it_in_memory(optimizer: str) -> None:
+def test_optimizers_of_the_whole_problem_need_it_in_memory(optimizer: Any) -> None:
     m = cr.Model(cr.MLP((3, 2)), optimizer=optimizer, backend="numpy")
     with pytest.raises(cr.ArgumentError, match=r"needs all samples in memory"):
         m.fit(X, Y, chunk_bytes=CHUNK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from chainrule.arrays.types import ArrayT
     from chainrule.backends import Backend
+    from chainrule.config.choices import SpreadMethod
     from chainrule.network import Network
 
 __all__ = ["Prediction"]
+
+OutT = TypeVar("OutT")
 
 
 @explain_methods
@@ -39,11 +42,21 @@ class Prediction(Predictor):
     # Array in, array out; lists and frames count as NumPy's.
     @overload
     def predict(
-        self, x: NDArray[Any], return_std: Literal[False] = False, method: Any = None
+        self,
+        x: NDArray[Any],
+        return_std: Literal[False] = False,
+        method: Any = None,
+        *,
+        chunk_bytes: int | None = None,
     ) -> NDArray[Any]: ...
     @overload
     def predict(
-        self, x: NDArray[Any], return_std: Literal[True], method: str | None = None
+        self,
+        x: NDArray[Any],
+        return_std: Literal[True],
+        method: SpreadMethod | None = None,
+        *,
+        chunk_bytes: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
     @overload
     def predict(
@@ -51,18 +64,45 @@ class Prediction(Predictor):
     ) -> ArrayT: ...
     @overload
     def predict(
-        self, x: ArrayT, return_std: Literal[True], method: str | None = None
+        self, x: ArrayT, return_std: Literal[True], method: SpreadMethod | None = None
     ) -> tuple[ArrayT, ArrayT]: ...
     @overload
     def predict(
         self,
         x: Any,
-        return_std: bool = False,
+        return_std: Literal[False] = False,
         method: Any = None,
         *,
-        out: Any = None,
+        chunk_bytes: int | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def predict(
+        self,
+        x: Any,
+        return_std: Literal[True],
+        method: SpreadMethod | None = None,
+        *,
+        chunk_bytes: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(
+        self,
+        x: Any,
+        return_std: bool,
+        method: SpreadMethod | None = None,
+        *,
         chunk_bytes: int | None = None,
     ) -> Any: ...
+    @overload
+    def predict(
+        self,
+        x: Any,
+        return_std: bool = False,
+        method: SpreadMethod | None = None,
+        *,
+        out: OutT,
+        chunk_bytes: int | None = None,
+    ) -> OutT: ...
     def predict(
         self,
         x: Any,
