@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction"]
 
-OutT = TypeVar("OutT")
+_OutT = TypeVar("_OutT")
 
 
 @explain_methods
@@ -100,9 +100,9 @@ class Prediction(Predictor):
         return_std: bool = False,
         method: SpreadMethod | None = None,
         *,
-        out: OutT,
+        out: _OutT,
         chunk_bytes: int | None = None,
-    ) -> OutT: ...
+    ) -> _OutT: ...
     def predict(
         self,
         x: Any,
