@@ -1,0 +1,162 @@
+"""What stands in docstrings as plain text, as reStructuredText.
+
+Docstrings are written to be read with `help`: formulas in plain text, ``|x|`` for an
+absolute value, `Variable`s for more than one of them, docs/math.md for a page. Sphinx
+would take the bars for a substitution, the plural for an error and the page for words.
+This puts it right on the way to the site, before numpydoc reads the docstring.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import plain_math
+from docutils import nodes
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).resolve().parents[1]
+# What is left as it is: literals, roles, references, emphasis.
+KEPT = re.compile(
+    r"``.+?``|:[\w:]+:`[^`]+`|`[^`]+`_{0,2}|(?<![\w*])\*\*?[^\s*][^*]*?(?<=\S)\*\*?(?!\w)"
+)
+SHAPES = re.compile(r"(?P<shapes>\w+(?:, \w+)* \(\.\.\..* -> \w+ \(\.\.\.\))(?:;  )?")
+PAGE = re.compile(r"`?docs/(?P<name>[\w/-]+)\.md`?")
+PARAMETER = re.compile(r"\s*\*{0,2}\w+(?:, \*{0,2}\w+)*(?: : .*)?\\?$")
+
+
+def prose(text: str) -> str:
+    """Return a line of prose with what reStructuredText would misread escaped."""
+    text = PAGE.sub(r":doc:`docs/\g<name>.md </\g<name>>`", text)
+    out, at = "", 0
+    for kept in KEPT.finditer(text):
+        out += _escaped(text[at : kept.start()]) + kept[0]
+        at = kept.end()
+        if kept[0].endswith("`") and re.match(r"[\w']", text[at:]):
+            out += r"\ "  # the plural of a name
+    return out + _escaped(text[at:])
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"(?<!\\)([|*])", r"\\\1", text)
+    return re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", text)
+
+
+def paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """Split at empty lines; an empty line is a paragraph of its own."""
+    block: list[str] = []
+    for line in lines:
+        if line.strip():
+            block.append(line)
+            continue
+        if block:
+            yield block
+        yield [line]
+        block = []
+    if block:
+        yield block
+
+
+def translated(lines: list[str]) -> list[str]:
+    """Return a docstring as reStructuredText that numpydoc can read."""
+    out: list[str] = []
+    literal = False  # an indented block after ::
+    first = True
+    for block in paragraphs(lines):
+        text = block[0]
+        if not text.strip():
+            out += block
+            continue
+        literal = literal and text.startswith(" ")
+        if literal or text.lstrip().startswith((">>>", "...", "..")):
+            out += block
+        elif first and plain_math.is_formula(text):
+            out += summary(" ".join(line.strip() for line in block))
+        else:
+            out += paragraph(block)
+        literal = literal or block[-1].endswith("::")
+        first = False
+    return out
+
+
+def summary(text: str) -> list[str]:
+    """A first paragraph that is a formula: inline, so that tables can show it."""
+    formula, stop, rest = text.partition(". ")
+    parts = plain_math.statements(re.sub(r"(?<!\.)\.$", "", formula))
+    inline = "; ".join(f":math:`{plain_math.to_latex(part)}`" for part in parts)
+    return [f"{inline}.", *(["", prose(rest)] if stop else [])]
+
+
+def paragraph(block: list[str]) -> list[str]:
+    """A paragraph: its formulas set, the rest escaped."""
+    if len(block) > 1 and set(block[1].strip()) <= {"-", "="}:  # a heading
+        head, rest = block[:2], block[2:]
+        return [*head, *paragraph(rest)] if rest else head
+    out: list[str] = []
+    formulas: list[str] = []
+    # An update of an optimizer, from its first line to its last.
+    all_of_it = any(re.match(r"(?:m|v|theta) <- ", line) for line in block)
+
+    def flush() -> None:
+        if formulas:
+            out.extend(["", ".. math::", "", f"   {plain_math.block(formulas)}", ""])
+            formulas.clear()
+
+    for line in block:
+        text = line.strip()
+        shapes = SHAPES.match(text)
+        if shapes:
+            out.append(f"``{shapes['shapes'].replace('->', '→')}``")
+            out.append("")
+            if shapes.end() < len(text):
+                formulas.append(f"Pullback  {text[shapes.end() :]}")
+        elif (
+            all_of_it
+            or plain_math.LABEL.match(text)
+            or (formulas and line.startswith("   "))
+        ):
+            formulas.append(text)
+        else:
+            flush()
+            if text.startswith("Source: ") and out:
+                out.append("")
+            out.append(line if PARAMETER.fullmatch(line) else prose(line))
+    flush()
+    return out
+
+
+def on_docstring(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Translate a docstring in its place."""
+    lines[:] = translated(lines)
+
+
+def display(app: Sphinx, tree: nodes.document) -> None:
+    """Set a description's first paragraph as a display, where it is all formula."""
+    for content in tree.findall(lambda node: node.tagname == "desc_content"):
+        first = next(iter(content.children), None)
+        if not isinstance(first, nodes.paragraph):
+            continue
+        parts = [c for c in first.children if isinstance(c, nodes.math)]
+        rest = [c.astext() for c in first.children if not isinstance(c, nodes.math)]
+        if not parts or not set("".join(rest)) <= set("; .\n"):
+            continue
+        latex = [part.astext() for part in parts]
+        labels = [""] * len(latex)
+        if len(latex) > 1 and latex[1].startswith(r"\mathit{d"):
+            labels[:2] = [r"\textsf{Forward}", r"\textsf{Pullback}"]
+        pairs = zip(labels, latex, strict=True)
+        rows = r" \\ ".join(rf"{label} &\quad {part}" for label, part in pairs)
+        text = rf"\begin{{aligned}} {rows} \end{{aligned}}"
+        first.replace_self(
+            nodes.math_block(text, text, number=None, label=None, nowrap=True)
+        )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", on_docstring, priority=300)
+    app.connect("doctree-read", display)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

