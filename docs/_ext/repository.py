@@ -68,6 +68,8 @@ def name_link(target: str, shown: nodes.Node, document: str) -> addnodes.pending
 
 def source_of(text: str) -> str | None:
     """Return the repository's file or folder that a text names, with its place."""
+    if re.fullmatch(r"chainrule(?:\.\w+){2,}", text):  # a module within a package
+        text = f"src/{text.replace('.', '/')}.py"
     found = PATH.fullmatch(text)
     if not found or not (ROOT / found["path"]).exists():
         return None
@@ -171,11 +173,11 @@ def resolve(
         uri = app.builder.get_relative_uri(document, f"source/{path}")
         uri += f"#{line}" if line else ""
         return nodes.reference("", "", shown, refuri=uri, internal=True)
-    if not node.get("soft"):
+    if node.get("refdomain") != "py":
         return None
     found = find(env, node["reftarget"])
-    if found is None:
-        return shown
+    if found is None:  # of a name in backticks nobody promised a place
+        return shown if node.get("soft") else None
     page, place = found
     uri = app.builder.get_relative_uri(document, page)
     return nodes.reference("", "", shown, refuri=f"{uri}#{place}", internal=True)
