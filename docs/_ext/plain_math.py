@@ -1,10 +1,10 @@
-"""Set the formulas that docstrings have in plain text as LaTeX.
+r"""Set the formulas that docstrings have in plain text as LaTeX.
 
 A docstring is read in a terminal first, so it has ``dx = dz (1 - z²)`` and not
-``\\mathrm{d}x``. This turns one into the other:
+``\mathit{dx}``. This turns one into the other:
 
 >>> to_latex("dx = dz e / (1 + e)²")
-'\\\\mathit{dx} = \\\\frac{\\\\mathit{dz}\\\\,e}{(1 + e)^{2}}'
+'\\mathit{dx} = \\frac{\\mathit{dz}\\,e}{(1 + e)^{2}}'
 
 Its grammar is that of the docstrings: a space is a product; a slash between spaces
 divides all of the product before it by the one factor behind it, a slash without
@@ -37,8 +37,11 @@ VARIABLES = {
 GREEK = dict(
     zip(
         "αβγδεθλμνπρστφχψωΓΔΘΛΠΣΦΨΩ",
-        "alpha beta gamma delta varepsilon theta lambda mu nu pi rho sigma tau varphi "
-        "chi psi omega Gamma Delta Theta Lambda Pi sum Phi Psi Omega".split(),
+        [
+            *("alpha", "beta", "gamma", "delta", "varepsilon", "theta", "lambda", "mu"),
+            *("nu", "pi", "rho", "sigma", "tau", "varphi", "chi", "psi", "omega"),
+            *("Gamma", "Delta", "Theta", "Lambda", "Pi", "sum", "Phi", "Psi", "Omega"),
+        ],
         strict=True,
     )
 )
@@ -148,7 +151,7 @@ class _Reader:
     def is_before_variable(self) -> bool:
         """Whether a name of one letter comes next, as in ``log p``."""
         behind = self.tokens[self.at + 1 : self.at + 2]
-        return bool(behind) and re.fullmatch(r"[^\W\d_](_\w)?", behind[0].text) is not None
+        return any(re.fullmatch(r"[^\W\d_](_\w)?", token.text) for token in behind)
 
     def sequence(self, closing: str) -> str:
         """Read relations, prose and sums until a closing sign; leave that there."""
@@ -320,9 +323,9 @@ def block(lines: list[str]) -> str:
     for line in _labelled(lines):
         found = LABEL.match(line)
         if found:
-            label, line = rf"\textsf{{{found[1]}}}", line[found.end() :]
+            label = rf"\textsf{{{found[1]}}}"
         row = ""
-        for part in statements(line):
+        for part in statements(line[found.end() if found else 0 :]):
             if row and wide + len(part) > 64:
                 rows.append(row)
                 row = ""

@@ -9,6 +9,7 @@ in backticks a link to its place in the reference, where it has one.
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -207,11 +208,11 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         name = wanted.pop()
         seen.add(name)
         path = ROOT / name
-        inside = [child for child in sorted(path.iterdir())] if path.is_dir() else []
+        inside = sorted(path.iterdir()) if path.is_dir() else []
         inside = [c for c in inside if c.is_dir() or c.suffix in LANGUAGES]
         inside = [c for c in inside if not c.name.startswith((".", "__pycache__"))]
         wanted |= {child.relative_to(ROOT).as_posix() for child in inside} - seen
-        body = listing(name, inside) if path.is_dir() else text_of(path)
+        body = listing(path, inside) if path.is_dir() else text_of(path)
         above = Path(name).parent.as_posix()
         parents = []
         if above in seen | wanted:
@@ -225,9 +226,9 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield f"source/{name}", context, "page.html"
 
 
-def listing(name: str, inside: list[Path]) -> str:
-    """Return a folder as a list of links, below its README."""
-    last = Path(name).name
+def listing(folder: Path, inside: list[Path]) -> str:
+    """Return a folder as a list of links, the first of which is its README."""
+    last = folder.name
     items = "".join(
         f'<li><a href="{last}/{child.name}.html"><code>{child.name}'
         f"{'/' if child.is_dir() else ''}</code></a></li>"
@@ -244,6 +245,18 @@ def text_of(path: Path) -> str:
         text, language, linenos=False, lineanchors="line", anchorlinenos=False
     )
     return str(shown)
+
+
+def module_of(app: Sphinx, module: str, name: str) -> str:
+    """Return the module of an object, for its source: ours, or the one it is shown in.
+
+    An attribute may be of a built-in type, whose module has no source to show.
+    """
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    home = getattr(found, "__module__", None) or module
+    return home if home.startswith("chainrule.") else module
 
 
 def begin(app: Sphinx) -> None:
@@ -269,4 +282,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-merge-info", merge)
     app.connect("missing-reference", resolve)
     app.connect("html-collect-pages", pages)
+    app.connect("viewcode-follow-imported", module_of)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -77,7 +77,7 @@ def relu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
 def leaky_relu(
     x: Array, *, slope: float = 0.01, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
-    """z = x where x > 0, else slope x;  dx = dz or slope dz.
+    """z = x where x > 0, else slope x;  dx = dz where x > 0, else slope dz.
 
     Source: Maas, Hannun, Ng 2013.
     """
@@ -91,7 +91,7 @@ def leaky_relu(
 def elu(
     x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
-    """z = x where x > 0, else α (eˣ - 1);  dx = dz or dz α eˣ.
+    """z = x where x > 0, else α (eˣ - 1);  dx = dz where x > 0, else dz α eˣ.
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
     """
@@ -130,7 +130,10 @@ def selu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
 def celu(
     x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
 ) -> tuple[Any, Pullback]:
-    """z = x where x > 0, else α (exp(x/α) - 1);  dx = dz or dz exp(x/α).
+    """ELU with a slope that is continuous at 0 for every α.
+
+    Forward   z = x where x > 0, else α (exp(x/α) - 1)
+    Pullback  dx = dz where x > 0, else dz exp(x/α)
 
     For α other than 1 the slope has the rounding of x/α: |x/α| / 2 ulp more.
     Source: Barron 2017 (arXiv:1704.07483).
@@ -321,7 +324,10 @@ def hard_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullb
 
 
 def hard_silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
-    """z = x hard_sigmoid(x);  dx = 0, dz (2x + 3) / 6 or dz, split at -3 and 3.
+    """SiLU with the hard sigmoid.
+
+    Forward   z = x hard_sigmoid(x)
+    Pullback  dx = 0 where x <= -3, dz (2x + 3) / 6 where x < 3, else dz
 
     Source: Howard et al. 2019 (arXiv:1905.02244), as h-swish.
     """
