@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.needs_version = ">=2026.10.20"
@@ -115,7 +117,8 @@ def docs(session: nox.Session) -> None:
     session.install(*group("docs"))
     session.install("-e", ".[scipy]")
     site = "docs/_build/html"
-    options = ["-b", "html", "--fail-on-warning", "--keep-going", "--fresh-env"]
+    shutil.rmtree("docs/_build", ignore_errors=True)
+    options = ["-b", "html", "--fail-on-warning", "--keep-going"]
     env = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
     session.run("sphinx-build", *options, *session.posargs, "docs", site, env=env)
     session.run("python", "docs/check.py", site)

@@ -36,6 +36,7 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "gallery", "**/README.md"]
 default_role = "name"
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 nitpicky = True
 # What annotations name and the site does not describe: other libraries, and types that
 # the library keeps to itself.
@@ -54,7 +55,7 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 72
+maximum_signature_line_length = 110
 autosummary_generate = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False

@@ -19,18 +19,20 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parents[1]
-# What is left as it is: literals, roles, references, emphasis.
+# What is left as it is: the names of parameters (numpydoc escapes them), literals,
+# roles, names in backticks, emphasis. Any of them may go on in the next line.
 KEPT = re.compile(
-    r"``.+?``|:[\w:]+:`[^`]+`|`[^`]+`_{0,2}|(?<![\w*])\*\*?[^\s*][^*]*?(?<=\S)\*\*?(?!\w)"
+    r"^\s*\*{0,2}\w+(?:, \*{0,2}\w+)*(?= : |\\?$)"
+    r"|``.+?``|:[\w:]+:`[^`]+`|`[^`]+`"
+    r"|(?<![\w*])\*\*?[^\s*][^*]*?(?<=\S)\*\*?(?!\w)",
+    re.DOTALL | re.MULTILINE,
 )
 SHAPES = re.compile(r"(?P<shapes>\w+(?:, \w+)* \(\.\.\..* -> \w+ \(\.\.\.\))(?:;  )?")
 PAGE = re.compile(r"`?docs/(?P<name>[\w/-]+)\.md`?")
-# The names of parameters, which numpydoc escapes itself.
-PARAMETER = re.compile(r"\s*\*{0,2}\w+(?:, \*{0,2}\w+)*(?: : |\\?$)")
 
 
 def prose(text: str) -> str:
-    """Return a line of prose with what reStructuredText would misread escaped."""
+    """Return prose with what reStructuredText would misread escaped."""
     text = PAGE.sub(r":doc:`docs/\g<name>.md </\g<name>>`", text)
     out, at = "", 0
     for kept in KEPT.finditer(text):
@@ -97,11 +99,15 @@ def paragraph(block: list[str]) -> list[str]:
         head, rest = block[:2], block[2:]
         return [*head, *paragraph(rest)] if rest else head
     out: list[str] = []
+    words: list[str] = []
     formulas: list[str] = []
     # An update of an optimizer, from its first line to its last.
     all_of_it = any(re.match(r"(?:m|v|theta) <- ", line) for line in block)
 
     def flush() -> None:
+        if words:
+            out.extend(prose("\n".join(words)).split("\n"))
+            words.clear()
         if formulas:
             out.extend(["", ".. math::", "", f"   {plain_math.block(formulas)}", ""])
             formulas.clear()
@@ -110,8 +116,8 @@ def paragraph(block: list[str]) -> list[str]:
         text = line.strip()
         shapes = SHAPES.match(text)
         if shapes:
-            out.append(f"``{shapes['shapes'].replace('->', '→')}``")
-            out.append("")
+            flush()
+            out += [f"``{shapes['shapes'].replace('->', '→')}``", ""]
             if shapes.end() < len(text):
                 formulas.append(f"Pullback  {text[shapes.end() :]}")
         elif (
@@ -119,14 +125,15 @@ def paragraph(block: list[str]) -> list[str]:
             or plain_math.LABEL.match(text)
             or (formulas and line.startswith("   "))
         ):
+            if words:
+                flush()
             formulas.append(text)
         else:
-            flush()
-            if text.startswith("Source: ") and out:
-                out.append("")
-            names = PARAMETER.match(line)
-            start = names.end() if names else 0
-            out.append(line[:start] + prose(line[start:]))
+            if formulas:
+                flush()
+            if text.startswith("Source: ") and words:
+                words.append("")
+            words.append(line)
     flush()
     return out
 

@@ -31,9 +31,13 @@ VARIABLES = {
     for name in (
         *("dx", "dy", "dz", "dw", "db", "dl", "dgain", "dshift", "dmean", "dvar"),
         *("gain", "shift", "mean", "var", "eps", "rate", "slope", "lr"),
-        *("weight_decay", "learning_rate", "momentum", "dampening", "decay", "epsilon"),
+        *("weight_decay", "learning_rate", "momentum", "momentum_decay", "decay"),
     )
-} | {"theta": r"\theta", "pi": r"\pi", "inf": r"\infty", "mu": r"\mu", "rho": r"\rho"}
+} | {"inf": r"\infty", "pi": r"\pi"}
+VARIABLES |= {
+    name: rf"\{name}"
+    for name in ("alpha", "beta", "gamma", "delta", "theta", "mu", "nu", "rho", "sigma")
+} | {"epsilon": r"\varepsilon"}
 GREEK = dict(
     zip(
         "αβγδεθλμνπρστφχψωΓΔΘΛΠΣΦΨΩ",
@@ -84,7 +88,7 @@ class Token(NamedTuple):
 
 def to_latex(formula: str) -> str:
     """Return a formula as LaTeX."""
-    number = re.search(r"\s+\((\d+)\)$", formula)
+    number = re.search(r"(?<!equation)\s+\((\d+)\)$", formula)
     if number:  # the paper's number of the equation
         return to_latex(formula[: number.start()]) + rf"\quad({number[1]})"
     rows = _cases(formula)
@@ -196,7 +200,7 @@ class _Reader:
             if token.text == "/":
                 slash = self.take()
                 below = self.factor(closing) if self.begins_factor(closing) else ""
-                if slash.spaced and text:
+                if slash.spaced and text and below:
                     text = rf"\frac{{{_bare(text)}}}{{{_bare(below)}}}"
                 else:
                     text += f"/{below}"

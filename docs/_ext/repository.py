@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("src", "tests", "benchmarks", "noxfile.py", "pyproject.toml", "LICENSE")
 PATH = re.compile(rf"(?P<path>(?:{'|'.join(SHOWN)})[\w./-]*?)/?(?:::(?P<name>\w+))?")
 NAME = re.compile(r"(?:cr|chainrule)(?:\.\w+)+|\w+\.\w[\w.]*|[A-Z]\w*[a-z]\w*")
+LINKS = (nodes.reference, addnodes.pending_xref, nodes.title)
+CLASS = re.compile(r"\b([A-Z]\w*[a-z]\w*)\b")
 LANGUAGES = {".py": "python", ".toml": "toml", ".md": "markdown", ".json": "json"}
 
 
@@ -110,6 +112,8 @@ class RepositoryLinks(SphinxTransform):
                 link.replace_self(self.linked(target, shown))
         for code in list(self.document.findall(nodes.literal)):
             self.code(code)
+        for term in list(self.document.findall(nodes.term)):
+            self.types(term)
         self.env.repository_files[self.env.docname] = {  # type: ignore[attr-defined]
             link["reftarget"].partition("#")[0]
             for link in self.document.findall(addnodes.pending_xref)
@@ -144,10 +148,26 @@ class RepositoryLinks(SphinxTransform):
             )
         return source_link(path.relative_to(ROOT).as_posix(), shown)
 
+    def types(self, term: nodes.term) -> None:
+        """Link the classes that a docstring names as types, or as errors raised."""
+        for text in list(term.findall(nodes.Text)):
+            if not isinstance(text.parent, (nodes.strong, nodes.classifier)):
+                continue
+            parts: list[nodes.Node] = []
+            for k, piece in enumerate(CLASS.split(text.astext())):
+                shown = nodes.inline(piece, piece) if k % 2 else nodes.Text(piece)
+                name = self.env.docname
+                parts.append(name_link(piece, shown, name) if k % 2 else shown)
+            if len(parts) > 1:
+                text.parent.replace(text, parts)
+
     def code(self, code: nodes.literal) -> None:
         text = code.astext()
         plain = not set(code["classes"]) - {"code"}
-        inside = isinstance(code.parent, (nodes.reference, addnodes.pending_xref))
+        inside, around = False, code.parent
+        while around is not None and not inside:  # a link, or a heading
+            inside = isinstance(around, LINKS)
+            around = around.parent
         if not plain or inside:
             return
         path = source_of(text)
