@@ -28,6 +28,7 @@ KEPT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 SHAPES = re.compile(r"(?P<shapes>\w+(?:, \w+)* \(\.\.\..* -> \w+ \(\.\.\.\))(?:;  )?")
+INDENTED = re.compile(r"    +\w+ = ")
 PAGE = re.compile(r"`?docs/(?P<name>[\w/-]+)\.md`?")
 
 
@@ -63,8 +64,11 @@ def paragraphs(lines: list[str]) -> Iterator[list[str]]:
         yield block
 
 
-def translated(lines: list[str]) -> list[str]:
-    """Return a docstring as reStructuredText that numpydoc can read."""
+def translated(lines: list[str], formulas: bool = False) -> list[str]:
+    """Return a docstring as reStructuredText that numpydoc can read.
+
+    Of a module's, which has no sections, indented lines may be formulas.
+    """
     out: list[str] = []
     literal = False  # an indented block after ::
     first = True
@@ -74,7 +78,9 @@ def translated(lines: list[str]) -> list[str]:
             out += block
             continue
         literal = literal and text.startswith(" ")
-        if literal or text.lstrip().startswith((">>>", "...", "..")):
+        if formulas and not literal and INDENTED.match(text):
+            out += display_math(plain_math.block([line.strip() for line in block]))
+        elif literal or text.lstrip().startswith((">>>", "...", "..")):
             out += block
         elif first and plain_math.is_formula(text):
             out += summary(" ".join(line.strip() for line in block))
@@ -83,6 +89,11 @@ def translated(lines: list[str]) -> list[str]:
         literal = literal or block[-1].endswith("::")
         first = False
     return out
+
+
+def display_math(latex: str) -> list[str]:
+    """Return the directive of a displayed formula."""
+    return [".. math::", "", f"   {latex}", ""]
 
 
 def summary(text: str) -> list[str]:
@@ -109,7 +120,7 @@ def paragraph(block: list[str]) -> list[str]:
             out.extend(prose("\n".join(words)).split("\n"))
             words.clear()
         if formulas:
-            out.extend(["", ".. math::", "", f"   {plain_math.block(formulas)}", ""])
+            out.extend(["", *display_math(plain_math.block(formulas))])
             formulas.clear()
 
     for line in block:
@@ -142,7 +153,7 @@ def on_docstring(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
     """Translate a docstring in its place."""
-    lines[:] = translated(lines)
+    lines[:] = translated(lines, formulas=what == "module")
 
 
 PULLBACK = re.compile(r"~?[\w.]*Callable\[\[?\.{3}\]?, tuple\[~?typing\.Any, \.{3}\]\]")

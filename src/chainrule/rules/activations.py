@@ -118,8 +118,10 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def selu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
-    """z = λ elu(x, α) with the self-normalising λ = 1.0507..., α = 1.6732...
+    """ELU, scaled so that it normalises itself: λ = 1.0507..., α = 1.6732...
 
+    Forward   z = λ x where x > 0, else λ α (eˣ - 1)
+    Pullback  dx = λ dz where x > 0, else λ α eˣ dz
     Source: Klambauer et al. 2017 (arXiv:1706.02515).
     """
     if xp is None:
@@ -271,7 +273,10 @@ def _bell(n: Any, xp: ArrayNamespace) -> Any:
 
 
 def gelu_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
-    """z = x (1 + tanh(u)) / 2 with u = c (x + 0.044715 x³), c = √(2/π).
+    """GELU, approximated by tanh.
+
+    Forward   z = x (1 + tanh(u)) / 2,  u = c (x + 0.044715 x³),  c = √(2/π)
+    Pullback  dx = dz (1 + tanh(u) + x u' (1 - tanh(u)²)) / 2
 
     By the logistic function, (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): silu's formulas
     with e = exp(-|2u|) and p, 1 or e; the slope is (p d + 2 x u' e) / d², d = 1 + e.
