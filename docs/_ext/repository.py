@@ -151,7 +151,9 @@ class RepositoryLinks(SphinxTransform):
     def types(self, term: nodes.term) -> None:
         """Link the classes that a docstring names as types, or as errors raised."""
         for text in list(term.findall(nodes.Text)):
-            if not isinstance(text.parent, (nodes.strong, nodes.classifier)):
+            if not isinstance(
+                text.parent, (nodes.term, nodes.strong, nodes.classifier)
+            ):
                 continue
             parts: list[nodes.Node] = []
             for k, piece in enumerate(CLASS.split(text.astext())):
@@ -196,7 +198,7 @@ def resolve(
         return nodes.reference("", "", shown, refuri=uri, internal=True)
     if node.get("refdomain") != "py":
         return None
-    found = find(env, node["reftarget"])
+    found = find(env, node["reftarget"], node.get("py:module"))
     if found is None:  # of a name in backticks nobody promised a place
         return shown if node.get("soft") else None
     page, place = found
@@ -204,9 +206,16 @@ def resolve(
     return nodes.reference("", "", shown, refuri=f"{uri}#{place}", internal=True)
 
 
-def find(env: BuildEnvironment, target: str) -> tuple[str, str] | None:
-    """Return page and anchor of the one object of the reference that a name ends."""
+def find(
+    env: BuildEnvironment, target: str, module: str | None = None
+) -> tuple[str, str] | None:
+    """Return page and anchor of the one object of the reference that a name ends.
+
+    A module's own docstring may name what the package shows as its own.
+    """
     objects = env.domains.python_domain.objects
+    if module and (entry := objects.get(f"{module.rpartition('.')[0]}.{target}")):
+        return entry.docname, entry.node_id
     short = re.sub(r"^(?:cr|chainrule)\.", "", target)
     if short == target and "." not in target and not target[:1].isupper():
         return None  # an argument, say
