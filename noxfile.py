@@ -105,10 +105,13 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Check types: the project's, and those that a user's own code meets."""
-    session.install(*group("typecheck"))
+    session.install(*group("typecheck", "backends"))
     session.install("-e", ".")
     session.run("mypy")
+    # As in a project that has no configuration, with JAX's and PyTorch's own types.
+    session.run("mypy", "--config-file=", "--strict", "tests/typing/libraries.py")
     session.run("basedpyright")
+    session.run("python", "-m", "tests.typing.complete")
 
 
 @nox.session

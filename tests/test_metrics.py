@@ -218,10 +218,11 @@ def test_accuracy_of_a_link_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_values_of_other_links(name: str) -> None:
+def test_values_of_other_links(name: Any) -> None:
     """r2 and the mean error compare what outputs stand for."""
     y = np.floor(np.exp(X[:, :2]))
-    names = ["r2", "mean_absolute_error"]
+    names: list[Any] = ["r2", "mean_absolute_error"]
+    loss: Any
     for loss, link in (
         ("poisson", np.exp),
         ("binary_cross_entropy", lambda z: 1.0 / (1.0 + np.exp(-z))),
@@ -248,7 +249,7 @@ def test_values_of_other_links(name: str) -> None:
         ("mean_absolute_error", "cross_entropy", LABELS, "compares values"),
     ],
 )
-def test_metrics_without_a_meaning(metric: str, loss: str, y: Any, match: str) -> None:
+def test_metrics_without_a_meaning(metric: Any, loss: Any, y: Any, match: str) -> None:
     """Refused before the first epoch, by `evaluate` too; the model is as it was."""
     outputs = 3 if y.ndim == 2 or loss == "cross_entropy" else 1
     model = cr.Model(cr.MLP((4, outputs)), loss=loss, metrics=[metric])

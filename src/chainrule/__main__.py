@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import chainrule as cr
 from chainrule.config import console
@@ -12,6 +13,9 @@ from chainrule.demo import figures
 from chainrule.demo.run import compare, train, verdict
 from chainrule.demo.tasks import Task, gap, parabola, sphere
 from chainrule.files import durable
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import BackendName
 
 __all__ = ["main"]
 
@@ -40,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.epochs is not None and options.epochs < 1:
         parser.error(f"--epochs must be at least 1; got {options.epochs}")
     try:
-        names = [options.backend]
+        names: list[BackendName] = [options.backend]
         if options.backend == "all":
             here = cr.backends.available()
             names = list(here)
@@ -61,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(task: Task, names: list[str], options: argparse.Namespace) -> None:
+def _run(task: Task, names: list[BackendName], options: argparse.Namespace) -> None:
     """Train a task on the first backend, print and draw it; compare the others."""
     first = names[0]
     result = train(task, first, options.seed)

@@ -128,6 +128,12 @@ class GradientError(ChainruleError, AssertionError):
         What the pullback gave for that entry, and what it should have been.
     """
 
+    check: str
+    argument: str | None
+    index: tuple[int, ...] | None
+    got: float | None
+    wanted: float | None
+
     def __init__(
         self,
         message: str,

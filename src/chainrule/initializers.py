@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentTypeError
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Distribution, FanMode, InitializerName
 
 __all__ = ["Constant", "Orthogonal", "VarianceScaling", "get"]
 
@@ -43,14 +46,14 @@ class VarianceScaling(Config):
     """
 
     scale: float
-    mode: str
-    distribution: str
+    mode: FanMode
+    distribution: Distribution
 
     def __init__(
         self,
         scale: float = 1.0,
-        mode: str = "fan_in",
-        distribution: str = "uniform",
+        mode: FanMode = "fan_in",
+        distribution: Distribution = "uniform",
     ) -> None:
         self._set(
             scale=checks.real("scale", scale, 0.0, open_low=True),
@@ -127,7 +130,7 @@ _NAMES: dict[str, Callable[[], Any]] = {
 }
 
 
-def get(name: str, initializer: Any) -> Any:
+def get(name: str, initializer: InitializerName | Callable[..., Any]) -> Any:
     """Return an initializer from its name, or as it is if it is callable.
 
     `name` is the argument's name, for the error.

@@ -36,6 +36,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from chainrule.arrays.types import Array
+    from chainrule.config.choices import MetricAlias, MetricName
     from chainrule.losses import Loss
 
 __all__ = ["Metric", "accuracy", "get", "mean_absolute_error", "r2"]
@@ -330,7 +331,9 @@ def _direction_of(metric: Any, name: str) -> bool | None:
     return direction(name)
 
 
-def get(metric: Any) -> tuple[str, Callable[..., float]]:
+def get(
+    metric: MetricName | MetricAlias | Metric | Callable[..., Any],
+) -> tuple[str, Callable[..., float]]:
     """Return a metric's name, and what a model calls.
 
     That is ``f(y_true, y_pred, weight, loss) -> float``, with an attribute

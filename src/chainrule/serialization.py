@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import backends
 from chainrule.config.explain import explain_call
 from chainrule.files import container, models
 from chainrule.files.registry import register
 from chainrule.model import Model
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from chainrule.backends import Backend
+    from chainrule.config.choices import BackendName
 
 __all__ = ["load", "register", "save"]
 
@@ -23,7 +29,9 @@ def save(
 
 @explain_call(0)
 def load(
-    path: str | os.PathLike[str], backend: Any = None, device: Any = None
+    path: str | os.PathLike[str],
+    backend: BackendName | Backend | ModuleType | None = None,
+    device: Any = None,
 ) -> Model:
     """Return the model that a file holds, as it was saved.
 

@@ -228,7 +228,7 @@ def test_progress(progress: bool | None, capsys: pytest.CaptureFixture[str]) -> 
         (lambda: EarlyStopping(patience=-1), ValueError, "^EarlyStopping: patience"),
         (lambda: EarlyStopping(patience=1.5), TypeError, "^EarlyStopping: patience"),  # type: ignore[arg-type]
         (lambda: EarlyStopping(min_delta=-1), ValueError, "^EarlyStopping: min_delta"),
-        (lambda: EarlyStopping(mode="mx"), ValueError, "mode .*Did you mean 'max'"),
+        (lambda: EarlyStopping(mode="mx"), ValueError, "mode .*Did you mean 'max'"),  # type: ignore[arg-type]
         (lambda: EarlyStopping(3), TypeError, "^EarlyStopping: monitor .*got 3"),  # type: ignore[arg-type]
         (lambda: ReduceLROnPlateau(factor=1.0), ValueError, "factor .*got 1.0"),
         (lambda: ReduceLROnPlateau(factor=0.0), ValueError, "factor .*got 0.0"),

@@ -114,7 +114,7 @@ def test_keep_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("mode", "best"), [("min", 3), ("max", 2)])
-def test_best(mode: str, best: int, tmp_path: Path) -> None:
+def test_best(mode: Any, best: int, tmp_path: Path) -> None:
     values = iter([3.0, 5.0, 1.0, float("nan"), 1.0, 4.0])
 
     def scripted(y_true: Any, y_pred: Any) -> float:

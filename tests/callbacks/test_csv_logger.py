@@ -62,7 +62,7 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
-        (lambda d: CSVLogger(3), cr.ArgumentTypeError, "path must be .*got 3"),
+        (lambda d: CSVLogger(3), cr.ArgumentTypeError, "path must be .*got 3"),  # type: ignore[arg-type]
         (lambda d: CSVLogger(d / "a", ""), cr.ArgumentError, "separator must be one"),
         (lambda d: CSVLogger(d / "a", "ab"), cr.ArgumentError, "got 'ab'"),
         (lambda d: CSVLogger(d / "a", "\n"), cr.ArgumentError, "separator must be"),

@@ -81,6 +81,7 @@ def test_nobody_says_the_direction(make: Any, tmp_path: Any) -> None:
 
 
 def test_a_mode_says_it() -> None:
+    mode: Any
     for mode, best in (("min", 1.0), ("max", 3.0)):
         stopping = EarlyStopping("gain", mode=mode)
         _model(scripted([2.0, 3.0, 1.0])).fit(X, Y, epochs=3, callbacks=[stopping])
@@ -150,7 +151,7 @@ def test_a_small_loss_that_halves_improves() -> None:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_the_threshold_of_pytorch(mode: str, threshold_mode: str) -> None:
+def test_the_threshold_of_pytorch(mode: Any, threshold_mode: Any) -> None:
     torch = pytest.importorskip("torch")
     values = np.random.default_rng(3).normal(5.0, 1.0, 80) + np.linspace(0, 2, 80)
     weight = torch.nn.Parameter(torch.ones(1))

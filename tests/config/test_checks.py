@@ -116,7 +116,7 @@ def test_a_function_becomes_a_loss_as_the_error_says() -> None:
 def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
     odd = Unshown()
     for call in (
-        lambda: cr.Adam(odd),
+        lambda: cr.Adam(odd),  # type: ignore[arg-type]
         lambda: cr.Dense(odd),  # type: ignore[arg-type]
         lambda: cr.Dense(2, odd),  # type: ignore[arg-type]
         lambda: new_model(loss=odd),
@@ -125,7 +125,7 @@ def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
         lambda: new_model(dtype=odd),
         lambda: new_model(backend=odd),
         lambda: cr.Model(odd),  # type: ignore[arg-type]
-        lambda: cr.MLP((2,), odd),
+        lambda: cr.MLP((2,), odd),  # type: ignore[arg-type]
         lambda: cr.MLP(odd),  # type: ignore[arg-type]
         lambda: trained(callbacks=odd),
         lambda: trained(resume=odd),

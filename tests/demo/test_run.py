@@ -156,7 +156,7 @@ def test_no_console_at_all(command: tuple[str, ...], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_figures_are_good() -> None:
     """As the command trains them: worst error under 0.01 for both."""
-    backend = "jax" if "jax" in LIBRARIES else "numpy"
+    backend: Any = "jax" if "jax" in LIBRARIES else "numpy"
     for task in (tasks.parabola(None), tasks.sphere(None)):
         assert train(task, backend, 0).worst < 0.01
 

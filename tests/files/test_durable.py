@@ -87,7 +87,7 @@ def test_not_built(path: Path) -> None:
 def test_a_backend_that_cannot_be_had(path: Path) -> None:
     new_model().save(path)
     with pytest.raises(cr.ArgumentError, match=r"^backend must be one of"):
-        cr.load(path, backend="nunpy")
+        cr.load(path, backend="nunpy")  # type: ignore[arg-type]
 
 
 def test_links_and_permissions(tmp_path: Path) -> None:

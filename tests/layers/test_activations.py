@@ -76,7 +76,7 @@ def test_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_get(name: str) -> None:
+def test_get(name: Any) -> None:
     layer = NAMES[name]()
     for given in (name, NAMES[name], layer):
         assert activations.get(given) == layer

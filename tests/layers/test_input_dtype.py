@@ -166,7 +166,7 @@ def test_laplace() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in ("numpy", "jax", "torch") if here(n)])
-def test_function(name: str) -> None:
+def test_function(name: Any) -> None:
     model = cr.Model(layered(), backend=name).build(3)
     f = model.function()
     engine = model.backend
@@ -183,7 +183,7 @@ def test_function(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in ("numpy", "jax", "torch") if here(n)])
 @pytest.mark.parametrize("kind", ["float64", "float32", "bool"])
-def test_what_is_no_index(name: str, kind: str) -> None:
+def test_what_is_no_index(name: Any, kind: str) -> None:
     model = cr.Model(layered(), backend=name)
     match = r"x must hold indices, of an integer dtype.*got dtype .*Convert|convert"
     wrong = X.astype(kind)

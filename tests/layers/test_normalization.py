@@ -249,7 +249,7 @@ def _ramp(shape: tuple[int, ...], _: Any) -> Any:
 @pytest.mark.parametrize(("dtype", "within"), [("float64", 1e-10), ("float32", 1e-4)])
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Lion", "NAdam"])
 def test_trajectories_with_a_bias_before_batch_norm(
-    where: Any, name: str, dtype: str, within: float
+    where: Any, name: str, dtype: Any, within: float
 ) -> None:
     """200 steps: predictions agree with NumPy's to rounding."""
     x = np.random.default_rng(0).normal(size=(65, 3))

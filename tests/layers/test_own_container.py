@@ -317,7 +317,7 @@ def test_layers_of_which_some_are_none() -> None:
     ],
 )
 def test_another_number_of_states_than_declared(
-    name: str, kept: int, declared: int, names: str
+    name: Any, kept: int, declared: int, names: str
 ) -> None:
     inner = cr.Sequential(cr.BatchNorm(), Counting(kept, declared), cr.BatchNorm())
     layer = cr.Sequential(cr.Dense(2), Parallel(cr.Dense(2), inner), cr.Dense(1))

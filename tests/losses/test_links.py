@@ -52,7 +52,7 @@ class Squash(Activation):
 
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "cross_entropy", "poisson"])
 @pytest.mark.parametrize("behind", range(len(BEHIND)))
-def test_refused_wherever_it_stands(loss: str, behind: int) -> None:
+def test_refused_wherever_it_stands(loss: Any, behind: int) -> None:
     for name, end in TWICE:
         if name != loss:
             continue
@@ -86,7 +86,7 @@ def test_losses_with_options_and_layers_of_ones_own() -> None:
         ("huber", cr.Sigmoid()),
     ],
 )
-def test_what_is_right_is_taken(loss: str, end: Layer) -> None:
+def test_what_is_right_is_taken(loss: Any, end: Layer) -> None:
     network = cr.Sequential(cr.Dense(2), end)
     assert cr.Model(network, loss=loss).loss == losses.get(loss)
     inside = cr.Sequential(cr.Dense(2), end, cr.Dense(2))
@@ -108,13 +108,14 @@ def test_another_loss_later() -> None:
     model.loss = "absolute_error"
     assert model.loss == losses.AbsoluteError()
     with pytest.raises(cr.ArgumentTypeError, match=r"^loss must be a name"):
-        model.loss = 3
+        model.loss = 3  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_both_ways_out_learn(name: str) -> None:
+def test_both_ways_out_learn(name: Any) -> None:
     """What the error says leads to a network that knows the classes."""
     hidden = (cr.Dense(8), cr.Tanh(), cr.Dense(1))
+    loss: Any
     for network, loss, half in (
         (cr.Sequential(*hidden), "binary_cross_entropy", 0.0),
         (cr.Sequential(*hidden, cr.Sigmoid()), "squared_error", 0.5),

@@ -20,7 +20,7 @@ needs_jax = pytest.mark.skipif(not here("jax"), reason="needs JAX")
 needs_torch = pytest.mark.skipif(not here("torch"), reason="needs PyTorch")
 
 
-def make(name: str, *middle: cr.Layer, dtype: str = "float64", **options: Any) -> Any:
+def make(name: Any, *middle: cr.Layer, dtype: Any = "float64", **options: Any) -> Any:
     """A trained model, so that its state is not what it was at first."""
     middle = middle or (cr.BatchNorm(), cr.Tanh(), cr.Dropout(0.3))
     network = cr.Sequential(cr.Dense(5), *middle, cr.Residual(cr.Dense(5)), cr.Dense(1))

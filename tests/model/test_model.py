@@ -96,7 +96,7 @@ def test_what_is_refused_leaves_the_model_as_it_was(
 def test_metrics_that_are_set_are_the_constructor_s(backend: str) -> None:
     model, other = _model(backend=backend), _model(backend=backend, metrics=["r2"])
     model.metrics = ["r2"]
-    model.metrics = model.metrics
+    model.metrics = model.metrics  # type: ignore[assignment]
     assert dict(_fit(model)) == dict(_fit(other))
     assert model.evaluate(X, Y) == other.evaluate(X, Y)
     copied = pickle.loads(pickle.dumps(model))
@@ -170,7 +170,7 @@ def test_the_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_weights_from_another_library(backend: str) -> None:
+def test_weights_from_another_library(backend: Any) -> None:
     torch = need("torch")
     model = cr.Model(cr.MLP((4, 1), "tanh"), backend=backend, seed=0).build(1)
     theta = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 13))

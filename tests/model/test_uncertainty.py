@@ -138,7 +138,7 @@ def _textbook(x: Any, y: Any, w: Any) -> tuple[Any, Any, Any]:
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_units_change_nothing(
-    where: dict[str, Any], dtype: str, scale: float, shift: float, weighted: bool
+    where: dict[str, Any], dtype: Any, scale: float, shift: float, weighted: bool
 ) -> None:
     """A linear network's band is linear least squares' own, whatever the units."""
     x, y, weight = _design(scale, shift)
@@ -159,7 +159,7 @@ def test_units_change_nothing(
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("float32", 1e4), ("float64", 1e8)])
-def test_a_fit_in_other_units_has_the_right_band(dtype: str, scale: float) -> None:
+def test_a_fit_in_other_units_has_the_right_band(dtype: Any, scale: float) -> None:
     x, y, _ = _design(scale)
     model = cr.Model(
         cr.Dense(2), optimizer=cr.LevenbergMarquardt(), backend="numpy", dtype=dtype

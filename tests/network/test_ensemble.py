@@ -252,6 +252,7 @@ def test_derivatives_are_those_of_the_mean(where: dict[str, Any]) -> None:
     np.testing.assert_allclose(forward, wanted, atol=1e-12)
     back = ensemble.vjp(x, np.ones((5, 1)))
     np.testing.assert_allclose(back, jacobian[:, 0, :], atol=1e-12)
+    ask: Any
     for ask in (ensemble.parameter_jacobian, lambda x: ensemble.sample_gradients(x, x)):
         with pytest.raises(cr.ArgumentError, match=r"Ask model\.member\(k\)"):
             ask(x)

@@ -149,7 +149,7 @@ LOSSES: dict[str, Any] = {
 @pytest.mark.parametrize("members", [None, 2])
 @pytest.mark.parametrize("rows", [3, 4, 5])
 def test_an_infinite_output(
-    name: str, loss: str, members: int | None, rows: int
+    name: Any, loss: Any, members: int | None, rows: int
 ) -> None:
     here(name) or pytest.skip(f"needs {name}")
     given = Halves() if loss == "own" else loss

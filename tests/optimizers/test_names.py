@@ -27,7 +27,7 @@ X = np.linspace(-1.0, 1.0, 40)[:, None]
         ("lm", "LevenbergMarquardt"),
     ],
 )
-def test_second_order_by_name(name: str, cls: str) -> None:
+def test_second_order_by_name(name: Any, cls: str) -> None:
     wanted: Any = getattr(cr, cls)()
     assert cr.optimizers.get(name) == wanted
     model = cr.Model(cr.MLP((4, 1), "tanh"), optimizer=name, backend="numpy")

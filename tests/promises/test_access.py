@@ -24,7 +24,7 @@ Y = X[:, :2] * 2.0
 BACKENDS = ["numpy", *[name for name in ("jax", "torch") if here(name)]]
 
 
-def _model(backend: str = "numpy", **options: Any) -> cr.Model:
+def _model(backend: Any = "numpy", **options: Any) -> cr.Model:
     return cr.Model(cr.MLP((4, 2), "tanh"), backend=backend, **options)
 
 
@@ -202,7 +202,7 @@ def test_slots_that_are_in_use_are_not_copied(name: str, tmp_path: Any) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("members", [None, 2])
 def test_every_method_while_another_thread_fits(
-    members: int | None, backend: str
+    members: int | None, backend: Any
 ) -> None:
     """An answer, or a `BusyError`; no error of a library's."""
     model = _model(backend, members=members)

@@ -15,7 +15,7 @@ from tests.support.models import bound, standing
 from tests.support.training import LABELS, WEIGHT, X, Y, normed
 
 
-def _plain(activation: str) -> cr.Layer:
+def _plain(activation: Any) -> cr.Layer:
     return cr.MLP((16, 8, 2), activation)
 
 
@@ -43,7 +43,8 @@ CASES = {
 }
 
 
-def _trained(case: str, where: str, dtype: str) -> cr.Model:
+def _trained(case: str, where: Any, dtype: Any) -> cr.Model:
+    loss: Any
     network, loss, optimizer, weighted = CASES[case]
     model = cr.Model(
         network, loss=loss, optimizer=optimizer, dtype=dtype, seed=3, **backend(where)
@@ -125,7 +126,7 @@ def test_many_rows_are_predicted_in_chunks(
 
 
 @pytest.mark.parametrize("where", [name for name in LIBRARIES if name != "strict"])
-def test_the_readme_s_parabola(where: str) -> None:
+def test_the_readme_s_parabola(where: Any) -> None:
     x = np.linspace(-1, 1, 256)[:, None]
     schedule = cr.schedules.CosineDecay(1e-2, 300 * 8)
     model = cr.Model(
@@ -137,7 +138,7 @@ def test_the_readme_s_parabola(where: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", [name for name in LIBRARIES if name != "strict"])
-def test_digits(where: str) -> None:
+def test_digits(where: Any) -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     selection = pytest.importorskip("sklearn.model_selection")
     x, y = datasets.load_digits(return_X_y=True)

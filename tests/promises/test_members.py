@@ -226,7 +226,7 @@ def test_a_fit_of_an_ensemble_is_resumed(tmp_path: Any) -> None:
 def test_divergence_says_whose(where: dict[str, Any]) -> None:
     """One member's rate explodes: all keep the last epoch in which all were finite."""
     explode = [1e-2, lambda step: 1e-2 if step < 15 else 1e200, 1e-2]
-    model = new_ensemble(optimizer=cr.SGD(explode), **where)
+    model = new_ensemble(optimizer=cr.SGD(explode), **where)  # type: ignore[arg-type]
     calm = new_ensemble(optimizer=cr.SGD([1e-2] * 3), **where)
     calm.fit(X, Y, epochs=3, batch_size=16)
     with pytest.raises(cr.DivergenceError, match="of member 1 stopped") as caught:
@@ -303,7 +303,7 @@ def test_members_that_are_not_there() -> None:
     with pytest.raises(cr.ArgumentError, match="predict_members needs an ensemble"):
         lone.predict_members(X)
     with pytest.raises(cr.ArgumentError, match="method must be one of"):
-        model.build(3).predict(X, return_std=True, method="ensembel")
+        model.build(3).predict(X, return_std=True, method="ensembel")  # type: ignore[call-overload]
     with pytest.raises(cr.NotBuiltError):
         new_ensemble().predict(X, return_std=True)
 
@@ -322,7 +322,7 @@ def test_rates_that_do_not_fit_the_members() -> None:
     with pytest.raises(cr.ArgumentError, match=r"learning_rate\[1\] must be"):
         cr.Adam([1e-3, -1.0])
     with pytest.raises(cr.ArgumentTypeError, match=r"learning_rate\[0\] must be"):
-        cr.Adam(["fast", 1e-3])
+        cr.Adam(["fast", 1e-3])  # type: ignore[list-item]
     with pytest.raises(cr.ShapeError, match="each of the 3 members; got 2"):
         model.learning_rate = [1e-3, 1e-2]
     with pytest.raises(cr.ArgumentTypeError, match="bootstrap must be"):

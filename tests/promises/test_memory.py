@@ -93,7 +93,7 @@ def test_out_of_memory_of_a_single_sample(monkeypatch: pytest.MonkeyPatch) -> No
 )
 @pytest.mark.parametrize("members", [None, 2])
 def test_out_of_memory_in_build(
-    name: str, layer: Any, shape: int, members: int | None
+    name: Any, layer: Any, shape: int, members: int | None
 ) -> None:
     model = cr.Model(layer, backend=name, members=members)
     what = r"for the [\d,x ]+ parameters of this model: .*\. Use a smaller network\.$"
@@ -105,7 +105,7 @@ def test_out_of_memory_in_build(
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("members", [None, 2])
 def test_out_of_memory_in_inference(
-    name: str, members: int | None, monkeypatch: pytest.MonkeyPatch
+    name: Any, members: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = cr.MLP((4, 1), "tanh")
     model = cr.Model(network, backend=name, members=members, metrics=["r2"]).build(3)
@@ -149,7 +149,7 @@ def test_out_of_memory_in_inference(
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_out_of_memory_for_the_arrays(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = cr.Model(cr.MLP((4, 2)), backend=name).build(3)
     other = cr.Model(cr.MLP((4, 2)), backend="numpy").build(3)
@@ -179,6 +179,7 @@ def test_what_is_out_of_memory() -> None:
     assert not backends.get("numpy").is_out_of_memory(ValueError("memory"))
     with pytest.raises(ValueError, match="array is too big") as caught:
         np.zeros(1 << 61)
+    name: Any
     for name in BACKENDS:
         assert backends.get(name).is_out_of_memory(caught.value)
     if here("jax"):

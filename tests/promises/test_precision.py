@@ -27,7 +27,7 @@ def rounded(a: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", HALF)
-def test_bfloat16_rounds_what_goes_into_a_product(name: str) -> None:
+def test_bfloat16_rounds_what_goes_into_a_product(name: Any) -> None:
     engine = backends.get(name)
     a, b = X[:32], X[32:96]
     exact = rounded(a).astype(np.float64) @ rounded(b).T.astype(np.float64)
@@ -48,7 +48,7 @@ def test_bfloat16_rounds_what_goes_into_a_product(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HALF)
-def test_bfloat16_trains_to_the_same_loss(name: str) -> None:
+def test_bfloat16_trains_to_the_same_loss(name: Any) -> None:
     losses = {}
     for precision in ("highest", "bfloat16"):
         model = cr.Model(
@@ -105,7 +105,7 @@ def test_refusals(name: str) -> None:
     with pytest.raises(cr.ArgumentError, match=r"precision must be one of .*'tf32'"):
         cr.Model(cr.MLP((1,)), precision="tf32", **where)
     with pytest.raises(cr.ArgumentError, match=r"precision must be one of"):
-        cr.Model(cr.MLP((1,)), precision="half", **where)
+        cr.Model(cr.MLP((1,)), precision="half", **where)  # type: ignore[arg-type]
     # Nothing was said of a backend yet: the data decide, and then it is refused.
     model = cr.Model(cr.MLP((4,)), precision="tf32")
     with pytest.raises(cr.ArgumentError, match="precision must be one of"):
@@ -115,7 +115,7 @@ def test_refusals(name: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["jax", "torch"])
-def test_tf32_on_a_gpu(name: str) -> None:
+def test_tf32_on_a_gpu(name: Any) -> None:
     device = {"jax": "gpu:0", "torch": "cuda:0"}[name]
     try:
         engine = backends.get(name, device)

@@ -19,7 +19,7 @@ from chainrule import backends
 from tests.support.settings import X, Y, needs_jax, needs_torch
 
 
-def everything(name: str) -> dict[str, Any]:
+def everything(name: Any) -> dict[str, Any]:
     """What a model computes, on the host."""
 
     def make(optimizer: Any = None, *layers: cr.Layer, **options: Any) -> cr.Model:

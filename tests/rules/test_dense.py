@@ -115,4 +115,4 @@ def test_errors() -> None:
     ):
         rules.dense(np.ones((2, 5)), W, B)
     with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
-        rules.dense([[1.0, 2.0, 3.0]], W, B)  # type: ignore[arg-type]
+        rules.dense([[1.0, 2.0, 3.0]], W, B)  # type: ignore[type-var]

@@ -113,4 +113,4 @@ def test_rates_outside(rate: float) -> None:
 
 def test_a_list_is_no_array() -> None:
     with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
-        rules.dropout([1.0], BITS)  # type: ignore[arg-type]
+        rules.dropout([1.0], BITS)  # type: ignore[type-var]

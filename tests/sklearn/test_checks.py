@@ -17,7 +17,7 @@ from chainrule.sklearn import MLPClassifier, MLPRegressor
 
 from tests.support.libraries import here
 
-BACKENDS = [None, *[name for name in ("jax", "torch") if here(name)]]
+BACKENDS: list[Any] = [None, *[name for name in ("jax", "torch") if here(name)]]
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning"),

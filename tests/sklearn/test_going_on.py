@@ -121,7 +121,7 @@ def test_the_first_argument_of_each() -> None:
     assert MLPClassifier((8,)).hidden_layer_sizes == (8,)
     for sizes in ((8,), [8], 8):
         with pytest.raises(cr.ArgumentTypeError, match="write hidden_layer_sizes="):
-            MLPRegressor(sizes).fit(X, Y)
+            MLPRegressor(sizes).fit(X, Y)  # type: ignore[arg-type]
 
 
 @everywhere
@@ -143,7 +143,7 @@ def test_another_dtype_is_refused(backend: str) -> None:
 
 @everywhere
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_an_infinite_validation_loss_is_told(backend: str, solver: str) -> None:
+def test_an_infinite_validation_loss_is_told(backend: Any, solver: Any) -> None:
     """Once in a fit, on the user's line, as `Model.fit` tells it."""
     far = np.where(np.arange(80) == 3, 1e30, Y)
     e = MLPRegressor(

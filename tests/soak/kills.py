@@ -30,7 +30,7 @@ _PRELOAD = ("numpy", "chainrule", "torch", "jax")
 BEGUN, RESULT, LOG, FILE = "begun", "result.json", "log.csv", "fit.safetensors"
 
 
-def train(backend: str, folder: str, epochs: int, alone: bool) -> None:
+def train(backend: Any, folder: str, epochs: int, alone: bool) -> None:
     """Train to the end; what a child process does."""
     where = Path(folder)
     rng = np.random.default_rng(0)

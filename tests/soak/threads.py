@@ -11,7 +11,7 @@ import numpy as np
 import chainrule as cr
 
 
-def run(backend: str, threads: int, predictions: int) -> dict[str, Any]:
+def run(backend: Any, threads: int, predictions: int) -> dict[str, Any]:
     """Let `threads` threads predict `predictions` times each during one fit.
 
     Every answer must be, bit for bit, that of the parameters with which the fit began

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.config.choices import LossName
 
 from tests.support.models import standing
 
@@ -57,7 +58,7 @@ BUILTIN: dict[Any, type[Exception]] = {
 }
 
 
-def new_model(loss: str = "squared_error", fitted: int = 2, **where: Any) -> cr.Model:
+def new_model(loss: Any = "squared_error", fitted: int = 2, **where: Any) -> cr.Model:
     model = cr.Model(
         cr.Sequential(cr.Dense(5), cr.BatchNorm(), cr.Tanh(), cr.Dense(2)),
         loss=loss,
@@ -102,19 +103,17 @@ def with_value(a: Any, value: float) -> Any:
     return a
 
 
-SQ, CE, BCE, POISSON = (
-    "squared_error",
-    "cross_entropy",
-    "binary_cross_entropy",
-    "poisson",
-)
+SQ: LossName = "squared_error"
+CE: LossName = "cross_entropy"
+BCE: LossName = "binary_cross_entropy"
+POISSON: LossName = "poisson"
 
 
 def call_method(name: str) -> Callable[[cr.Model, Any], Any]:
     return lambda model, x: getattr(model, name)(x)
 
 
-def outcome(x: Any, y: Any, loss: str = SQ, **options: Any) -> Any:
+def outcome(x: Any, y: Any, loss: LossName = SQ, **options: Any) -> Any:
     """Loss and outputs after two epochs."""
     model = new_model(loss, fitted=0)
     history = model.fit(x, y, epochs=2, batch_size=10, **options)

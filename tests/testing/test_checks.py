@@ -222,6 +222,7 @@ def test_rejects_a_pullback_that_writes_into_its_cotangent() -> None:
 
         return 2.0 * x, pullback
 
+    backend: Any
     for backend in ["numpy", *[name for name in ("torch",) if here(name)]]:
         with pytest.raises(
             GradientError, match="pullback writes into its cot"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import chainrule as cr
+from chainrule.arrays.types import Array
 from chainrule.sklearn import MLPClassifier, MLPRegressor
 
 x: npt.NDArray[np.float64] = np.zeros((20, 3))
@@ -31,3 +32,18 @@ regressor = MLPRegressor(members=3).fit(x, x[:, 0])
 assert_type(regressor, MLPRegressor)
 mean, deviation = regressor.predict(x, return_std=True)
 slopes: npt.NDArray[Any] = regressor.jacobian(x)
+assert_type(regressor.predict(x), npt.NDArray[Any])
+assert_type(mean, npt.NDArray[Any])
+assert_type(regressor.predict([[1.0, 2.0, 3.0]]), npt.NDArray[Any])
+assert_type(regressor.predict_interval(x), npt.NDArray[Any])
+assert_type(classifier.jacobian(x), npt.NDArray[Any])
+
+MLPRegressor("huber", [8, 8], ["swish", cr.GELU()], solver="sgd", dropout=[0.1, 0.2])
+MLPClassifier(8, "logistic", batch_size=32, learning_rate="adaptive", dtype=np.float32)
+
+
+def elsewhere(a: Array) -> None:
+    """What goes in as another library's array comes out as one."""
+    assert_type(regressor.predict(a), Array)
+    assert_type(regressor.predict(a, return_std=True), tuple[Array, Array])
+    assert_type(classifier.predict_proba(a), Array)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import numpy as np
 import numpy.typing as npt
 
 import chainrule as cr
-from chainrule import backends, losses, metrics, schedules
-from chainrule.arrays.types import Array
+from chainrule import backends, losses, metrics, rules, schedules
+from chainrule.arrays.types import Array, Pullback
 
 x: npt.NDArray[np.float64] = np.linspace(-1.0, 1.0, 64)[:, None]
 y = x**2
@@ -51,10 +51,54 @@ assert_type(deviation, npt.NDArray[Any])
 assert_type(model.predict_proba([[0.5], [0.25]]), npt.NDArray[Any])
 
 
+assert_type(model.predict([[0.5], [0.25]]), npt.NDArray[Any])
+assert_type(
+    model.predict([[0.5]], return_std=True), tuple[npt.NDArray[Any], npt.NDArray[Any]]
+)
+assert_type(model.jvp(x, x), npt.NDArray[Any])
+assert_type(model.vjp(x, y), npt.NDArray[Any])
+assert_type(model.hvp(x, x), npt.NDArray[Any])
+assert_type(model.hessian(((0.5,),)), npt.NDArray[Any])
+assert_type(model.sample_gradients(x, y), npt.NDArray[Any])
+assert_type(model.parameter_jacobian(x), npt.NDArray[Any])
+
+
 def elsewhere(a: Array) -> None:
     """What goes in as another library's array comes out as one."""
     assert_type(model.predict(a), Array)
+    assert_type(model.predict(a, return_std=True), tuple[Array, Array])
+    assert_type(model.predict_proba(a), Array)
     assert_type(model.jacobian(a), Array)
+    assert_type(model.jvp(a, a), Array)
+    assert_type(model.vjp(a, a), Array)
+    assert_type(model.hvp(a, a), Array)
+    assert_type(model.hessian(a), Array)
+    assert_type(model.sample_gradients(a, a), Array)
+    assert_type(rules.dense(a, a), tuple[Array, Pullback])
+
+
+assert_type(rules.tanh(x), tuple[npt.NDArray[np.float64], Pullback])
+
+
+class Float32:
+    """A dtype as PyTorch has it."""
+
+    is_complex: bool = False
+    is_floating_point: bool = True
+
+
+# All that is understood may be said: names, others' words for them, dtypes, objects.
+cr.Model(cr.Dense(1), loss="mse", optimizer="lm", metrics="r2", dtype=np.float64)
+cr.Model(cr.Dense(1), metrics=["acc", metrics.r2], dtype=np.dtype(np.float32))
+cr.Model(cr.MLP((4, 1), "swish"), dtype=x.dtype, backend=np, precision="tf32")
+cr.Model(cr.MLP((4, 1), cr.GELU()), dtype=Float32())
+cr.Dense(4, kernel_initializer="he_normal", bias_initializer=np.zeros)
+assert_type(model.dtype, Literal["float32", "float64"])
+for name in backends.available():
+    cr.Model(cr.Dense(1), backend=name)
+model.loss = "huber"
+model.optimizer = cr.SGD([0.1, 0.2])
+model.metrics = ["accuracy"]
 
 
 assert_type(model.evaluate(x, y), dict[str, Any])
@@ -62,6 +106,7 @@ assert_type(model.jacobian(x), npt.NDArray[Any])
 named = model.parameters
 assert_type(named, dict[str, Any])
 theta, state = model.get_weights()
+assert_type(theta, npt.NDArray[Any])
 model.set_weights((theta, state))
 model.learning_rate = 1e-4
 

@@ -99,15 +99,15 @@ class Layout:
                 Entry(v.name, v.shape, start, stop, v.decay, learns, v.absorbed)
             )
             start = stop
-        self.entries = tuple(entries)
+        self.entries: tuple[Entry, ...] = tuple(entries)
         self.size = start
         groups = itertools.groupby(entries, lambda e: e.trainable)
-        self.spans = tuple(
+        self.spans: tuple[Span, ...] = tuple(
             Span(group[0].start, group[-1].stop, learns, group)
             for learns, group in ((learns, tuple(each)) for learns, each in groups)
         )
         self._learning = tuple(span for span in self.spans if span.trainable)
-        self.learning_size = sum(span.stop - span.start for span in self._learning)
+        self.learning_size: int = sum(s.stop - s.start for s in self._learning)
 
     def views(self, vector: Any, xp: ArrayNamespace) -> list[Any]:
         """Return the arrays of a vector (..., size): reshaped slices of it."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Array", "ArrayNamespace", "ArrayT", "Params", "Pullback", "Shape"]
+__all__ = [
+    "Array",
+    "ArrayNamespace",
+    "ArrayT",
+    "Params",
+    "Pullback",
+    "Rule",
+    "RuleResult",
+    "Shape",
+]
 
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
+# A function of arrays and what carries gradients back through it.
+Rule = Callable[..., tuple[Any, Pullback]]
 # A tree of parameters: what a layer says it is (a tuple of arrays, or of trees).
 Params = Any
 
@@ -19,7 +30,7 @@ class ArrayNamespace(Protocol):
     def __getattr__(self, name: str, /) -> Any: ...
 
 
-class Array(Protocol):
+class Array(Protocol):  # noqa: PLW1641 - a hash would leave NumPy's arrays out
     """What every array of the array API standard can do, as far as we use it."""
 
     @property
@@ -34,9 +45,7 @@ class Array(Protocol):
     def mT(self) -> Any: ...  # noqa: N802 - the standard's name
 
     def __getitem__(self, key: Any, /) -> Any: ...
-    def __eq__(self, other: object, /) -> Any: ...
-
-    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: Any, /) -> Any: ...
 
     def __neg__(self) -> Any: ...
     def __abs__(self) -> Any: ...
@@ -53,12 +62,9 @@ class Array(Protocol):
     def __le__(self, other: Any, /) -> Any: ...
     def __gt__(self, other: Any, /) -> Any: ...
     def __ge__(self, other: Any, /) -> Any: ...
-    def __and__(self, other: Any, /) -> Any: ...
-    def __or__(self, other: Any, /) -> Any: ...
-    def __xor__(self, other: Any, /) -> Any: ...
-    def __lshift__(self, other: Any, /) -> Any: ...
-    def __rshift__(self, other: Any, /) -> Any: ...
 
 
 # What comes back as it was given: an array of the same library.
 ArrayT = TypeVar("ArrayT", bound=Array)
+# What a rule returns: its value, and what carries gradients back.
+RuleResult = tuple[ArrayT, Pullback]

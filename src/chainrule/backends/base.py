@@ -98,8 +98,8 @@ class Backend:
         self, module: Any, device: Any = None, name: str | None = None
     ) -> None:
         self.name: str = name or module.__name__
-        self.device = device
-        self.xp = Namespace(module, device)
+        self.device: Any = device
+        self.xp: Namespace = Namespace(module, device)
 
     @property
     def device_name(self) -> str | None:
@@ -226,16 +226,16 @@ class Backend:
 
     # The loop over steps, and the optimizer's update.
 
-    rows = loop.rows
-    indices = loop.indices
-    take = loop.take
-    batches = loop.batches
-    scan = loop.scan
-    stacked = loop.stacked
+    rows: Callable[..., Any] = loop.rows
+    indices: Callable[..., Any] = loop.indices
+    take: Callable[..., Any] = loop.take
+    batches: Callable[..., Any] = loop.batches
+    scan: Callable[..., Any] = loop.scan
+    stacked: Callable[..., Any] = loop.stacked
 
-    elementwise = updates.by_spans
-    joined = updates.joined
-    write = updates.write
+    elementwise: Callable[..., Any] = updates.by_spans
+    joined: Callable[..., Any] = updates.joined
+    write: Callable[..., Any] = updates.write
 
     def repeat(self, body: Callable[..., Any], carry: Any, xs: Any, count: Any) -> Any:
         """Run ``body(carry, x) -> (carry, y)`` over the first `count` of xs.

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from chainrule.backends.base import Backend
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, BackendError, DeviceError
 
+if TYPE_CHECKING:
+    from chainrule.config.choices import BackendName
+
 __all__ = ["Availability", "available", "clear_caches", "get", "of"]
 
 # name -> (class, distribution to install)
-_ENGINES = {
+_ENGINES: dict[BackendName, tuple[str, str]] = {
     "numpy": ("NumPyBackend", "numpy"),
     "jax": ("JaxBackend", "jax"),
     "cupy": ("CuPyBackend", "cuda12"),
@@ -29,7 +32,7 @@ _ENGINES = {
 }
 
 
-class Availability(dict[str, str]):
+class Availability(dict["BackendName", str]):
     """The backends of this machine: name -> what it is; `missing`: name -> why not."""
 
     def __init__(self) -> None:
@@ -64,7 +67,9 @@ def available() -> Availability:
     return found
 
 
-def get(backend: Any, device: Any = None) -> Backend:
+def get(
+    backend: BackendName | Backend | types.ModuleType, device: Any = None
+) -> Backend:
     """Return a backend.
 
     Parameters
@@ -100,10 +105,11 @@ def get(backend: Any, device: Any = None) -> Backend:
             f"({type(backend).__name__})."
         )
         raise ArgumentTypeError(msg)
-    if backend == "array_api_strict" and _importable(backend):
+    name: str = backend
+    if name == "array_api_strict" and _importable(name):
         # A pickled generic backend knows its module by name.
-        return _from_module(importlib.import_module(backend), device)
-    checks.choice("backend", backend, _ENGINES)
+        return _from_module(importlib.import_module(name), device)
+    backend = checks.choice("backend", backend, _ENGINES)
     if device is None and backend == "numpy":
         return _instance(backend, None)
     # A name without a number, or none at all, is what it means now.
@@ -111,7 +117,7 @@ def get(backend: Any, device: Any = None) -> Backend:
 
 
 @functools.lru_cache(maxsize=64)
-def _instance(name: str, device: Any) -> Backend:
+def _instance(name: BackendName, device: Any) -> Backend:
     engine: Backend = _load(name)(device)
     return engine
 
@@ -124,7 +130,7 @@ def _reduce(backend: Backend) -> tuple[Any, ...]:
 copyreg.pickle(Backend, _reduce)
 
 
-def _load(name: str) -> type[Backend]:
+def _load(name: BackendName) -> type[Backend]:
     """Return the class of an engine, whose library is imported by now."""
     attribute, extra = _ENGINES[name]
     try:
@@ -158,7 +164,7 @@ load_with(_load_for)
 
 
 def _from_module(module: types.ModuleType, device: Any) -> Backend:
-    root = module.__name__.partition(".")[0]
+    root: Any = module.__name__.partition(".")[0]
     if root == "array_api_compat":
         root = module.__name__.rpartition(".")[2]
     if root in _ENGINES:

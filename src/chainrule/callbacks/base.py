@@ -200,6 +200,8 @@ class CallbackList:
         If one is no callback.
     """
 
+    callbacks: list[Any]
+
     def __init__(self, given: Any = ()) -> None:
         try:
             callbacks: list[Any] = list(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from chainrule.callbacks.base import Cut
 from chainrule.callbacks.monitor import Monitor
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chainrule.config.choices import Direction
 
 __all__ = ["Checkpoint"]
 
@@ -60,6 +65,11 @@ class Checkpoint(Monitor):
     whole epoch.
     """
 
+    path: Path
+    every: int
+    keep: int | None
+    best_only: bool
+
     steers = False
 
     def __init__(
@@ -70,7 +80,7 @@ class Checkpoint(Monitor):
         best: bool = False,
         every_steps: int | None = None,
         monitor: str | None = None,
-        mode: str = "auto",
+        mode: Direction = "auto",
     ) -> None:
         from chainrule.files import durable
 

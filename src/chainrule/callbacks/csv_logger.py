@@ -54,10 +54,17 @@ class CSVLogger(Callback):
     Lines are on the disk before the checkpoint that counts with them is.
     """
 
+    filename: Path
+    separator: str
+    append: bool
+
     steers = False
 
     def __init__(
-        self, filename: Any, separator: str = ",", append: bool = False
+        self,
+        filename: str | os.PathLike[str],
+        separator: str = ",",
+        append: bool = False,
     ) -> None:
         durable.check_path(filename)
         self.filename = Path(os.fsdecode(filename))

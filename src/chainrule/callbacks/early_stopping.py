@@ -10,6 +10,7 @@ from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 
 if TYPE_CHECKING:
+    from chainrule.config.choices import Direction, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]
@@ -52,15 +53,21 @@ class EarlyStopping(Monitor):
     trained alone. Metrics are those of the mean prediction: all members stop with them.
     """
 
+    best: Any
+    best_epoch: Any
+    wait: Any
+    stopped_epoch: Any
+    restore_best_weights: bool
+
     def __init__(
         self,
         monitor: str | None = None,
         patience: int = 10,
         min_delta: float = 0.0,
-        mode: str = "auto",
+        mode: Direction = "auto",
         restore_best_weights: bool = True,
         *,
-        threshold_mode: str = "abs",
+        threshold_mode: ThresholdMode = "abs",
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode, threshold_mode)
         self.restore_best_weights = checks.boolean(
@@ -69,8 +76,8 @@ class EarlyStopping(Monitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self.best_epoch: Any = None
-        self.stopped_epoch: Any = None
+        self.best_epoch = None
+        self.stopped_epoch = None
         self._weights: Any = None
 
     def on_train_begin(self, logs: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from chainrule.callbacks.base import Callback
 from chainrule.config import checks
 from chainrule.config.directions import direction
 from chainrule.errors import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Direction, ThresholdMode
 
 __all__ = ["Monitor", "number"]
 
@@ -36,17 +39,21 @@ class Monitor(Callback):
         Epochs since.
     """
 
+    monitor: str | None
     best: Any
     wait: Any
-    threshold_mode = "abs"  # of what earlier versions pickled, too
+    patience: int
+    min_delta: float
+    mode: Direction
+    threshold_mode: ThresholdMode = "abs"  # of what earlier versions pickled, too
 
     def __init__(
         self,
         monitor: str | None,
         patience: int,
         min_delta: float,
-        mode: str,
-        threshold_mode: str = "abs",
+        mode: Direction,
+        threshold_mode: ThresholdMode = "abs",
     ) -> None:
         name = type(self).__name__
         if monitor is not None and not isinstance(monitor, str):

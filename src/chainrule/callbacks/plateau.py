@@ -11,6 +11,7 @@ from chainrule.config import checks
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from chainrule.config.choices import Direction, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["ReduceLROnPlateau"]
@@ -42,6 +43,12 @@ class ReduceLROnPlateau(Monitor):
         What min_delta is: a difference, or a share of the best value's size.
     """
 
+    best: Any
+    wait: Any
+    factor: float
+    cooldown: int
+    min_lr: float
+
     logs_rate = True
 
     def __init__(
@@ -50,11 +57,11 @@ class ReduceLROnPlateau(Monitor):
         factor: float = 0.1,
         patience: int = 10,
         min_delta: float | None = None,
-        mode: str = "auto",
+        mode: Direction = "auto",
         cooldown: int = 0,
         min_lr: float = 0.0,
         *,
-        threshold_mode: str | None = None,
+        threshold_mode: ThresholdMode | None = None,
     ) -> None:
         if threshold_mode is None:
             threshold_mode = "rel" if min_delta is None else "abs"

@@ -7,13 +7,15 @@ import numbers
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleWarning
 
 __all__ = ["boolean", "choice", "integer", "real", "refuse", "show", "warn"]
+
+_Name = TypeVar("_Name", bound=str)
 
 _LONGEST = 300  # characters of a value that a message shows
 
@@ -99,7 +101,7 @@ def boolean(name: str, value: Any, *, none: bool = False) -> Any:
     return bool(value)
 
 
-def choice(name: str, value: Any, allowed: Iterable[str], kind: str = "") -> str:
+def choice(name: str, value: Any, allowed: Iterable[_Name], kind: str = "") -> _Name:
     """Return `value` if it is one of the `allowed` names, or raise an error.
 
     With a `kind` of `chainrule.config.hints`, another spelling of a name ("LeakyReLU")
@@ -114,11 +116,9 @@ def choice(name: str, value: Any, allowed: Iterable[str], kind: str = "") -> str
             f"got {show(value)} ({type(value).__name__})."
         )
         raise ArgumentTypeError(msg)
-    if value in names:
-        return value
-    found = hints.canonical(kind, value, names)
+    found = value if value in names else hints.canonical(kind, value, names)
     if found is not None:
-        return found
+        return cast("_Name", found)
     hint = hints.explain_name(kind, value, names)
     msg = f"{name} must be one of {', '.join(names)}; got {show(value)}.{hint}"
     raise ArgumentError(msg)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import chainrule as cr
 from chainrule.demo.tasks import GAP, Task
 from chainrule.state.history import History
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import BackendName
 
 __all__ = ["Result", "compare", "slopes", "spread", "train", "verdict"]
 
@@ -36,7 +39,9 @@ class Result(NamedTuple):
     rate: float
 
 
-def train(task: Task, backend: str, seed: int, epochs: int | None = None) -> Result:
+def train(
+    task: Task, backend: BackendName, seed: int, epochs: int | None = None
+) -> Result:
     """Train one figure's network on one backend; only its first `epochs`, if given."""
     epochs = epochs or task.epochs
     steps = task.epochs * -(-len(task.x) // task.batch_size)
@@ -94,7 +99,7 @@ def verdict(task: Task, result: Result) -> str:
     return text
 
 
-def compare(task: Task, names: list[str], seed: int) -> Iterator[str]:
+def compare(task: Task, names: list[BackendName], seed: int) -> Iterator[str]:
     """Say how far backends are from the first one after a few epochs."""
     epochs = max(1, round(_COMPARED * task.epochs))
     steps = epochs * -(-len(task.x) // task.batch_size)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import ActivationName
 
 __all__ = ["GAP", "Task", "curve", "gap", "parabola", "sphere"]
 
@@ -16,7 +19,7 @@ class Task(NamedTuple):
     x: Any
     y: Any
     units: tuple[int, ...]
-    activation: str
+    activation: ActivationName
     epochs: int
     batch_size: int
     learning_rate: float

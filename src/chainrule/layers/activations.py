@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
-from chainrule.arrays.types import Params
+from chainrule.arrays.types import Params, Rule
 from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.layers.base import Layer
 from chainrule.layers.context import Context
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import ActivationAlias, ActivationName
 
 __all__ = [
     "CELU",
@@ -64,7 +67,7 @@ class Activation(Layer):
 class Identity(Activation):
     """z = x."""
 
-    rule = staticmethod(rules.identity)
+    rule: Rule = staticmethod(rules.identity)
 
     @property
     def passes(self) -> bool:
@@ -80,14 +83,14 @@ class Identity(Activation):
 class ReLU(Activation):
     """z = max(x, 0)."""
 
-    rule = staticmethod(rules.relu)
+    rule: Rule = staticmethod(rules.relu)
 
 
 class LeakyReLU(Activation):
     """z = x where x > 0, else slope x."""
 
-    rule = staticmethod(rules.leaky_relu)
-    options = ("slope",)
+    rule: Rule = staticmethod(rules.leaky_relu)
+    options: tuple[str, ...] = ("slope",)
     slope: float
 
     def __init__(self, slope: float = 0.01, *, trainable: bool = True) -> None:
@@ -97,8 +100,8 @@ class LeakyReLU(Activation):
 class ELU(Activation):
     """z = x where x > 0, else alpha (e^x - 1)."""
 
-    rule = staticmethod(rules.elu)
-    options = ("alpha",)
+    rule: Rule = staticmethod(rules.elu)
+    options: tuple[str, ...] = ("alpha",)
     alpha: float
 
     def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
@@ -109,14 +112,14 @@ class ELU(Activation):
 class SELU(Activation):
     """The self-normalising ELU; use it with ``lecun_normal`` weights."""
 
-    rule = staticmethod(rules.selu)
+    rule: Rule = staticmethod(rules.selu)
 
 
 class CELU(Activation):
     """z = x where x > 0, else alpha (exp(x / alpha) - 1)."""
 
-    rule = staticmethod(rules.celu)
-    options = ("alpha",)
+    rule: Rule = staticmethod(rules.celu)
+    options: tuple[str, ...] = ("alpha",)
     alpha: float
 
     def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
@@ -127,85 +130,85 @@ class CELU(Activation):
 class GELU(Activation):
     """z = x Φ(x), exact (by erfc)."""
 
-    rule = staticmethod(rules.gelu)
+    rule: Rule = staticmethod(rules.gelu)
 
 
 class GELUTanh(Activation):
     """GELU's approximation by tanh."""
 
-    rule = staticmethod(rules.gelu_tanh)
+    rule: Rule = staticmethod(rules.gelu_tanh)
 
 
 class SiLU(Activation):
     """z = x sigmoid(x); also called swish."""
 
-    rule = staticmethod(rules.silu)
+    rule: Rule = staticmethod(rules.silu)
 
 
 class Mish(Activation):
     """z = x tanh(softplus(x))."""
 
-    rule = staticmethod(rules.mish)
+    rule: Rule = staticmethod(rules.mish)
 
 
 class Sigmoid(Activation):
     """z = 1 / (1 + e^-x)."""
 
-    rule = staticmethod(rules.sigmoid)
+    rule: Rule = staticmethod(rules.sigmoid)
 
 
 class Tanh(Activation):
     """z = tanh(x)."""
 
-    rule = staticmethod(rules.tanh)
+    rule: Rule = staticmethod(rules.tanh)
 
 
 class Softplus(Activation):
     """z = log(1 + e^x)."""
 
-    rule = staticmethod(rules.softplus)
+    rule: Rule = staticmethod(rules.softplus)
 
 
 class Softsign(Activation):
     """z = x / (1 + |x|)."""
 
-    rule = staticmethod(rules.softsign)
+    rule: Rule = staticmethod(rules.softsign)
 
 
 class HardSigmoid(Activation):
     """z = clip(x + 3, 0, 6) / 6."""
 
-    rule = staticmethod(rules.hard_sigmoid)
+    rule: Rule = staticmethod(rules.hard_sigmoid)
 
 
 class HardTanh(Activation):
     """z = clip(x, -1, 1)."""
 
-    rule = staticmethod(rules.hard_tanh)
+    rule: Rule = staticmethod(rules.hard_tanh)
 
 
 class HardSiLU(Activation):
     """z = x clip(x + 3, 0, 6) / 6."""
 
-    rule = staticmethod(rules.hard_silu)
+    rule: Rule = staticmethod(rules.hard_silu)
 
 
 class Exp(Activation):
     """z = e^x."""
 
-    rule = staticmethod(rules.exp)
+    rule: Rule = staticmethod(rules.exp)
 
 
 class Softmax(Activation):
     """Probabilities along the last axis."""
 
-    rule = staticmethod(rules.softmax)
+    rule: Rule = staticmethod(rules.softmax)
 
 
 class LogSoftmax(Activation):
     """Log-probabilities along the last axis."""
 
-    rule = staticmethod(rules.log_softmax)
+    rule: Rule = staticmethod(rules.log_softmax)
 
 
 # Name of the rule -> layer: "relu" -> ReLU.
@@ -214,7 +217,9 @@ _NAMES: dict[str, type[Activation]] = {
 }
 
 
-def get(activation: Any) -> Layer:
+def get(
+    activation: ActivationName | ActivationAlias | Layer | type[Activation],
+) -> Layer:
     """Return an activation layer from a rule's name, a layer class or a layer."""
     if isinstance(activation, type) and issubclass(activation, Activation):
         return activation()

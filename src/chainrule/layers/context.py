@@ -35,6 +35,13 @@ class Context:
         How many random draws were made.
     """
 
+    xp: ArrayNamespace
+    train: bool
+    state: Sequence[Any]
+    key: Any
+    kept: list[Any]
+    draws: int
+
     __slots__ = ("_taken", "draws", "kept", "key", "state", "train", "xp")
 
     def __init__(
@@ -49,7 +56,7 @@ class Context:
         self.train = train
         self.state = state
         self.key = key
-        self.kept: list[Any] = []
+        self.kept = []
         self.draws = 0
         self._taken = 0
 

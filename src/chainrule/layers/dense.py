@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 from chainrule import initializers, rules
 from chainrule.arrays.types import ArrayNamespace, Params, Shape
@@ -12,6 +13,9 @@ from chainrule.errors import ShapeError
 from chainrule.layers.base import Layer, Variable, unbound
 from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import InitializerName
 
 __all__ = ["Dense"]
 
@@ -61,15 +65,15 @@ class Dense(Layer):
 
     units: int
     bias: bool
-    kernel_initializer: Any
-    bias_initializer: Any
+    kernel_initializer: InitializerName | Callable[..., Any]
+    bias_initializer: InitializerName | Callable[..., Any]
 
     def __init__(
         self,
         units: int,
         bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
+        kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",
+        bias_initializer: InitializerName | Callable[..., Any] = "zeros",
         *,
         trainable: bool = True,
     ) -> None:

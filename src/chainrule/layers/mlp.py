@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from chainrule.config import checks
 from chainrule.config.explain import explain_call
@@ -13,16 +13,24 @@ from chainrule.layers.base import Layer
 from chainrule.layers.containers import Sequential
 from chainrule.layers.dense import Dense
 
+if TYPE_CHECKING:
+    from chainrule.config.choices import (
+        ActivationAlias,
+        ActivationName,
+        InitializerName,
+    )
+    from chainrule.layers.activations import Activation
+
 __all__ = ["MLP"]
 
 
 @explain_call(0)
 def MLP(  # noqa: N802 - named like the layers, since it makes one
     units: Iterable[int],
-    activation: Any = "relu",
+    activation: ActivationName | ActivationAlias | Layer | type[Activation] = "relu",
     *,
-    kernel_initializer: Any = "glorot_uniform",
-    bias_initializer: Any = "zeros",
+    kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",
+    bias_initializer: InitializerName | Callable[..., Any] = "zeros",
     trainable: bool = True,
 ) -> Sequential:
     """Multi-layer perceptron: Dense layers with an activation between them.

@@ -5,7 +5,7 @@ The formulas are in `chainrule.rules`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chainrule.config.explain import explain_missing
 from chainrule.config.names import lookup, resolve_with
@@ -18,6 +18,9 @@ from chainrule.losses.regression import (
     Quantile,
     SquaredError,
 )
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import LossAlias, LossName
 
 __all__ = [
     "AbsoluteError",
@@ -36,7 +39,7 @@ _NAMES: dict[str, type[Loss]] = {
 }
 
 
-def get(loss: Any) -> Loss:
+def get(loss: LossName | LossAlias | Loss) -> Loss:
     """Return a loss from its name, or as it is."""
     if isinstance(loss, Loss):
         return loss

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, ArrayNamespace, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
@@ -55,13 +55,17 @@ class BinaryCrossEntropy(Loss):
     label_smoothing : float in [0, 1)
     """
 
-    rule = staticmethod(rules.binary_cross_entropy)
+    rule: Rule = staticmethod(rules.binary_cross_entropy)
     link = "logit"
-    options = ("class_weight", "label_smoothing")
+    options: tuple[str, ...] = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 
-    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weight: Iterable[float] | Mapping[int, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         weights = _class_weight("BinaryCrossEntropy", class_weight)
         if weights is not None and len(weights) != 2:
             msg = (
@@ -107,13 +111,17 @@ class CrossEntropy(Loss):
     label_smoothing : float in [0, 1)
     """
 
-    rule = staticmethod(rules.cross_entropy)
+    rule: Rule = staticmethod(rules.cross_entropy)
     link = "softmax"
-    options = ("class_weight", "label_smoothing")
+    options: tuple[str, ...] = ("class_weight", "label_smoothing")
     class_weight: tuple[float, ...] | None
     label_smoothing: float
 
-    def __init__(self, class_weight: Any = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weight: Iterable[float] | Mapping[int, float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         self._set(
             class_weight=_class_weight("CrossEntropy", class_weight),
             label_smoothing=_smoothing("CrossEntropy", label_smoothing),

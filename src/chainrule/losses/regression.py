@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, ArrayNamespace, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.losses.base import Loss
@@ -17,7 +17,7 @@ __all__ = ["AbsoluteError", "Huber", "Poisson", "Quantile", "SquaredError"]
 class SquaredError(Loss):
     """Mean of (z - t)², without a ½."""
 
-    rule = staticmethod(rules.squared_error)
+    rule: Rule = staticmethod(rules.squared_error)
 
     def residuals(
         self,
@@ -40,14 +40,14 @@ class SquaredError(Loss):
 class AbsoluteError(Loss):
     """Mean of |z - t|."""
 
-    rule = staticmethod(rules.absolute_error)
+    rule: Rule = staticmethod(rules.absolute_error)
 
 
 class Huber(Loss):
     """Squared near the target, absolute beyond `delta`."""
 
-    rule = staticmethod(rules.huber)
-    options = ("delta",)
+    rule: Rule = staticmethod(rules.huber)
+    options: tuple[str, ...] = ("delta",)
     delta: float
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -57,8 +57,8 @@ class Huber(Loss):
 class Quantile(Loss):
     """Pinball loss of the quantile `q`."""
 
-    rule = staticmethod(rules.quantile)
-    options = ("q",)
+    rule: Rule = staticmethod(rules.quantile)
+    options: tuple[str, ...] = ("q",)
     q: float
 
     def __init__(self, q: float = 0.5) -> None:
@@ -69,7 +69,7 @@ class Quantile(Loss):
 class Poisson(Loss):
     """Counts, with the network's output as the logarithm of the rate."""
 
-    rule = staticmethod(rules.poisson)
+    rule: Rule = staticmethod(rules.poisson)
     link = "log"
 
     def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:

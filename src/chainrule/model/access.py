@@ -22,6 +22,10 @@ class Claim:
         Set when the fit returns. A plain assignment: no signal can come between.
     """
 
+    trains: bool
+    over: bool
+    thread: int
+
     def __init__(self) -> None:
         self.trains = True
         self.over = False
@@ -39,6 +43,9 @@ class Access:
     lock : RLock
         Held while the training state is replaced by one made from it.
     """
+
+    in_step: bool
+    lock: threading.RLock
 
     def __init__(self) -> None:
         self.in_step = False

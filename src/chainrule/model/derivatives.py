@@ -143,6 +143,12 @@ class Derivatives(Predictor):
         rows = self._rows(n if forward_is_cheaper(network) else m)
         return self._derived(x, build_jacobian, rows=rows)
 
+    @overload
+    def vjp(self, x: NDArray[Any], v: Any) -> NDArray[Any]: ...
+    @overload
+    def vjp(self, x: ArrayT, v: Any) -> ArrayT: ...
+    @overload
+    def vjp(self, x: Any, v: Any) -> NDArray[Any]: ...
     def vjp(self, x: Any, v: Any) -> Any:
         """Return vᵀ ∂Z/∂X of each sample: one pass back, without the Jacobian.
 
@@ -162,6 +168,12 @@ class Derivatives(Predictor):
         """
         return self._derived(x, build_vjp, v=(v, self._need().output_shape))
 
+    @overload
+    def jvp(self, x: NDArray[Any], u: Any) -> NDArray[Any]: ...
+    @overload
+    def jvp(self, x: ArrayT, u: Any) -> ArrayT: ...
+    @overload
+    def jvp(self, x: Any, u: Any) -> NDArray[Any]: ...
     def jvp(self, x: Any, u: Any) -> Any:
         """Return ∂Z/∂X u of each sample: one pass on dual arrays.
 
@@ -180,6 +192,12 @@ class Derivatives(Predictor):
         """
         return self._derived(x, build_jvp, u=(u, self._need().input_shape))
 
+    @overload
+    def hessian(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def hessian(self, x: ArrayT) -> ArrayT: ...
+    @overload
+    def hessian(self, x: Any) -> NDArray[Any]: ...
     def hessian(self, x: Any) -> Any:
         """Return ∂²Z/∂X² of each sample, for a network of one output.
 
@@ -201,6 +219,12 @@ class Derivatives(Predictor):
         rows = self._rows(max(1, math.prod(network.input_shape)))
         return self._derived(x, build_hessian, rows=rows)
 
+    @overload
+    def hvp(self, x: NDArray[Any], u: Any) -> NDArray[Any]: ...
+    @overload
+    def hvp(self, x: ArrayT, u: Any) -> ArrayT: ...
+    @overload
+    def hvp(self, x: Any, u: Any) -> NDArray[Any]: ...
     def hvp(self, x: Any, u: Any) -> Any:
         """Return ∂²Z/∂X² u of each sample, without the Hessian.
 
@@ -221,6 +245,12 @@ class Derivatives(Predictor):
         network = self._scalar("hvp")
         return self._derived(x, build_hvp, u=(u, network.input_shape))
 
+    @overload
+    def sample_gradients(self, x: NDArray[Any], y: Any) -> NDArray[Any]: ...
+    @overload
+    def sample_gradients(self, x: ArrayT, y: Any) -> ArrayT: ...
+    @overload
+    def sample_gradients(self, x: Any, y: Any) -> NDArray[Any]: ...
     def sample_gradients(self, x: Any, y: Any) -> Any:
         """Return the gradient of each sample's own loss by the parameters.
 
@@ -241,6 +271,12 @@ class Derivatives(Predictor):
         rows = chunk(self.backend, max(1, self._need().size), 64)
         return self._apply_data(x, y, build_sample_gradients, rows=rows)
 
+    @overload
+    def parameter_jacobian(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def parameter_jacobian(self, x: ArrayT) -> ArrayT: ...
+    @overload
+    def parameter_jacobian(self, x: Any) -> NDArray[Any]: ...
     def parameter_jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂θ of each sample.
 

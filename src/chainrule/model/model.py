@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
     from chainrule.backends import Backend
     from chainrule.callbacks import Callback
-    from chainrule.optimizers import Optimizer, ProblemOptimizer
+    from chainrule.config.choices import (
+        BackendName,
+        DType,
+        DTypeName,
+        PrecisionName,
+    )
+    from chainrule.model.spec import AnyLoss, AnyOptimizer, Metrics
+    from chainrule.state.training import TrainingState
 
 __all__ = ["Model"]
 
@@ -94,28 +101,35 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         rest of the fit.
     """
 
-    network = SpecAttribute[Layer]("make a new Model of it")
-    loss = SpecAttribute[losses.Loss]()
-    optimizer = SpecAttribute[Any]()
-    dtype = SpecAttribute[str]("make a new Model, and set its weights")
-    precision = SpecAttribute[str]()
-    jit_compile = SpecAttribute[bool | None]()
-    seed = SpecAttribute[int]()
-    members: Any = SpecAttribute[int | None]("make a new Model with so many members")
+    spec: ModelSpec
+    training: TrainingState | None
+
+    network: SpecAttribute[Layer, Layer] = SpecAttribute("make a new Model of it")
+    loss: SpecAttribute[losses.Loss, AnyLoss] = SpecAttribute()
+    optimizer: SpecAttribute[Any, AnyOptimizer] = SpecAttribute()
+    dtype: SpecAttribute[DTypeName, DType] = SpecAttribute(
+        "make a new Model, and set its weights"
+    )
+    precision: SpecAttribute[PrecisionName, PrecisionName] = SpecAttribute()
+    jit_compile: SpecAttribute[bool | None, bool | None] = SpecAttribute()
+    seed: SpecAttribute[int, int] = SpecAttribute()
+    members: Any = SpecAttribute[int | None, int | None](
+        "make a new Model with so many members"
+    )
 
     @explain_call(1)
     def __init__(
         self,
         network: Layer,
         *,
-        loss: str | losses.Loss = "squared_error",
+        loss: AnyLoss = "squared_error",
         # A frozen record: as a default it is no state.
-        optimizer: str | Optimizer | ProblemOptimizer = optimizers.Adam(),  # noqa: B008
-        metrics: Iterable[str | Callable[..., Any]] = (),
-        backend: str | Backend | ModuleType | None = None,
+        optimizer: AnyOptimizer = optimizers.Adam(),  # noqa: B008
+        metrics: Metrics = (),
+        backend: BackendName | Backend | ModuleType | None = None,
         device: Any = None,
-        dtype: Any = "float32",
-        precision: str = "highest",
+        dtype: DType = "float32",
+        precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
         seed: int = 0,
         members: int | None = None,
@@ -151,7 +165,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         return self._backend
 
     @backend.setter
-    def backend(self, given: Any) -> None:
+    def backend(self, given: BackendName | Backend | ModuleType | None) -> None:
         self._access.check_change("backend")
         if self.built:
             msg = (
@@ -170,7 +184,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         return self._metrics
 
     @metrics.setter
-    def metrics(self, given: Any) -> None:
+    def metrics(self, given: Metrics) -> None:
         self._access.check_change("metrics")
         if given is not self._metrics:
             self._change(metrics=given)
@@ -247,9 +261,9 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         batch_size: int = 32,
         shuffle: bool = True,
         sample_weight: Any = None,
-        validation_data: Any = None,
+        validation_data: tuple[Any, ...] | list[Any] | None = None,
         validation_split: float = 0.0,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         bootstrap: bool = False,

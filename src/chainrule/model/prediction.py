@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from chainrule.arrays.types import ArrayT
     from chainrule.backends import Backend
+    from chainrule.config.choices import SpreadMethod
     from chainrule.network import Network
 
 __all__ = ["Prediction"]
@@ -39,7 +40,10 @@ class Prediction(Predictor):
     ) -> NDArray[Any]: ...
     @overload
     def predict(
-        self, x: NDArray[Any], return_std: Literal[True], method: str | None = None
+        self,
+        x: NDArray[Any],
+        return_std: Literal[True],
+        method: SpreadMethod | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
     @overload
     def predict(
@@ -47,10 +51,20 @@ class Prediction(Predictor):
     ) -> ArrayT: ...
     @overload
     def predict(
-        self, x: ArrayT, return_std: Literal[True], method: str | None = None
+        self, x: ArrayT, return_std: Literal[True], method: SpreadMethod | None = None
     ) -> tuple[ArrayT, ArrayT]: ...
     @overload
-    def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any: ...
+    def predict(
+        self, x: Any, return_std: Literal[False] = False, method: Any = None
+    ) -> NDArray[Any]: ...
+    @overload
+    def predict(
+        self, x: Any, return_std: Literal[True], method: SpreadMethod | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(
+        self, x: Any, return_std: bool, method: SpreadMethod | None = None
+    ) -> Any: ...
     def predict(self, x: Any, return_std: bool = False, method: Any = None) -> Any:
         """Return the network's output for x: logits, for the cross entropies.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -17,6 +17,27 @@ from chainrule.losses import links
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
+    from chainrule.config.choices import (
+        DType,
+        DTypeName,
+        LossAlias,
+        LossName,
+        MetricAlias,
+        MetricName,
+        OptimizerAlias,
+        OptimizerName,
+        PrecisionName,
+    )
+
+    AnyLoss = LossName | LossAlias | losses.Loss
+    AnyOptimizer = (
+        OptimizerName
+        | OptimizerAlias
+        | optimizers.Optimizer
+        | optimizers.ProblemOptimizer
+    )
+    Metric = MetricName | MetricAlias | chainrule_metrics.Metric | Callable[..., Any]
+    Metrics = Metric | Iterable[Metric]
 
 __all__ = [
     "DTYPES",
@@ -27,10 +48,11 @@ __all__ = [
     "dtype_name",
 ]
 
-_T = TypeVar("_T")
+_T = TypeVar("_T")  # what an attribute is
+_G = TypeVar("_G")  # what it may be set to
 
-DTYPES = ("float32", "float64")
-_PRECISIONS = ("highest", "tf32", "bfloat16")
+DTYPES: tuple[DTypeName, ...] = ("float32", "float64")
+_PRECISIONS: tuple[PrecisionName, ...] = ("highest", "tf32", "bfloat16")
 # Bits of a seed, at most.
 _SEED_BITS = 4096
 
@@ -51,8 +73,8 @@ class ModelSpec(Config):
     loss: losses.Loss
     optimizer: Any
     metrics: tuple[Any, ...]
-    dtype: str
-    precision: str
+    dtype: DTypeName
+    precision: PrecisionName
     jit_compile: bool | None
     seed: int
     members: int | None
@@ -62,11 +84,11 @@ class ModelSpec(Config):
         self,
         network: Layer,
         *,
-        loss: Any = "squared_error",
-        optimizer: Any = "adam",
-        metrics: Iterable[Any] = (),
-        dtype: Any = "float32",
-        precision: str = "highest",
+        loss: AnyLoss = "squared_error",
+        optimizer: AnyOptimizer = "adam",
+        metrics: Metrics = (),
+        dtype: DType = "float32",
+        precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
         seed: int = 0,
         members: int | None = None,
@@ -182,7 +204,7 @@ def bound_metrics(given: tuple[Any, ...]) -> dict[str, Any]:
     return dict(found)
 
 
-class SpecAttribute(Generic[_T]):
+class SpecAttribute(Generic[_T, _G]):
     """An attribute of a model that its spec has; to assign it is to change the spec.
 
     Parameters
@@ -205,7 +227,7 @@ class SpecAttribute(Generic[_T]):
     def __get__(self, model: Any, owner: type) -> Any:
         return self if model is None else getattr(model.spec, self._name)
 
-    def __set__(self, model: Any, value: Any) -> None:
+    def __set__(self, model: Any, value: _G) -> None:
         model._access.check_change(self._name)
         if self._instead and model.built:
             msg = (

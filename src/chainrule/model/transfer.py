@@ -23,8 +23,11 @@ from chainrule.state.training import TrainingState
 from chainrule.training.minibatch import fresh_slots
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from chainrule.arrays.types import Array
     from chainrule.backends import Backend
+    from chainrule.config.choices import BackendName
 
 __all__ = ["Transfer"]
 
@@ -39,6 +42,13 @@ _REBUILT = {"spec", "bound", "training", "_columns", "_metrics"} | {
 @explain_methods
 class Transfer(Predictor):
     """A model as values: copies, members, snapshots, files and pickles."""
+
+    spec: ModelSpec
+    bound: Network | None
+    training: TrainingState | None
+    history: History
+    stop_training: bool
+    stopped_members: Any
 
     def _begin(
         self,
@@ -144,7 +154,9 @@ class Transfer(Predictor):
             new._rate_scale = float(scale[k]) if np.ndim(scale) else scale
         return new
 
-    def to(self, backend: Any, device: Any = None) -> Self:
+    def to(
+        self, backend: BackendName | Backend | ModuleType, device: Any = None
+    ) -> Self:
         """Return a new model on another backend; this one is left alone.
 
         Parameters, state, optimizer slots, counters and history go along, so that

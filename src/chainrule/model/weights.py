@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,19 @@ from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.model.predictor import Predictor
 from chainrule.training import rate
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.state.training import TrainingState
+
 __all__ = ["Weights"]
 
 
 @explain_methods
 class Weights(Predictor):
     """What `Model` offers of its weights, and of the rate at which they learn."""
+
+    training: TrainingState | None
 
     @property
     def theta(self) -> Any:
@@ -47,7 +54,7 @@ class Weights(Predictor):
                 e.name: copy(v) for e, v in zip(network.entries, views, strict=True)
             }
 
-    def get_weights(self) -> tuple[Any, Any]:
+    def get_weights(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the parameters (P,) and the state (S,) as NumPy arrays, copies.
 
         Those of an ensemble are (members, P) and (members, S).

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainrule.arrays import random, trees
-from chainrule.arrays.layout import Layout
+from chainrule.arrays.layout import Entry, Layout
 from chainrule.arrays.types import Array, ArrayNamespace, Params, Pullback, Shape
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
@@ -53,11 +53,25 @@ class Network:
         Numbers of one sample in the widest array between the layers.
     """
 
+    layer: Layer
+    input_shape: Shape
+    output_shape: Shape
+    output_size: int
+    input_dtype: str | None
+    draws: int
+    layout: Layout
+    state_layout: Layout
+    entries: tuple[Entry, ...]
+    state_entries: tuple[Entry, ...]
+    size: int
+    state_size: int
+    widest: int
+
     def __init__(self, layer: Layer, sample_shape: Shape) -> None:
         self.layer = freeze_parts(layer).bind(sample_shape)
-        self.input_shape: Shape = sample_shape
+        self.input_shape = sample_shape
         self.input_dtype = _input_dtype(self.layer)
-        self.output_shape: Shape = output_shape(self.layer)
+        self.output_shape = output_shape(self.layer)
         self.output_size = math.prod(self.output_shape)
         self.draws = self.layer.draws
         self._variables = tuple(variables(self.layer.parameters))

@@ -19,6 +19,7 @@ from chainrule.optimizers.sgd import SGD
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer
 
 if TYPE_CHECKING:
+    from chainrule.config.choices import OptimizerAlias, OptimizerName
     from chainrule.optimizers.lbfgs import LBFGS
     from chainrule.optimizers.levenberg_marquardt import LevenbergMarquardt
 
@@ -46,7 +47,9 @@ _NAMES = {
 } | {stem: name for name, stem in _LATER.items()}
 
 
-def get(optimizer: Any) -> Optimizer | ProblemOptimizer:
+def get(
+    optimizer: OptimizerName | OptimizerAlias | Optimizer | ProblemOptimizer,
+) -> Optimizer | ProblemOptimizer:
     """Return an optimizer from its name (lower case), or as it is."""
     if isinstance(optimizer, (Optimizer, ProblemOptimizer)):
         return optimizer

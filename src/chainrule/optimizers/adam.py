@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Host, Optimizer
+from chainrule.optimizers.base import TINY, Host, Optimizer, Rate
 
 __all__ = ["Adam", "AdamW", "NAdam"]
 
@@ -42,12 +43,12 @@ class Adam(Optimizer):
     beta_2: float
     epsilon: float
     epsilon_hat: bool
-    slots = ("m", "v")
-    numbers = ("beta_1", "beta_2", "epsilon")
+    slots: tuple[str, ...] = ("m", "v")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
-        learning_rate: Any = 1e-3,
+        learning_rate: Rate | Sequence[Rate] | Array = 1e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
@@ -143,7 +144,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: Any = 1e-3,
+        learning_rate: Rate | Sequence[Rate] | Array = 1e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
@@ -188,12 +189,12 @@ class NAdam(Optimizer):
     beta_2: float
     epsilon: float
     momentum_decay: float
-    slots = ("m", "v")
-    numbers = ("beta_1", "beta_2", "epsilon", "momentum_decay")
+    slots: tuple[str, ...] = ("m", "v")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2", "epsilon", "momentum_decay")
 
     def __init__(
         self,
-        learning_rate: Any = 2e-3,
+        learning_rate: Rate | Sequence[Rate] | Array = 2e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Host, Optimizer
+from chainrule.optimizers.base import TINY, Host, Optimizer, Rate
 
 __all__ = ["Adagrad", "RMSprop"]
 
@@ -29,12 +30,12 @@ class RMSprop(Optimizer):
 
     rho: float
     epsilon: float
-    slots = ("v",)
-    numbers = ("rho", "epsilon")
+    slots: tuple[str, ...] = ("v",)
+    numbers: tuple[str, ...] = ("rho", "epsilon")
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: Rate | Sequence[Rate] | Array = 0.01,
         rho: float = 0.99,
         epsilon: float = 1e-8,
         *,
@@ -84,12 +85,12 @@ class Adagrad(Optimizer):
     """
 
     epsilon: float
-    slots = ("v",)
-    numbers = ("epsilon",)
+    slots: tuple[str, ...] = ("v",)
+    numbers: tuple[str, ...] = ("epsilon",)
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: Rate | Sequence[Rate] | Array = 0.01,
         epsilon: float = 1e-10,
         *,
         weight_decay: float = 0.0,

@@ -60,8 +60,17 @@ class Placeholder(Config):
         )
         raise ArgumentTypeError(msg)
 
-    __add__ = __sub__ = __mul__ = __truediv__ = __pow__ = __neg__ = _refuse
-    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rpow__ = _refuse
+    __add__: Callable[..., NoReturn] = _refuse
+    __sub__: Callable[..., NoReturn] = _refuse
+    __mul__: Callable[..., NoReturn] = _refuse
+    __truediv__: Callable[..., NoReturn] = _refuse
+    __pow__: Callable[..., NoReturn] = _refuse
+    __neg__: Callable[..., NoReturn] = _refuse
+    __radd__: Callable[..., NoReturn] = _refuse
+    __rsub__: Callable[..., NoReturn] = _refuse
+    __rmul__: Callable[..., NoReturn] = _refuse
+    __rtruediv__: Callable[..., NoReturn] = _refuse
+    __rpow__: Callable[..., NoReturn] = _refuse
 
 
 # The same ones for each fit, without the costs of a constructor.
@@ -131,7 +140,7 @@ class Optimizer(Config):
 
     def __init__(
         self,
-        learning_rate: Rate | Sequence[Rate],
+        learning_rate: Rate | Sequence[Rate] | Array,
         *,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,

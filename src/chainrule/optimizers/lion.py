@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import Host, Optimizer
+from chainrule.optimizers.base import Host, Optimizer, Rate
 
 __all__ = ["Lion"]
 
@@ -31,13 +32,13 @@ class Lion(Optimizer):
 
     beta_1: float
     beta_2: float
-    slots = ("m",)
+    slots: tuple[str, ...] = ("m",)
     decoupled = True
-    numbers = ("beta_1", "beta_2")
+    numbers: tuple[str, ...] = ("beta_1", "beta_2")
 
     def __init__(
         self,
-        learning_rate: Any = 1e-4,
+        learning_rate: Rate | Sequence[Rate] | Array = 1e-4,
         beta_1: float = 0.9,
         beta_2: float = 0.99,
         *,

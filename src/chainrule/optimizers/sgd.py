@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
-from chainrule.optimizers.base import Host, Optimizer
+from chainrule.optimizers.base import Host, Optimizer, Rate
 
 __all__ = ["SGD"]
 
@@ -41,11 +42,11 @@ class SGD(Optimizer):
     momentum: float
     nesterov: bool
     rate_in_velocity: bool
-    numbers = ("momentum",)
+    numbers: tuple[str, ...] = ("momentum",)
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: Rate | Sequence[Rate] | Array = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         *,

@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import Array, ArrayNamespace, Pullback
+from chainrule.arrays.types import ArrayNamespace, ArrayT, Pullback, RuleResult
 from chainrule.rules.call import call_rule
 
 __all__ = [
@@ -54,14 +54,14 @@ __all__ = [
 ]
 
 
-def identity(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def identity(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = x;  dx = dz."""
     if xp is None:
         return call_rule(identity, x)
     return x, lambda dz: (dz,)
 
 
-def relu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def relu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = max(x, 0);  dx = dz where x > 0, else 0 (at 0 too).
 
     Source: Nair, Hinton 2010.
@@ -75,8 +75,8 @@ def relu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
 
 
 def leaky_relu(
-    x: Array, *, slope: float = 0.01, xp: ArrayNamespace | None = None
-) -> tuple[Any, Pullback]:
+    x: ArrayT, *, slope: float = 0.01, xp: ArrayNamespace | None = None
+) -> RuleResult[ArrayT]:
     """z = x where x > 0, else slope x;  dx = dz where x > 0, else slope dz.
 
     Source: Maas, Hannun, Ng 2013.
@@ -89,8 +89,8 @@ def leaky_relu(
 
 
 def elu(
-    x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
-) -> tuple[Any, Pullback]:
+    x: ArrayT, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
+) -> RuleResult[ArrayT]:
     """z = x where x > 0, else α (eˣ - 1);  dx = dz where x > 0, else dz α eˣ.
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
@@ -117,7 +117,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def selu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def selu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """ELU, scaled so that it normalises itself: λ = 1.0507..., α = 1.6732...
 
     Forward   z = λ x where x > 0, else λ α (eˣ - 1)
@@ -130,8 +130,8 @@ def selu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
 
 
 def celu(
-    x: Array, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
-) -> tuple[Any, Pullback]:
+    x: ArrayT, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
+) -> RuleResult[ArrayT]:
     """ELU with a slope that is continuous at 0 for every α.
 
     Forward   z = x where x > 0, else α (exp(x/α) - 1)
@@ -148,7 +148,7 @@ def celu(
     return z, lambda dz: (dz * xp.where(right, 1.0, xp.exp(n)),)
 
 
-def sigmoid(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def sigmoid(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = 1 / (1 + e⁻ˣ);  dx = dz e / (1 + e)² with e = exp(-|x|): dz z (1 - z)."""
     if xp is None:
         return call_rule(sigmoid, x)
@@ -165,7 +165,7 @@ def _sigmoid(x: Any, xp: ArrayNamespace) -> Any:
     return xp.one_where_positive(x, e) / (1.0 + e)
 
 
-def tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def tanh(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = tanh(x);  dx = dz (1 - z²)."""
     if xp is None:
         return call_rule(tanh, x)
@@ -173,7 +173,7 @@ def tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * (1.0 - z * z),)
 
 
-def softplus(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def softplus(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = log(1 + eˣ) = max(x, 0) + log(1 + e⁻ᵃ), a = |x|;  dx = dz sigmoid(x)."""
     if xp is None:
         return call_rule(softplus, x)
@@ -182,7 +182,7 @@ def softplus(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullba
     return z, lambda dz: (dz * (xp.one_where_positive(x, e) / (1.0 + e)),)
 
 
-def softsign(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def softsign(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = x / (1 + |x|);  dx = dz / (1 + |x|)²."""
     if xp is None:
         return call_rule(softsign, x)
@@ -195,7 +195,7 @@ def softsign(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullba
     return x / d, pullback
 
 
-def silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def silu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = x sigmoid(x);  dx = dz (s + x s (1 - s)). Also called swish.
 
     With e = exp(-|x|), d = 1 + e, p = min(eˣ, 1), 1 or e:  z = x p / d, and the slope
@@ -220,7 +220,7 @@ def _gated(
     return x * p / d, pullback
 
 
-def mish(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def mish(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = x t with t = tanh(softplus(x));  dx = dz (t + x t').
 
     With g = min(eˣ, 1), h = min(e⁻ˣ, 1), p = g (g + 2h), q = p + 2h²:
@@ -241,7 +241,7 @@ def mish(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     return x * p / q, pullback
 
 
-def gelu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def gelu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = x Φ(x), Φ the normal distribution's function;  dx = dz (Φ(x) + x φ(x)).
 
     Exact, by erfc: with n = -|x|, φ(n) = exp(-n²/2) / √(2π) and
@@ -272,7 +272,7 @@ def _bell(n: Any, xp: ArrayNamespace) -> Any:
     return xp.exp(-0.5 * h * h) * xp.exp(-0.5 * (n - h) * (n + h))
 
 
-def gelu_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def gelu_tanh(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """GELU, approximated by tanh.
 
     Forward   z = x (1 + tanh(u)) / 2,  u = c (x + 0.044715 x³),  c = √(2/π)
@@ -312,7 +312,7 @@ def _exp_twice_u(n: Any, xp: ArrayNamespace) -> Any:
     return xp.exp(h * k) * xp.exp(rest)
 
 
-def hard_sigmoid(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def hard_sigmoid(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = clip(x + 3, 0, 6) / 6;  dx = dz / 6 where -3 < x < 3, else 0."""
     if xp is None:
         return call_rule(hard_sigmoid, x)
@@ -320,7 +320,7 @@ def hard_sigmoid(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pu
     return z, lambda dz: (dz * (xp.astype(xp.abs(x) < 3.0, x.dtype) / 6.0),)
 
 
-def hard_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def hard_tanh(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = clip(x, -1, 1);  dx = dz where -1 < x < 1, else 0."""
     if xp is None:
         return call_rule(hard_tanh, x)
@@ -328,7 +328,7 @@ def hard_tanh(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullb
     return z, lambda dz: (dz * xp.astype(xp.abs(x) < 1.0, x.dtype),)
 
 
-def hard_silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def hard_silu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """SiLU with the hard sigmoid.
 
     Forward   z = x hard_sigmoid(x)
@@ -345,7 +345,7 @@ def hard_silu(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullb
     return x * s, lambda dz: (dz * xp.where(inside, (2.0 * y - 3.0) / 6.0, s),)
 
 
-def exp(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def exp(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """z = eˣ;  dx = dz z. Infinite where eˣ is (x above 88.7 in float32)."""
     if xp is None:
         return call_rule(exp, x)
@@ -353,7 +353,7 @@ def exp(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
     return z, lambda dz: (dz * z,)
 
 
-def softmax(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def softmax(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """Probabilities along the last axis: core shape (n,).
 
     Forward   z = eᵈ / sum(eᵈ),  d = x - max(x)
@@ -378,7 +378,7 @@ def softmax(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullbac
     return z, pullback
 
 
-def log_softmax(x: Array, *, xp: ArrayNamespace | None = None) -> tuple[Any, Pullback]:
+def log_softmax(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
     """Log-probabilities along the last axis: core shape (n,).
 
     Forward   z = d - log(sum(eᵈ)),  d = x - max(x)

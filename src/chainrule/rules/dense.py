@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.arrays.types import Array, ArrayNamespace, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, ArrayT, RuleResult
 from chainrule.errors import ShapeError
 from chainrule.rules.call import call_rule
 
@@ -12,8 +12,8 @@ __all__ = ["dense"]
 
 
 def dense(
-    x: Array, w: Array, b: Array | None = None, *, xp: ArrayNamespace | None = None
-) -> tuple[Any, Pullback]:
+    x: ArrayT, w: Array, b: Array | None = None, *, xp: ArrayNamespace | None = None
+) -> RuleResult[ArrayT]:
     """Affine map of the rows of x: equation (2), with its bias.
 
     Parameters

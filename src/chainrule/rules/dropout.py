@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from chainrule.arrays.types import Array, ArrayNamespace, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, ArrayT, RuleResult
 from chainrule.errors import ArgumentError
 from chainrule.rules.call import call_rule
 
@@ -12,8 +10,8 @@ __all__ = ["dropout"]
 
 
 def dropout(
-    x: Array, bits: Array, *, rate: float = 0.5, xp: ArrayNamespace | None = None
-) -> tuple[Any, Pullback]:
+    x: ArrayT, bits: Array, *, rate: float = 0.5, xp: ArrayNamespace | None = None
+) -> RuleResult[ArrayT]:
     """Set a share `rate` of the elements to zero and scale the others up.
 
     Parameters

@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.arrays.types import Array, ArrayNamespace, Pullback
+from chainrule.arrays.types import Array, ArrayNamespace, ArrayT, Pullback, RuleResult
 from chainrule.rules.call import call_rule
 
 __all__ = ["batch_norm", "batch_norm_inference", "layer_norm"]
 
 
 def layer_norm(
-    x: Array,
+    x: ArrayT,
     gain: Array,
     shift: Array,
     *,
     eps: float = 1e-5,
     xp: ArrayNamespace | None = None,
-) -> tuple[Any, Pullback]:
+) -> RuleResult[ArrayT]:
     """Normalise the last axis of x to zero mean and unit variance; scale and shift.
 
     Parameters
@@ -51,14 +51,14 @@ def layer_norm(
 
 
 def batch_norm(
-    x: Array,
+    x: ArrayT,
     gain: Array,
     shift: Array,
     *,
     eps: float = 1e-5,
     keep: Callable[[Any, Any], None] | None = None,
     xp: ArrayNamespace | None = None,
-) -> tuple[Any, Pullback]:
+) -> RuleResult[ArrayT]:
     """Normalise each feature over the rows of the batch; scale and shift.
 
     Parameters
@@ -149,7 +149,7 @@ def _normalize(
 
 
 def batch_norm_inference(
-    x: Array,
+    x: ArrayT,
     gain: Array,
     shift: Array,
     mean: Array,
@@ -157,7 +157,7 @@ def batch_norm_inference(
     *,
     eps: float = 1e-5,
     xp: ArrayNamespace | None = None,
-) -> tuple[Any, Pullback]:
+) -> RuleResult[ArrayT]:
     """Normalise each feature with given statistics: batch norm after training.
 
     Parameters

@@ -17,14 +17,14 @@ from typing import Any
 
 try:
     import sklearn  # noqa: F401 - before anything else needs it
-except ImportError as error:
+except ImportError as _error:
     from chainrule.errors import BackendError
 
     _msg = (
         f"chainrule.sklearn needs scikit-learn, which cannot be imported here "
-        f"({error}). Install it with: pip install 'chainrule[sklearn]'."
+        f"({_error}). Install it with: pip install 'chainrule[sklearn]'."
     )
-    raise BackendError(_msg) from error
+    raise BackendError(_msg) from _error
 
 from chainrule.errors import ArgumentTypeError
 from chainrule.sklearn.classifier import MLPClassifier

@@ -44,6 +44,9 @@ def assign(estimator: Any, values: dict[str, Any]) -> None:
 class MultilayerPerceptron(FittedPerceptron):
     """Base of `MLPRegressor` and `MLPClassifier`."""
 
+    coefs_: list[Any]
+    intercepts_: list[Any]
+    n_layers_: int
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": [
             "array-like",

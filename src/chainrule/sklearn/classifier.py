@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 from sklearn import neural_network
@@ -31,6 +31,14 @@ from chainrule.sklearn.listener import accuracy
 from chainrule.sklearn.losses import LogLoss
 from chainrule.sklearn.network import LOSSES, custom_loss
 from chainrule.sklearn.samples import Validation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.arrays.types import ArrayT
+    from chainrule.config.choices import DType, RateSchedule, SolverName
+    from chainrule.layers import Layer
+    from chainrule.sklearn import parameters
 
 __all__ = ["MLPClassifier"]
 
@@ -70,6 +78,8 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         See `MLPRegressor`.
     """
 
+    classes_: Any
+
     _theirs = neural_network.MLPClassifier
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -81,20 +91,20 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
     @explain_call(1)
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: parameters.Hidden = (100,),
+        activation: parameters.Between = "relu",
         *,
-        solver: str = "adam",
+        solver: SolverName = "adam",
         alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
+        batch_size: parameters.BatchSize = "auto",
+        learning_rate: RateSchedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: parameters.RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool | int = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -103,21 +113,21 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        backend: Any = None,
+        backend: parameters.AnyBackend = None,
         device: Any = None,
-        dtype: Any = None,
-        output_activation: Any = None,
-        dropout: Any = 0.0,
-        optimizer: Any = None,
-        validation_data: Any = None,
-        callbacks: Any = None,
-        scoring: Any = None,
-        progress: Any = False,
-        network: Any = None,
-        loss: Any = "log_loss",
-        class_weight: Any = None,
+        dtype: DType | None = None,
+        output_activation: parameters.OutputActivation | None = None,
+        dropout: parameters.Rates = 0.0,
+        optimizer: parameters.AnyOptimizer = None,
+        validation_data: parameters.ValidationData = None,
+        callbacks: parameters.Callbacks = None,
+        scoring: parameters.Scoring = None,
+        progress: bool | None = False,
+        network: Layer | None = None,
+        loss: parameters.ClassifierLoss = "log_loss",
+        class_weight: parameters.ClassWeight = None,
         members: int | None = None,
     ) -> None:
         assign(self, locals())
@@ -266,6 +276,12 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
 
     # Use.
 
+    @overload
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]: ...  # noqa: N803
+    @overload
+    def predict_proba(self, X: ArrayT) -> ArrayT: ...  # noqa: N803
+    @overload
+    def predict_proba(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """Return the probability of each class.
 
@@ -295,6 +311,12 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         total = xp.sum(p, axis=1, keepdims=True)
         return xp.where(total > 0, p / xp.where(total > 0, total, 1.0), 1 / p.shape[1])
 
+    @overload
+    def predict_log_proba(self, X: NDArray[Any]) -> NDArray[Any]: ...  # noqa: N803
+    @overload
+    def predict_log_proba(self, X: ArrayT) -> ArrayT: ...  # noqa: N803
+    @overload
+    def predict_log_proba(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
     def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
         """Return the logarithm of `predict_proba`.
 
@@ -333,6 +355,12 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
             return labels
         return validated.like(labels, origin)
 
+    @overload
+    def jacobian(self, X: NDArray[Any]) -> NDArray[Any]: ...  # noqa: N803
+    @overload
+    def jacobian(self, X: ArrayT) -> ArrayT: ...  # noqa: N803
+    @overload
+    def jacobian(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
     def jacobian(self, X: Any) -> Any:  # noqa: N803
         """Return ∂predict_proba/∂X of each sample, exact.
 

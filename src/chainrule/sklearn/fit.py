@@ -37,6 +37,13 @@ class Listeners:
         The number of the first epoch, counted from the estimator's last beginning.
     """
 
+    incremental: bool
+    callbacks: CallbackList
+    going_on: bool
+    memory: CallbackMemory
+    first: int
+    model: Model
+
     def __init__(
         self,
         estimator: Any,
@@ -90,6 +97,13 @@ class EstimatorFit(Fit):
         Of the last epoch that was made.
     """
 
+    intact: bool
+    listening: bool
+    estimator: Any
+    job: Job
+    listeners: Listeners
+    last: EpochResult | None
+    rated: bool
     epoch_logs: EstimatorLogs  # type: ignore[assignment]
     ends_by_interrupt = False  # a search over estimators is to end, too
 

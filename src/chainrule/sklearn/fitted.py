@@ -28,6 +28,10 @@ __all__ = ["FittedPerceptron"]
 class FittedPerceptron(BaseEstimator):  # type: ignore[misc]
     """What `MultilayerPerceptron` can do once it is fitted."""
 
+    coefs_: list[Any]
+    intercepts_: list[Any]
+    n_layers_: int
+
     _theirs: ClassVar[type]  # scikit-learn's class of this kind
     _kind: Any = None  # whose arrays the fitted ones are; None stands for NumPy
     _output_layer: Any = None  # an activation at the network's end, beside the link

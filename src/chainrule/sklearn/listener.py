@@ -49,6 +49,11 @@ class CallbackMemory:
         Whether one of them has ended the training.
     """
 
+    given: list[Any]
+    incremental: bool
+    rate_scale: Any
+    stopped: bool
+
     def __init__(self, given: list[Any], incremental: bool) -> None:
         self.given, self.incremental = given, incremental
         self.rate_scale: Any = 1.0
@@ -94,6 +99,10 @@ class EstimatorLogs:
     wanted : bool
         Whether an epoch's numbers are asked for before the next one begins.
     """
+
+    estimator: Any
+    job: Job
+    wanted: bool
 
     def __init__(self, estimator: Any, job: Job) -> None:
         self.estimator, self.job = estimator, job

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule import losses, rules
-from chainrule.arrays.types import Array, ArrayNamespace, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.errors import ArgumentError, ShapeError
 
 __all__ = [
@@ -151,7 +151,7 @@ class _ScikitLoss(losses.Loss):
 class HalfSquaredError(_ScikitLoss):
     """scikit-learn's "squared_error"."""
 
-    rule = staticmethod(half_squared_error)
+    rule: Rule = staticmethod(half_squared_error)
 
     def __init__(self) -> None:
         self._set()
@@ -160,7 +160,7 @@ class HalfSquaredError(_ScikitLoss):
 class HalfPoissonDeviance(_ScikitLoss):
     """scikit-learn's "poisson": the network's output is the logarithm of the rate."""
 
-    rule = staticmethod(half_poisson_deviance)
+    rule: Rule = staticmethod(half_poisson_deviance)
     link = "log"
 
     def __init__(self) -> None:
@@ -176,8 +176,8 @@ class LogLoss(_ScikitLoss):
         Whether the classes exclude each other.
     """
 
-    rule = staticmethod(log_loss)
-    options = ("exclusive",)
+    rule: Rule = staticmethod(log_loss)
+    options: tuple[str, ...] = ("exclusive",)
     exclusive: bool
 
     def __init__(self, exclusive: bool = True) -> None:
@@ -201,8 +201,8 @@ class MultiQuantile(losses.Loss):
     quantiles : tuple of float in (0, 1), rising
     """
 
-    rule = staticmethod(multi_quantile)
-    options = ("quantiles",)
+    rule: Rule = staticmethod(multi_quantile)
+    options: tuple[str, ...] = ("quantiles",)
     quantiles: tuple[float, ...]
 
     def __init__(self, quantiles: tuple[float, ...]) -> None:

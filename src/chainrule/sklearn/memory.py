@@ -25,6 +25,13 @@ class OptimizerState:
         Learning rate of the last step.
     """
 
+    optimizer: Any
+    given: Any
+    learning_rate: float
+    slots: Any
+    step: int
+    last_rate: float
+
     def __init__(self, optimizer: Any, learning_rate: float, given: Any = None) -> None:
         self.optimizer, self.given = optimizer, given
         self.learning_rate = learning_rate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from sklearn import neural_network
@@ -11,7 +11,6 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import (
     _check_y,
-    check_consistent_length,
     check_is_fitted,
     validate_data,
 )
@@ -31,14 +30,25 @@ from chainrule.sklearn.losses import (
     MultiQuantile,
 )
 from chainrule.sklearn.network import LOSSES, custom_loss
+from chainrule.sklearn.quantiles import QuantilePredictor
 from chainrule.sklearn.samples import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.arrays.types import ArrayT
+    from chainrule.config.choices import DType, RateSchedule, SolverName
+    from chainrule.layers import Layer
+    from chainrule.sklearn import parameters
 
 __all__ = ["MLPRegressor"]
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
-class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, QuantilePredictor):  # type: ignore[misc]
     """Multi-layer perceptron regressor: scikit-learn's, on any backend.
 
     The parameters up to `max_fun` are those of `sklearn.neural_network.MLPRegressor`,
@@ -138,21 +148,21 @@ n_features_in_, feature_names_in_
     @explain_call(1)
     def __init__(
         self,
-        loss: Any = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        loss: parameters.RegressorLoss = "squared_error",
+        hidden_layer_sizes: parameters.Hidden = (100,),
+        activation: parameters.Between = "relu",
         *,
-        solver: str = "adam",
+        solver: SolverName = "adam",
         alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
+        batch_size: parameters.BatchSize = "auto",
+        learning_rate: RateSchedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: parameters.RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool | int = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -161,20 +171,20 @@ n_features_in_, feature_names_in_
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        backend: Any = None,
+        backend: parameters.AnyBackend = None,
         device: Any = None,
-        dtype: Any = None,
-        output_activation: Any = None,
-        dropout: Any = 0.0,
-        optimizer: Any = None,
-        validation_data: Any = None,
-        callbacks: Any = None,
-        scoring: Any = None,
-        progress: Any = False,
-        network: Any = None,
-        quantiles: Any = None,
+        dtype: DType | None = None,
+        output_activation: parameters.OutputActivation | None = None,
+        dropout: parameters.Rates = 0.0,
+        optimizer: parameters.AnyOptimizer = None,
+        validation_data: parameters.ValidationData = None,
+        callbacks: parameters.Callbacks = None,
+        scoring: parameters.Scoring = None,
+        progress: bool | None = False,
+        network: Layer | None = None,
+        quantiles: Sequence[float] | None = None,
         members: int | None = None,
     ) -> None:
         assign(self, locals())
@@ -186,7 +196,7 @@ n_features_in_, feature_names_in_
         origin = backends.of(X)
         if origin.name != "numpy":
             X = validated.receive_device(self, X, origin, reset=reset)  # noqa: N806
-            return X, _device_targets(X, y), origin
+            return X, validated.device_targets(X, y), origin
         X, y = validate_data(  # noqa: N806
             self,
             X,
@@ -253,16 +263,36 @@ n_features_in_, feature_names_in_
 
     # Use.
 
-    def _central(self, z: Any) -> Any:
-        """Return the columns of the quantile that lies closest to the median."""
-        loss = self._loss
-        if not isinstance(loss, MultiQuantile):
-            return z
-        levels = loss.quantiles
-        m = z.shape[1] // len(levels)
-        j = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
-        return z[:, j * m : (j + 1) * m]
-
+    @overload
+    def predict(
+        self,
+        X: NDArray[Any],  # noqa: N803
+        return_std: Literal[False] = False,
+    ) -> NDArray[Any]: ...
+    @overload
+    def predict(
+        self,
+        X: NDArray[Any],  # noqa: N803
+        return_std: Literal[True],
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: ArrayT, return_std: Literal[False] = False) -> ArrayT: ...  # noqa: N803
+    @overload
+    def predict(
+        self,
+        X: ArrayT,  # noqa: N803
+        return_std: Literal[True],
+    ) -> tuple[ArrayT, ArrayT]: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> NDArray[Any]: ...  # noqa: N803
+    @overload
+    def predict(
+        self,
+        X: Any,  # noqa: N803
+        return_std: Literal[True],
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: Any, return_std: bool) -> Any: ...  # noqa: N803
     def predict(self, X: Any, return_std: bool = False) -> Any:  # noqa: N803
         """Predict: the output, or the median where the loss is "quantile".
 
@@ -300,55 +330,12 @@ n_features_in_, feature_names_in_
         z = self._central(z)
         return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict_quantiles(self, X: Any) -> Any:  # noqa: N803
-        """Predict all `quantiles`, sorted so that none crosses another.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_samples, n_features)
-
-        Returns
-        -------
-        array, shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
-
-        Notes
-        -----
-        Sorting makes a quantile function of the predictions, and never a worse one:
-        Chernozhukov, Fernández-Val, Galichon 2010.
-        """
-        check_is_fitted(self)
-        if not isinstance(self._loss, MultiQuantile):
-            msg = (
-                f"quantiles are predicted by a network that was fitted with "
-                f"loss='quantile'; this one has loss={self.loss!r}."
-            )
-            raise ArgumentError(msg)
-        z = self._predictions(X, "predict_quantiles")
-        xp = backends.of(z).xp
-        k = len(self._loss.quantiles)
-        m = z.shape[1] // k
-        z = xp.permute_dims(xp.reshape(z, (z.shape[0], k, m)), (0, 2, 1))
-        z = xp.sort(z, axis=-1)
-        return z[:, 0, :] if m == 1 else z
-
-    def predict_interval(self, X: Any) -> Any:  # noqa: N803
-        """Predict the interval between the lowest and the highest of `quantiles`.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_samples, n_features)
-
-        Returns
-        -------
-        array, shape (n_samples, 2) or (n_samples, n_outputs, 2)
-            Lower and upper end; (0.05, 0.95), the default, is a 90 % interval.
-        """
-        z = self.predict_quantiles(X)
-        if z.shape[-1] < 2:
-            msg = f"an interval needs two quantiles; there is {self._loss.quantiles}."
-            raise ArgumentError(msg)
-        return backends.of(z).xp.stack([z[..., 0], z[..., -1]], axis=-1)
-
+    @overload
+    def jacobian(self, X: NDArray[Any]) -> NDArray[Any]: ...  # noqa: N803
+    @overload
+    def jacobian(self, X: ArrayT) -> ArrayT: ...  # noqa: N803
+    @overload
+    def jacobian(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
     def jacobian(self, X: Any) -> Any:  # noqa: N803
         """Return ∂predict/∂X of each sample, exact.
 
@@ -385,15 +372,3 @@ n_features_in_, feature_names_in_
             else validated.host(sample_weight, "sample_weight")
         )
         return float(r2_score(validated.host(y), z, sample_weight=weight))
-
-
-def _device_targets(X: Any, y: Any) -> Any:  # noqa: N803
-    """Check targets of an X on a device: numbers, finite, as many as samples."""
-    y, origin = intake.receive("y", y)
-    if y.ndim > 2:
-        msg = f"Expected y with 1 or 2 axes, got {y.ndim}."
-        raise ValueError(msg)
-    if y.shape[0] != X.shape[0]:
-        check_consistent_length(np.empty(X.shape[0]), np.empty(y.shape[0]))
-    intake.check_finite("y", y, origin)
-    return y if y.ndim == 2 else origin.xp.reshape(y, (-1, 1))

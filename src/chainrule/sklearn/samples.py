@@ -51,6 +51,12 @@ class Validation:
         On the host, as the network is trained on it.
     """
 
+    data: Data
+    X: Any
+    y: Any
+    weight: Any
+    t: Any
+
     def __init__(self, data: Data, X: Any, y: Any, weight: Any, t: Any) -> None:  # noqa: N803
         self.data, self.X, self.y, self.weight, self.t = data, X, y, weight, t
 

@@ -39,6 +39,8 @@ class StochasticFit(EstimatorFit):
     many may be under way where the engine runs ahead of Python and nobody listens.
     """
 
+    stopped: bool
+
     def __init__(
         self,
         estimator: Any,

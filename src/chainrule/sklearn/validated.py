@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 from chainrule import backends
 from chainrule.data import intake
@@ -15,6 +15,7 @@ __all__ = [
     "SPARSE",
     "check_same_place",
     "dense",
+    "device_targets",
     "host",
     "like",
     "receive",
@@ -77,6 +78,18 @@ def receive_device(estimator: Any, X: Any, origin: Any, *, reset: bool) -> Any: 
     validate_data(estimator, X, skip_check_array=True, reset=reset)
     intake.check_finite("X", X, origin)
     return X
+
+
+def device_targets(X: Any, y: Any) -> Any:  # noqa: N803
+    """Check targets of an X on a device: numbers, finite, as many as samples."""
+    y, origin = intake.receive("y", y)
+    if y.ndim > 2:
+        msg = f"Expected y with 1 or 2 axes, got {y.ndim}."
+        raise ValueError(msg)
+    if y.shape[0] != X.shape[0]:
+        check_consistent_length(np.empty(X.shape[0]), np.empty(y.shape[0]))
+    intake.check_finite("y", y, origin)
+    return y if y.ndim == 2 else origin.xp.reshape(y, (-1, 1))
 
 
 def check_same_place(estimator: Any, X: Any, method: str) -> None:  # noqa: N803

@@ -76,7 +76,19 @@ class History(_Columns):
         msg = "a History is read only; write into a copy of it: dict(history)."
         raise ArgumentTypeError(msg)
 
-    __delitem__ = setdefault = pop = __ior__ = __setitem__
+    def __delitem__(self, name: Any) -> NoReturn:
+        self.__setitem__(name)
+
+    def __ior__(self, given: Any) -> NoReturn:  # type: ignore[misc]
+        self.__setitem__(given)
+
+    def setdefault(self, name: Any, default: Any = None) -> NoReturn:
+        """Refuse, as all that writes into it."""
+        self.__setitem__(name)
+
+    def pop(self, name: Any, *default: Any) -> NoReturn:
+        """Refuse, as all that writes into it."""
+        self.__setitem__(name)
 
     def update(self, *given: Any, **columns: Any) -> NoReturn:
         """Refuse, as all that writes into it."""

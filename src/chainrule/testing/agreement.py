@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,19 @@ from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.layers import Layer
 from chainrule.model import Model
 from chainrule.network import Network
-from chainrule.optimizers import Adam
+from chainrule.optimizers import Adam, Optimizer
 from chainrule.testing.comparison import Comparison, Difference, largest
 from chainrule.testing.passes import build_pass, titles
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import (
+        DTypeName,
+        LossAlias,
+        LossName,
+        OptimizerAlias,
+        OptimizerName,
+    )
+    from chainrule.losses import Loss
 
 __all__ = ["FLAT", "PREDICTION", "TOLERANCES", "compare_backends"]
 
@@ -41,9 +51,9 @@ def compare_backends(
     y: Any,
     backends: Any = None,
     *,
-    loss: Any = "squared_error",
-    optimizer: Any = Adam(),  # noqa: B008 - a frozen record
-    dtypes: Sequence[str] = ("float32", "float64"),
+    loss: LossName | LossAlias | Loss = "squared_error",
+    optimizer: OptimizerName | OptimizerAlias | Optimizer = Adam(),  # noqa: B008 - a frozen record
+    dtypes: DTypeName | Sequence[DTypeName] = ("float32", "float64"),
     steps: int = 30,
     batch_size: int = 32,
     seed: int = 0,
@@ -151,7 +161,7 @@ class _Found(NamedTuple):
 def _run(
     model: Model,
     engine: Backend,
-    dtype: str,
+    dtype: DTypeName,
     x: Any,
     y: Any,
     steps: int,

@@ -31,6 +31,13 @@ class Check:
     Each raises a `GradientError`, or returns why it was not made.
     """
 
+    what: Subject
+    backend: Backend
+    directions: int
+    rtol: float
+    rng: np.random.Generator
+    found: dict[int, ArgumentReport]
+
     def __init__(
         self, what: Subject, backend: Backend, seed: int, directions: int, rtol: float
     ) -> None:

@@ -44,6 +44,10 @@ class Comparison:
         Backend -> why it is not here; not compared, and not counted.
     """
 
+    differences: tuple[Difference, ...]
+    backends: tuple[str, ...]
+    missing: dict[str, str]
+
     def __init__(
         self,
         differences: Sequence[Difference],

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import backends
 from chainrule.config import checks
 from chainrule.testing.checks import CHECKS, Check
 from chainrule.testing.reports import GradientReport
 from chainrule.testing.subjects import subject
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from chainrule.backends import Backend
+    from chainrule.config.choices import BackendName, CheckName
 
 __all__ = ["check_gradients"]
 
@@ -18,12 +24,12 @@ def check_gradients(
     target: Any,
     *inputs: Any,
     data: Any = (),
-    backend: Any = None,
+    backend: BackendName | Backend | ModuleType | None = None,
     train: bool = True,
     seed: int = 0,
     directions: int = 3,
     rtol: float = 1e-6,
-    skip: Sequence[str] = (),
+    skip: CheckName | Sequence[CheckName] = (),
 ) -> GradientReport:
     """Check the pullback of a rule, a layer, a network, a model or a loss.
 
@@ -86,8 +92,8 @@ def check_gradients(
     compiled
         Where the backend compiles, the compiled rule gives the same.
     """
-    skip = (skip,) if isinstance(skip, str) else tuple(skip)
-    for name in skip:
+    skipped = (skip,) if isinstance(skip, str) else tuple(skip)
+    for name in skipped:
         checks.choice("skip", name, CHECKS)
     directions = checks.integer("directions", directions, 1)
     rtol = checks.real("rtol", rtol, 0.0, open_low=True)
@@ -97,4 +103,4 @@ def check_gradients(
     else:
         engine = backends.get(backend)
     what = subject(target, inputs, data, train, seed, engine)
-    return Check(what, engine, seed, directions, rtol).report(skip)
+    return Check(what, engine, seed, directions, rtol).report(skipped)

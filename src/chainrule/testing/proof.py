@@ -28,7 +28,7 @@ __all__ = ["COLUMNS", "Proof", "Result", "Task", "engines", "prove", "tasks"]
 COLUMNS = {name: name[0] for name in CHECKS} | {"dtype": "t", "agreement": "a"}
 _STRICT = "array_api_strict"
 # dtype -> how far a value or a gradient may be from NumPy's, trained parameters too.
-_AGREEMENT = {"float64": 1e-11, "float32": 1e-4}
+_AGREEMENT: dict[str, float] = {"float64": 1e-11, "float32": 1e-4}
 _STEPS = 20
 
 # Random123's known answers of threefry2x32-20: counter, key, result (kat_vectors).
@@ -78,6 +78,10 @@ class Proof:
     unlisted : list of str
         Public names without an entry in the registry.
     """
+
+    results: list[Result]
+    missing: dict[str, str]
+    unlisted: list[str]
 
     def __init__(self, missing: dict[str, str], unlisted: list[str]) -> None:
         self.results: list[Result] = []
@@ -163,7 +167,7 @@ def engines(names: list[str] | None = None) -> tuple[dict[str, Any], dict[str, s
     if names is not None:
         return {name: _engine(name) for name in names}, {}
     here = backends.available()
-    found = {name: backends.get(name) for name in here}
+    found: dict[str, Any] = {name: backends.get(name) for name in here}
     missing = dict(here.missing)
     if importlib.util.find_spec(_STRICT) is None:
         missing[_STRICT] = "Install it with: pip install array-api-strict"
@@ -172,7 +176,7 @@ def engines(names: list[str] | None = None) -> tuple[dict[str, Any], dict[str, s
     return found, missing
 
 
-def _engine(name: str) -> Any:
+def _engine(name: Any) -> Any:
     if name == _STRICT and importlib.util.find_spec(_STRICT) is not None:
         # On this device nothing can be taken for a NumPy array, as on a GPU.
         return backends.get(importlib.import_module(_STRICT), "device1")
@@ -218,7 +222,7 @@ def tasks(only: list[str] | None = None) -> list[Task]:
 
 
 def _pulled(kind: str, name: str, target: Any, inputs: Any, **options: Any) -> Task:
-    def run(engine: Backend, skip: tuple[str, ...]) -> tuple[dict[str, str], float]:
+    def run(engine: Backend, skip: Any) -> tuple[dict[str, str], float]:
         report = check_gradients(target, *inputs, backend=engine, skip=skip, **options)
         checks = dict(report.checks)
         numpy = backends.get("numpy")
@@ -311,7 +315,7 @@ def _training(
     return {"agreement": "ok"}, worst
 
 
-def _trained(optimizer: Any, engine: Backend, dtype: str) -> tuple[Any, Any]:
+def _trained(optimizer: Any, engine: Backend, dtype: Any) -> tuple[Any, Any]:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(20, 3))
     y = np.tanh(x @ rng.normal(size=(3, 2)))

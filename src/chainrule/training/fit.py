@@ -27,10 +27,12 @@ from chainrule.training.minibatch import LAG, MinibatchTraining, fresh_slots
 from chainrule.training.options import FitPlan
 from chainrule.training.problem import Problem
 from chainrule.training.progress import ProgressBar
-from chainrule.training.session import Session
+from chainrule.training.session import Session, Trainee
 
 if TYPE_CHECKING:
     from chainrule.callbacks.base import CallbackList
+    from chainrule.model.access import Access
+    from chainrule.state.training import TrainingState
 
 __all__ = ["Fit"]
 
@@ -59,6 +61,26 @@ class Fit:
         Whether the fit returns what it has where Ctrl-C interrupts it at once; if not,
         the program is interrupted.
     """
+
+    plan: FitPlan
+    session: Session
+    callbacks: CallbackList
+    epoch_logs: EpochLogs
+    history: History
+    model: Trainee
+    access: Access
+    logs: dict[str, Any]
+    begun: TrainingState
+    by_batches: bool
+    listening: bool
+    intact: bool
+    interrupt: Interrupt
+    cuts: set[int]
+    calling: bool
+    unread: Any
+    counted: int | None
+    training: MinibatchTraining | ProblemTraining
+    bar: ProgressBar
 
     ends_by_interrupt = True
 

@@ -19,6 +19,10 @@ class Interrupt:
     signal itself keeps its handler.
     """
 
+    asked: bool
+    terminated: bool
+    held: bool
+
     def __init__(self, *, sigterm: bool = False) -> None:
         self.asked = self.terminated = self.held = False
         self._sigterm = sigterm

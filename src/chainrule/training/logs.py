@@ -53,6 +53,12 @@ class Evaluation:
     members : int or None
     """
 
+    backend: Backend
+    network: Network
+    loss: Loss
+    metrics: Mapping[str, Any]
+    members: int | None
+
     def __init__(
         self,
         backend: Backend,
@@ -110,6 +116,12 @@ class EpochLogs:
     rated : bool
         Whether they have the learning rate.
     """
+
+    evaluation: Evaluation
+    objective: Objective
+    data: Any
+    validation: tuple[Objective, Any] | None
+    rated: bool
 
     def __init__(
         self,

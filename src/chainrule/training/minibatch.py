@@ -56,6 +56,8 @@ class MinibatchTraining:
         Of one epoch.
     """
 
+    steps: int
+
     def __init__(
         self,
         plan: FitPlan,

@@ -62,6 +62,8 @@ class Planner:
         Names of the columns of the scalars.
     """
 
+    names: tuple[str, ...]
+
     def __init__(
         self,
         backend: Backend,

@@ -69,6 +69,14 @@ class Problem:
         alone, not in the residuals of a least-squares problem.
     """
 
+    backend: Backend
+    network: Network
+    objective: Objective
+    data: Data
+    batch_size: int
+    state: Array
+    penalty: float
+
     def __init__(
         self,
         backend: Backend,

@@ -55,6 +55,10 @@ class Session:
         How far the epoch is, within one.
     """
 
+    model: Trainee
+    access: Access
+    part: PartialEpoch | None
+
     def __init__(
         self, model: Trainee, access: Access, recorder: Recorder | None = None
     ) -> None:

@@ -45,7 +45,7 @@ class SlopeObjective(Objective):
     """
 
     slope_weight: float
-    terms = ("slope_loss",)
+    terms: tuple[str, ...] = ("slope_loss",)
 
     def __init__(self, loss: Loss, slope_weight: float) -> None:
         self._set(loss=loss, slope_weight=slope_weight)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.config.choices import ActivationName
 
 from tests.support.compiled import X, Y, fit, model, needs_torch, plain
 
@@ -28,7 +29,7 @@ class Unhashable(cr.losses.SquaredError):
     __hash__ = None  # type: ignore[assignment]
 
 
-ACTIVATIONS = [
+ACTIVATIONS: list[ActivationName] = [
     "celu",
     "elu",
     "exp",

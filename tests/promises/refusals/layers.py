@@ -61,18 +61,18 @@ LAYERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"^the initializer of weight must return .*\(2, 3\).*got \(2,\)",
     ),
     "activation": (
-        lambda: cr.MLP((2,), activation="rellu"),
+        lambda: cr.MLP((2,), activation="rellu"),  # type: ignore[arg-type]
         Value,
         "^activation .*'rellu'. Did you mean 'relu'",
     ),
-    "activation 3": (lambda: cr.MLP((2,), activation=3), Type, "^activation .*got 3"),
+    "activation 3": (lambda: cr.MLP((2,), activation=3), Type, "^activation .*got 3"),  # type: ignore[arg-type]
     "initializer": (
-        lambda: cr.Dense(2, kernel_initializer="he_norml"),
+        lambda: cr.Dense(2, kernel_initializer="he_norml"),  # type: ignore[arg-type]
         Value,
         "^Dense: kernel_initializer .*Did you mean 'he_normal'",
     ),
     "bias initializer": (
-        lambda: cr.Dense(2, bias_initializer="zero"),
+        lambda: cr.Dense(2, bias_initializer="zero"),  # type: ignore[arg-type]
         Value,
         "^Dense: bias_initializer .*Did you mean 'zeros'",
     ),

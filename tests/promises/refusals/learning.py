@@ -100,7 +100,7 @@ LEARNING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     **{
         f"{kind.__name__}({rate!r})": (
-            partial(kind, rate),
+            partial(kind, rate),  # type: ignore[arg-type]
             error,
             f"learning_rate must be .*above 0.*{rate!r}",
         )
@@ -189,7 +189,7 @@ LEARNING: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         Type,
         "^LambdaCallback: there is no hook on_batch_end; the hooks are",
     ),
-    "log 3": (lambda: cr.callbacks.CSVLogger(3), Type, "^path must be .*got 3"),
+    "log 3": (lambda: cr.callbacks.CSVLogger(3), Type, "^path must be .*got 3"),  # type: ignore[arg-type]
     "separator": (
         lambda: cr.callbacks.CSVLogger("log.csv", separator="ab"),
         Value,

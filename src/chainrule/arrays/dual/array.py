@@ -18,7 +18,7 @@ Source: Clifford 1873; Griewank, Walther 2008, "Evaluating Derivatives", chapter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chainrule.arrays.types import Shape
 
@@ -46,6 +46,11 @@ class DualArray:
     multiplies its slopes, of the value's shape, as the chain rule says, and meets the
     directions once, at its end.
     """
+
+    value: Any
+    seed: Any
+    slope: Any
+    xp: DualNamespace
 
     __slots__ = ("_tangent", "seed", "slope", "value", "xp")
     # NumPy and CuPy leave operators with these on the right to this class.
@@ -158,7 +163,7 @@ class DualArray:
 
     # What is true or false has no derivative.
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __lt__(self, other: Any) -> Any:
         return innermost(self) < innermost(other)

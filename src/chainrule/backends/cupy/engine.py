@@ -74,7 +74,7 @@ def _device(device: Any) -> Any:
 class CuPyBackend(Backend):
     """CuPy on one GPU."""
 
-    precisions = ("highest", "tf32")
+    precisions: tuple[str, ...] = ("highest", "tf32")
     eager = False
     gather = 1 << 26
 

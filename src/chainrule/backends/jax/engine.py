@@ -143,7 +143,7 @@ register("jax.numpy", **FUNCTIONS)
 class JaxBackend(Backend):
     """JAX, compiled by XLA."""
 
-    jit_compiles = (None, True)
+    jit_compiles: tuple[bool | None, ...] = (None, True)
     pads = True
     eager = False
     group = 16
@@ -152,8 +152,8 @@ class JaxBackend(Backend):
         # The namespace stays unbound: inside a compiled function arrays lie nowhere,
         # and `scope` puts the others on the device.
         super().__init__(jnp, None, "jax")
-        self.device = _device(device)
-        self.precisions = ("highest", "bfloat16")
+        self.device: Any = _device(device)
+        self.precisions: tuple[str, ...] = ("highest", "bfloat16")
         if self.device.platform in ("gpu", "cuda"):
             self.precisions = ("highest", "tf32", "bfloat16")
 

@@ -106,8 +106,8 @@ class TorchBackend(Backend):
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(compat, _device(device), "torch")
-        self.jit_compiles = (None, True, False)
-        self.precisions = ("highest", "bfloat16")
+        self.jit_compiles: tuple[bool | None, ...] = (None, True, False)
+        self.precisions: tuple[str, ...] = ("highest", "bfloat16")
         if self.device.type == "cuda":
             self.precisions = ("highest", "tf32", "bfloat16")
 

@@ -1,0 +1,156 @@
+"""Names that an argument may be, as types: what type checkers and editors know.
+
+Each holds the names that are looked up where the argument is used, no more and no fewer
+(`tests/config/test_choices.py`); an ``Alias`` holds the words of other libraries that
+stand for them. Other spellings, "ReLU" for "relu", are understood, too, but have no
+type. Imported for annotations alone: nothing here is needed while a program runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+__all__ = [
+    "ActivationAlias",
+    "ActivationName",
+    "BackendName",
+    "CheckName",
+    "DType",
+    "DTypeName",
+    "Direction",
+    "Distribution",
+    "FanMode",
+    "InitializerName",
+    "LossAlias",
+    "LossName",
+    "MetricAlias",
+    "MetricName",
+    "OptimizerAlias",
+    "OptimizerName",
+    "PrecisionName",
+    "RateSchedule",
+    "SolverName",
+    "SpreadMethod",
+    "ThresholdMode",
+    "TorchDType",
+]
+
+BackendName = Literal["numpy", "jax", "cupy", "torch"]
+DTypeName = Literal["float32", "float64"]
+PrecisionName = Literal["highest", "tf32", "bfloat16"]
+
+LossName = Literal[
+    "absolute_error",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "huber",
+    "poisson",
+    "quantile",
+    "squared_error",
+]
+LossAlias = Literal[
+    "huber_loss",
+    "l1",
+    "l2",
+    "mae",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "mse",
+    "pinball",
+    "pinball_loss",
+]
+
+MetricName = Literal["accuracy", "mean_absolute_error", "r2"]
+MetricAlias = Literal["acc", "mae", "r2_score"]
+
+OptimizerName = Literal[
+    "adagrad",
+    "adam",
+    "adamw",
+    "lbfgs",
+    "levenberg_marquardt",
+    "lion",
+    "nadam",
+    "rmsprop",
+    "sgd",
+]
+OptimizerAlias = Literal["l_bfgs_b", "lm"]
+
+ActivationName = Literal[
+    "celu",
+    "elu",
+    "exp",
+    "gelu",
+    "gelu_tanh",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "log_softmax",
+    "mish",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+ActivationAlias = Literal["exponential", "hard_swish", "linear", "logistic", "swish"]
+
+InitializerName = Literal[
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "orthogonal",
+    "zeros",
+]
+FanMode = Literal["fan_in", "fan_avg"]
+Distribution = Literal["uniform", "normal"]
+
+# Of what is monitored.
+Direction = Literal["auto", "min", "max"]
+ThresholdMode = Literal["abs", "rel"]
+
+# Where a standard deviation comes from.
+SpreadMethod = Literal["ensemble", "laplace"]
+
+# What `chainrule.testing.check_gradients` checks.
+CheckName = Literal[
+    "compiled", "differences", "dtype", "leads", "purity", "shape", "wrt"
+]
+
+# scikit-learn's own.
+SolverName = Literal["adam", "lbfgs", "sgd"]
+RateSchedule = Literal["adaptive", "constant", "invscaling"]
+
+
+class TorchDType(Protocol):
+    """A dtype of PyTorch, which nothing here imports."""
+
+    @property
+    def is_complex(self) -> bool:
+        """False for torch.float32 and torch.float64."""
+
+    @property
+    def is_floating_point(self) -> bool:
+        """True for torch.float32 and torch.float64."""
+
+
+# A name, or the dtype of a library; jax.numpy.float32 is an Any to type checkers.
+DType = (
+    DTypeName
+    | type[np.float32]
+    | type[np.float64]
+    | np.dtype[np.floating[Any]]
+    | TorchDType
+)
