@@ -199,6 +199,9 @@ def resolve(
     if node.get("refdomain") != "py":
         return None
     found = find(env, node["reftarget"], node.get("py:module"))
+    if found is None and not node.get("soft"):
+        last = node["reftarget"].rpartition(".")[2]
+        found = find(env, node["reftarget"], first=True) or find(env, last, first=True)
     if found is None:  # of a name in backticks nobody promised a place
         return shown if node.get("soft") else None
     page, place = found
@@ -207,11 +210,15 @@ def resolve(
 
 
 def find(
-    env: BuildEnvironment, target: str, module: str | None = None
+    env: BuildEnvironment,
+    target: str,
+    module: str | None = None,
+    first: bool = False,
 ) -> tuple[str, str] | None:
     """Return page and anchor of the one object of the reference that a name ends.
 
-    A module's own docstring may name what the package shows as its own.
+    A module's own docstring may name what the package shows as its own. Of several, an
+    annotation means the first.
     """
     objects = env.domains.python_domain.objects
     if module and (entry := objects.get(f"{module.rpartition('.')[0]}.{target}")):
@@ -226,7 +233,7 @@ def find(
     ]
     fewest = min((dots for dots, _, _ in ends), default=0)
     best = {(e.docname, e.node_id) for dots, _, e in ends if dots == fewest}
-    return best.pop() if len(best) == 1 else None
+    return min(best) if len(best) == 1 or (best and first) else None
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
