@@ -112,8 +112,9 @@ class RepositoryLinks(SphinxTransform):
                 link.replace_self(self.linked(target, shown))
         for code in list(self.document.findall(nodes.literal)):
             self.code(code)
-        for term in list(self.document.findall(nodes.term)):
-            self.types(term)
+        for kind in (nodes.term, nodes.classifier):
+            for term in list(self.document.findall(kind)):
+                self.types(term)
         self.env.repository_files[self.env.docname] = {  # type: ignore[attr-defined]
             link["reftarget"].partition("#")[0]
             for link in self.document.findall(addnodes.pending_xref)
@@ -148,7 +149,7 @@ class RepositoryLinks(SphinxTransform):
             )
         return source_link(path.relative_to(ROOT).as_posix(), shown)
 
-    def types(self, term: nodes.term) -> None:
+    def types(self, term: nodes.Element) -> None:
         """Link the classes that a docstring names as types, or as errors raised."""
         for text in list(term.findall(nodes.Text)):
             if not isinstance(
