@@ -14,7 +14,8 @@ from sphinxcontrib import katex
 
 from chainrule.config.version import VERSION
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
+EXTENSIONS = Path(__file__).resolve().parent / "_ext"
+sys.path.insert(0, str(EXTENSIONS))
 
 project = "chainrule"
 copyright = "the chainrule developers"
@@ -34,7 +35,9 @@ extensions = [
     "docstrings",
     "repository",
 ]
-exclude_patterns = ["_build", "_ext", "gallery", "**/README.md"]
+if (EXTENSIONS / "live.py").exists():  # the page that trains in the browser
+    extensions.append("live")
+exclude_patterns = ["_build", "_ext", "gallery", "**/README.md", "**/node_modules"]
 default_role = "name"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
