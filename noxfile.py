@@ -117,7 +117,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html; warnings and dead links are errors."""
-    session.install(*group("docs"))
+    session.install(*group("docs", "backends"))
     session.install("-e", ".[scipy]")
     site = "docs/_build/html"
     shutil.rmtree("docs/_build", ignore_errors=True)
