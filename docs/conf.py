@@ -37,7 +37,10 @@ extensions = [
 ]
 if (EXTENSIONS / "live.py").exists():  # the page that trains in the browser
     extensions.append("live")
-exclude_patterns = ["_build", "_ext", "gallery", "README.md", "**/README.md", "**/node_modules"]
+exclude_patterns = [
+    *("_build", "_ext", "gallery"),
+    *("README.md", "**/README.md", "**/node_modules"),
+]
 default_role = "name"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
