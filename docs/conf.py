@@ -33,10 +33,9 @@ extensions = [
     "sphinxcontrib.katex",
     "aliases",
     "docstrings",
+    "live",
     "repository",
 ]
-if (EXTENSIONS / "live.py").exists():  # the page that trains in the browser
-    extensions.append("live")
 exclude_patterns = [
     *("_build", "_ext", "gallery"),
     *("README.md", "**/README.md", "**/node_modules"),
