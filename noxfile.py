@@ -213,6 +213,23 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/html; warnings and dead links are errors.
+
+    What is fetched comes first: the build itself uses no network.
+    """
+    session.install(*group("docs", "backends"))
+    session.install("-e", ".[scipy]")
+    session.run("python", "docs/live/assets.py")
+    site = "docs/_build/html"
+    shutil.rmtree("docs/_build", ignore_errors=True)
+    options = ["-b", "html", "--fail-on-warning", "--keep-going"]
+    env = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    session.run("sphinx-build", *options, *session.posargs, "docs", site, env=env)
+    session.run("python", "docs/check.py", site)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Kill, predict from many threads and mutate files, for long; see `-- --help`."""
     session.install(*group("test", "backends"))

@@ -77,7 +77,7 @@ def relu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
 def leaky_relu(
     x: ArrayT, *, slope: float = 0.01, xp: ArrayNamespace | None = None
 ) -> RuleResult[ArrayT]:
-    """z = x where x > 0, else slope x;  dx = dz or slope dz.
+    """z = x where x > 0, else slope x;  dx = dz where x > 0, else slope dz.
 
     Source: Maas, Hannun, Ng 2013.
     """
@@ -91,7 +91,7 @@ def leaky_relu(
 def elu(
     x: ArrayT, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
 ) -> RuleResult[ArrayT]:
-    """z = x where x > 0, else α (eˣ - 1);  dx = dz or dz α eˣ.
+    """z = x where x > 0, else α (eˣ - 1);  dx = dz where x > 0, else dz α eˣ.
 
     Source: Clevert, Unterthiner, Hochreiter 2015 (arXiv:1511.07289).
     """
@@ -118,8 +118,10 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def selu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
-    """z = λ elu(x, α) with the self-normalising λ = 1.0507..., α = 1.6732...
+    """ELU, scaled so that it normalises itself: λ = 1.0507..., α = 1.6732...
 
+    Forward   z = λ x where x > 0, else λ α (eˣ - 1)
+    Pullback  dx = λ dz where x > 0, else λ α eˣ dz
     Source: Klambauer et al. 2017 (arXiv:1706.02515).
     """
     if xp is None:
@@ -130,7 +132,10 @@ def selu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
 def celu(
     x: ArrayT, *, alpha: float = 1.0, xp: ArrayNamespace | None = None
 ) -> RuleResult[ArrayT]:
-    """z = x where x > 0, else α (exp(x/α) - 1);  dx = dz or dz exp(x/α).
+    """ELU with a slope that is continuous at 0 for every α.
+
+    Forward   z = x where x > 0, else α (exp(x/α) - 1)
+    Pullback  dx = dz where x > 0, else dz exp(x/α)
 
     For α other than 1 the slope has the rounding of x/α: |x/α| / 2 ulp more.
     Source: Barron 2017 (arXiv:1704.07483).
@@ -268,7 +273,10 @@ def _bell(n: Any, xp: ArrayNamespace) -> Any:
 
 
 def gelu_tanh(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
-    """z = x (1 + tanh(u)) / 2 with u = c (x + 0.044715 x³), c = √(2/π).
+    """GELU, approximated by tanh.
+
+    Forward   z = x (1 + tanh(u)) / 2,  u = c (x + 0.044715 x³),  c = √(2/π)
+    Pullback  dx = dz (1 + tanh(u) + x u' (1 - tanh(u)²)) / 2
 
     By the logistic function, (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): silu's formulas
     with e = exp(-|2u|) and p, 1 or e; the slope is (p d + 2 x u' e) / d², d = 1 + e.
@@ -321,7 +329,10 @@ def hard_tanh(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[Arra
 
 
 def hard_silu(x: ArrayT, *, xp: ArrayNamespace | None = None) -> RuleResult[ArrayT]:
-    """z = x hard_sigmoid(x);  dx = 0, dz (2x + 3) / 6 or dz, split at -3 and 3.
+    """SiLU with the hard sigmoid.
+
+    Forward   z = x hard_sigmoid(x)
+    Pullback  dx = 0 where x <= -3, dz (2x + 3) / 6 where x < 3, else dz
 
     Source: Howard et al. 2019 (arXiv:1905.02244), as h-swish.
     """

@@ -79,7 +79,11 @@ def batch_norm(
 
     Notes
     -----
-    The formulas are `layer_norm`'s with the means taken over rows.
+    Those of `layer_norm`, with mean, var and mean(...) taken over rows:
+
+    Forward   u = (x - mean) r,  r = (var + eps)^-1/2,  z = gain u + shift
+    Pullback  g = gain dz;  dx = r (g - mean(g) - u mean(g u));
+              over rows: dgain = sum(dz u),  dshift = sum(dz)
     Source: Ioffe, Szegedy 2015 (arXiv:1502.03167).
     """
     if xp is None:

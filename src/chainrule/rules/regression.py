@@ -41,7 +41,9 @@ def squared_error(
 ) -> tuple[Any, Pullback]:
     """Mean of (z - t)², without a ½.
 
-    z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = 2 (z - t)
+    z, t (..., rows, m), weight (..., rows) -> E (...)
+    Forward   l = (z - t)²
+    Pullback  dl/dz = 2 (z - t)
     """
     if xp is None:
         return call_rule(squared_error, z, t, weight)
@@ -56,7 +58,9 @@ def absolute_error(
 ) -> tuple[Any, Pullback]:
     """Mean of |z - t|.
 
-    z, t (..., rows, m), weight (..., rows) -> E (...);  dl/dz = sign(z - t), 0 at 0
+    z, t (..., rows, m), weight (..., rows) -> E (...)
+    Forward   l = |z - t|
+    Pullback  dl/dz = sign(z - t), 0 at 0
     """
     if xp is None:
         return call_rule(absolute_error, z, t, weight)

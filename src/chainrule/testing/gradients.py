@@ -72,18 +72,25 @@ def check_gradients(
     -----
     The checks, by name:
 
-    purity : inputs, cotangent and value are not written into (on NumPy they are handed
-        in read-only), and the same cotangent gives the same bits again, later too.
-    shape : one finite gradient for each argument, of its shape and dtype.
-    wrt : each subset that is asked for comes alone, and with the same values.
-    differences : <dz, J v> by central differences with an error estimate, against
+    purity
+        Inputs, cotangent and value are not written into (on NumPy they are handed in
+        read-only), and the same cotangent gives the same bits again, later too.
+    shape
+        One finite gradient for each argument, of its shape and dtype.
+    wrt
+        Each subset that is asked for comes alone, and with the same values.
+    differences
+        <dz, J v> by central differences with an error estimate, against
         <pullback(dz), v>, for random dz and v. Where no quotient converges there is a
         kink: the point is drawn anew, and the report counts it.
-    leads : axes before the core are never summed: members of an ensemble on each input
-        and on all, axes on the cotangent (a Jacobian), samples moved to an axis of
-        their own. Each is compared with a loop.
-    dtype : float32 in, float32 out.
-    compiled : where the backend compiles, the compiled rule gives the same.
+    leads
+        Axes before the core are never summed: members of an ensemble on each input and
+        on all, axes on the cotangent (a Jacobian), samples moved to an axis of their
+        own. Each is compared with a loop.
+    dtype
+        float32 in, float32 out.
+    compiled
+        Where the backend compiles, the compiled rule gives the same.
     """
     skipped = (skip,) if isinstance(skip, str) else tuple(skip)
     for name in skipped:
