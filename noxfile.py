@@ -101,6 +101,15 @@ def sklearn_tests(session: nox.Session) -> None:
     session.run("python", "tests/sklearn/own_tests.py", *session.posargs)
 
 
+@nox.session(name="tests-cluster")
+def tests_cluster(session: nox.Session) -> None:
+    """Search with joblib's processes and threads, Dask and Ray on this machine."""
+    session.install(*group("test", "backends", "cluster"))
+    session.install("-e", ".[sklearn]")
+    env = {"OMP_NUM_THREADS": "1"}
+    session.run("pytest", "tests/cluster", *session.posargs, env=env)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests and show which lines and branches none of them reached."""

@@ -1,6 +1,7 @@
 """Many fits at once give the numbers of one after the other: `nox -s tests-cluster`.
 
-Each way starts processes of its own; where a library is not installed, its test skips.
+Each way starts processes of its own. They run where Dask is installed; without Ray, its
+tests skip.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 from tests.support.libraries import here
 
 pytest.importorskip("sklearn")
+pytest.importorskip("distributed", reason="these tests are of nox -s tests-cluster")
 
 import joblib
 from sklearn.ensemble import BaggingClassifier
@@ -76,7 +78,7 @@ def _ray() -> Iterator[None]:
 WAYS = {"loky": _loky, "threads": _threads, "dask": _dask, "ray": _ray}
 
 
-def estimator(backend: str, **options: Any) -> Any:
+def estimator(backend: Any, **options: Any) -> Any:
     """Return a small classifier."""
     given = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, **options}
     return MLPClassifier(backend=backend, **given)
