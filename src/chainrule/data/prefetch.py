@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 __all__ = ["ahead"]
@@ -22,6 +21,8 @@ def ahead(items: Iterator[_Item], use: Callable[[_Item], _Used]) -> Generator[_U
     each up before the next. An error of `items` is raised where it would have been
     yielded. Close the generator to end early: it waits for the item under way.
     """
+    from concurrent.futures import ThreadPoolExecutor  # a first import does without
+
     with ThreadPoolExecutor(1, "chainrule-prefetch") as thread:
         try:
             item = thread.submit(next, items, _END).result()

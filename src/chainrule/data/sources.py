@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,7 +129,7 @@ def receive(name: str, a: Any) -> Rows:
     if isinstance(a, Rows):
         rows = Rows(name, a.shape, a.dtype, a._read, a.grain, a.first)
     elif isinstance(a, (list, tuple)):
-        rows = _shards(name, [Path(path) for path in a])
+        rows = _shards(name, [os.fspath(path) for path in a])
     elif type(a).__module__.startswith("pyarrow"):
         rows = _arrow(name, a)
     else:
@@ -159,7 +158,7 @@ def _sliced(name: str, a: Any) -> Rows:
     return Rows(name, shape, dtype, lambda low, high: a[low:high], grain)
 
 
-def _shards(name: str, paths: list[Path]) -> Rows:
+def _shards(name: str, paths: list[str]) -> Rows:
     """Return the rows of `.npy` files, one after the other."""
     maps = []
     for path in paths:
