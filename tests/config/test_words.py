@@ -55,6 +55,7 @@ def test_one_word_stands_for_one_name() -> None:
         "activation": layers.activations._NAMES,
         "optimizer": optimizers._NAMES,
         "initializer": initializers._NAMES,
+        "backend": ["numpy", "jax", "torch", "cupy", "cuda"],  # and a device
     }
     assert set(names) == set(words.ADVICE)
     for kind, table in names.items():
@@ -89,6 +90,15 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "activation": (
         lambda: cr.Dense(8, activation="relu"),  # type: ignore[call-arg]
         r"^Dense has no argument 'activation': .*Sequential\(Dense\(8\), Tanh",
+    ),
+    "inputs and units": (
+        lambda: cr.Dense(3, 4),  # type: ignore[arg-type]
+        r"units alone; got 3 and 4.*Dense\(4\)",
+    ),
+    "a device": (lambda: new_model().to("cuda"), "backend='torch', device='cuda'"),  # type: ignore[arg-type]
+    "another library": (
+        lambda: cr.Model(cr.Dense(1), backend="tensorflow"),  # type: ignore[arg-type]
+        "Take 'jax'",
     ),
     "second place": (lambda: cr.Dense(8, "relu"), "bias .*'relu'.*activation is a lay"),  # type: ignore[arg-type]
     "input_shape": (lambda: cr.Dense(8, input_shape=(2,)), "leave it out: the first f"),  # type: ignore[call-arg]

@@ -109,7 +109,7 @@ def get(
     if name == "array_api_strict" and _importable(name):
         # A pickled generic backend knows its module by name.
         return _from_module(importlib.import_module(name), device)
-    backend = checks.choice("backend", backend, _ENGINES)
+    backend = checks.choice("backend", backend, _ENGINES, "backend")
     if device is None and backend == "numpy":
         return _instance(backend, None)
     # A name without a number, or none at all, is what it means now.

@@ -101,6 +101,8 @@ def explain_object(value: Any) -> str:
     if isinstance(value, type):
         if value.__module__.split(".")[0] == "chainrule":
             return f" Write {value.__name__}(...)."
+        if value.__module__.split(".")[0] in _PEERS:
+            return f" It is a class of {_PEERS[value.__module__.split('.')[0]]}'s."
         return " It is a class; hand in an object."
     for cls in type(value).__mro__:
         peer = _PEERS.get(cls.__module__.split(".")[0])

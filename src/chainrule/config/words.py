@@ -51,7 +51,17 @@ _CLASSES = _LOGITS.format("'cross_entropy'", "Softmax") + ". It takes labels and
 
 
 # Kind of name -> word -> what to write; "" stands for every kind.
+_DEVICE = "A device belongs to a backend: backend='torch', device='cuda'"
+
+
+_BACKENDS = "Take 'jax', which compiles to the same XLA, or 'torch'"
+
+
 ADVICE: dict[str, dict[str, str]] = {
+    "backend": {
+        **dict.fromkeys(("cuda", "gpu", "cpu", "mps"), _DEVICE),
+        **dict.fromkeys(("tensorflow", "tf", "keras"), _BACKENDS),
+    },
     "loss": {
         "bce": _BINARY,
         "binary_crossentropy": _BINARY,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from chainrule import initializers, rules
 from chainrule.arrays.types import ArrayNamespace, Params, Shape
 from chainrule.config import checks
-from chainrule.errors import ShapeError
+from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.base import Layer, Variable, unbound
 from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
@@ -77,6 +77,12 @@ class Dense(Layer):
         *,
         trainable: bool = True,
     ) -> None:
+        if isinstance(bias, int) and bias > 1:
+            msg = (
+                f"Dense takes the number of its units alone; got {units} and {bias}. "
+                f"The first data tell how many inputs there are: Dense({bias})."
+            )
+            raise ArgumentTypeError(msg)
         initializers.get("Dense: kernel_initializer", kernel_initializer)
         initializers.get("Dense: bias_initializer", bias_initializer)
         self._configure(
