@@ -8,19 +8,36 @@ from pathlib import Path
 import pytest
 
 from tests.soak import kills, threads
-from tests.soak.__main__ import PLAN
+from tests.soak.__main__ import CHUNK_BYTES, PLAN
 from tests.support.libraries import here
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(
-    ("backend", "number"), [("numpy", 7), ("torch", 2), ("jax", 1)]
+    ("backend", "number", "chunk_bytes"),
+    [
+        ("numpy", 7, None),
+        ("torch", 2, None),
+        ("jax", 1, None),
+        ("numpy", 4, CHUNK_BYTES),
+        ("jax", 1, CHUNK_BYTES),
+    ],
 )
-def test_killed_and_resumed(backend: str, number: int, tmp_path: Path) -> None:
+def test_killed_and_resumed(
+    backend: str, number: int, chunk_bytes: int | None, tmp_path: Path
+) -> None:
     if not here(backend):
         pytest.skip(f"{backend} is not installed")
     _, epochs, span = PLAN[backend]
-    done = kills.run(backend, number, tmp_path, epochs=epochs, span=span, seed=1)
+    done = kills.run(
+        backend,
+        number,
+        tmp_path,
+        epochs=epochs,
+        span=span,
+        seed=1,
+        chunk_bytes=chunk_bytes,
+    )
     assert done["kills"] >= number
 
 

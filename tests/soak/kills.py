@@ -30,7 +30,9 @@ _PRELOAD = ("numpy", "chainrule", "torch", "jax")
 BEGUN, RESULT, LOG, FILE = "begun", "result.json", "log.csv", "fit.safetensors"
 
 
-def train(backend: Any, folder: str, epochs: int, alone: bool) -> None:
+def train(
+    backend: Any, folder: str, epochs: int, alone: bool, chunk_bytes: int | None
+) -> None:
     """Train to the end; what a child process does."""
     where = Path(folder)
     rng = np.random.default_rng(0)
@@ -65,6 +67,7 @@ def train(backend: Any, folder: str, epochs: int, alone: bool) -> None:
         validation_split=0.1,
         callbacks=callbacks,
         progress=False,
+        chunk_bytes=chunk_bytes,
         **options,
     )
     vectors = (*model.get_weights(), *host_slots(model))
@@ -84,12 +87,12 @@ def train(backend: Any, folder: str, epochs: int, alone: bool) -> None:
     (where / RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _start(backend: str, folder: Path, epochs: int, alone: bool) -> Any:
+def _start(backend: str, folder: Path, *how: Any) -> Any:
     context = multiprocessing.get_context("forkserver")
     # What is slow to import, imported once; nothing of it is used before the fork.
     context.set_forkserver_preload([name for name in _PRELOAD if here(name)])
     process = context.Process(
-        target=train, args=(backend, str(folder), epochs, alone), daemon=True
+        target=train, args=(backend, str(folder), *how), daemon=True
     )
     process.start()
     return process
@@ -126,17 +129,25 @@ def check_folder(folder: Path) -> int:
 
 
 def run(
-    backend: str, kills: int, folder: Path, *, epochs: int, span: float, seed: int = 0
+    backend: str,
+    kills: int,
+    folder: Path,
+    *,
+    epochs: int,
+    span: float,
+    seed: int = 0,
+    chunk_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Kill `kills` times, at most `span` seconds into training; return what happened.
 
+    With `chunk_bytes` the samples come in chunks, and kills fall in their midst.
     Raises AssertionError where a fit does not end as the fit left alone.
     """
     rng = random.Random(seed)
     began = time.monotonic()
     alone = folder / f"{backend}-alone"
     alone.mkdir()
-    process = _start(backend, alone, epochs, True)
+    process = _start(backend, alone, epochs, True, chunk_bytes)
     process.join()
     wanted = json.loads((alone / RESULT).read_text(encoding="utf-8"))
     done = ended = left = 0
@@ -145,7 +156,7 @@ def run(
         where.mkdir()
         while True:
             (where / BEGUN).unlink(missing_ok=True)
-            process = _start(backend, where, epochs, False)
+            process = _start(backend, where, epochs, False, chunk_bytes)
             if done < kills:
                 ready = _wait((where / BEGUN).exists, process)
                 if ready and _wait((where / FILE).exists, process):

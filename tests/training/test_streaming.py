@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -300,6 +303,51 @@ def test_bad_rows_are_named(kind: str, tmp_path: Path) -> None:
     for a, b in zip(before, weights(m), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not readers()
+
+
+MEMORY = """
+import threading, time, numpy as np, chainrule as cr
+
+def anonymous():
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+
+x = np.load("x.npy", mmap_mode="r")
+y = np.load("y.npy", mmap_mode="r")
+model = cr.Model(cr.MLP((4, 1)), backend="numpy", seed=0)
+model.fit(x[:512], y[:512], epochs=1)
+before, peak, over = anonymous(), [0.0], threading.Event()
+
+def watch():
+    while not over.wait(0.002):
+        peak[0] = max(peak[0], anonymous())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+model.fit(x, y, epochs=2, batch_size=512, chunk_bytes=2**23)
+out = np.lib.format.open_memmap("z.npy", "w+", "float32", (len(x), 1))
+model.predict(x, out=out, chunk_bytes=2**23)
+over.set()
+watcher.join()
+print(peak[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_memory_is_two_chunks(tmp_path: Path) -> None:
+    """Of 64 MB, 8 at a time: 2 chunks, a tenth more, and what does not grow with them."""
+    np.save(tmp_path / "x.npy", np.ones((1 << 16, 256), np.float32))
+    np.save(tmp_path / "y.npy", np.ones((1 << 16, 1), np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert float(done.stdout) < 8 * 2 * 1.1 + 6
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
