@@ -336,7 +336,7 @@ print(peak[0] - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_memory_is_two_chunks(tmp_path: Path) -> None:
-    """Of 64 MB, 8 at a time: 2 chunks, a tenth more, and the batches that are gathered at once."""
+    """Of 64 MB, 8 at a time: two chunks, a tenth more, and batches gathered at once."""
     np.save(tmp_path / "x.npy", np.ones((1 << 16, 256), np.float32))
     np.save(tmp_path / "y.npy", np.ones((1 << 16, 1), np.float32))
     done = subprocess.run(
