@@ -18,9 +18,10 @@ LOADED = {
     ("video", "src"), ("audio", "src"), ("link", "href"), ("use", "href"),
 }  # fmt: skip
 REMOTE = re.compile(r"(?:https?:)?//")
-# In style sheets and modules.
+# In style sheets and scripts.
 LOADS = re.compile(
-    r"""(?:url\(\s*["']?|@import\s+["']|\bimport\s*\(?\s*["']|\bfrom\s*["'])"""
+    r"""(?:url\(\s*["']?|@import\s+["']|\bimport\s*\(?\s*["']|\bfrom\s*["']"""
+    r"""|\b(?:fetch|importScripts|Worker|URL)\(\s*["'])"""
     r"""((?:https?:)?//[^"')\s]+)"""
 )
 
@@ -82,7 +83,8 @@ def complaints(site: Path) -> list[str]:
                 wrong.append(f"{name}: no {link}")
             elif anchor and where in pages and anchor not in pages[where].anchors:
                 wrong.append(f"{name}: no anchor {link}")
-    for path in sorted([*site.rglob("*.css"), *site.rglob("*.mjs")]):
+    kinds = ("*.css", "*.mjs", "*.js")
+    for path in sorted(p for kind in kinds for p in site.rglob(kind)):
         found = LOADS.findall(path.read_text(encoding="utf-8"))
         wrong += [f"{path.relative_to(site)}: loads {address}" for address in found]
     return wrong

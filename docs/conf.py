@@ -43,6 +43,7 @@ exclude_patterns = [
 default_role = "name"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
+smartquotes_action = "De"  # dashes and dots; a prime is no apostrophe
 nitpicky = True
 # What annotations name and the site does not describe: other libraries, and types that
 # the library keeps to itself.

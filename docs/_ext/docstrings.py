@@ -113,7 +113,7 @@ def paragraph(block: list[str]) -> list[str]:
     words: list[str] = []
     formulas: list[str] = []
     # An update of an optimizer, from its first line to its last.
-    all_of_it = any(re.match(r"(?:m|v|theta) <- ", line) for line in block)
+    all_of_it = any(re.match(r"(?:m|v|mu|theta) <- ", line) for line in block)
 
     def flush() -> None:
         if words:
@@ -170,8 +170,11 @@ def on_signature(
 ) -> tuple[str | None, str | None]:
     """Name a pullback's type again, which evaluating an annotation has expanded.
 
-    The rules, whose arrays are all of one type, are shown without types, as in a paper.
+    The rules, whose arrays are all of one type, are shown without types, as in a paper;
+    a protocol, which nobody calls, is shown without arguments.
     """
+    if what == "class" and getattr(obj, "_is_protocol", False):
+        return "", None
     if name.startswith("chainrule.rules.") and what == "function":
         plain = [
             p.replace(annotation=p.empty)

@@ -21,7 +21,7 @@ __all__ = ["PROBLEMS", "Problem", "Run", "versions"]
 
 
 class Problem(NamedTuple):
-    """What can be trained: the samples are those of the README's figures."""
+    """What can be trained: the samples are those of ``python -m chainrule``."""
 
     task: tasks.Task
     hidden: int

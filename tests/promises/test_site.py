@@ -201,3 +201,21 @@ def test_check_reads_style_sheets(tmp_path: Path) -> None:
         '@import "https://example.org/b.css"; a { b: url(c) }'
     )
     assert len(check.complaints(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'import { a } from "https://example.org/a.js";',
+        "const b = await import('//example.org/b.mjs');",
+        'await fetch(new URL("https://example.org/c.json"));',
+        'new Worker("https://example.org/d.js", { type: "module" });',
+    ],
+)
+@pytest.mark.parametrize("name", ["live.js", "worker.mjs"])
+def test_check_reads_scripts(tmp_path: Path, name: str, line: str) -> None:
+    script = tmp_path / name
+    script.write_text('import { a } from "./a.js"; fetch(new URL("b", "c"));\n')
+    assert not check.complaints(tmp_path)
+    script.write_text(line)
+    assert len(check.complaints(tmp_path)) == 1

@@ -133,7 +133,9 @@ def _halvings(decay: float, t: Any) -> Any:
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay: first theta <- theta (1 - lr weight_decay).
+    """Adam with decoupled decay.
+
+    theta <- theta (1 - lr weight_decay), then as Adam
 
     Notes
     -----

@@ -34,7 +34,9 @@ _FRUITLESS = 0.95
 class LevenbergMarquardt(ProblemOptimizer):
     """Damped Gauss-Newton steps with geodesic acceleration, for least squares.
 
-    (JᵀJ + mu D²) v = -Jᵀr;  (JᵀJ + mu D²) a = -Jᵀr'';  theta <- theta + v + a/2
+    (JᵀJ + mu D²) v = -Jᵀr
+    (JᵀJ + mu D²) a = -Jᵀr''
+    theta <- theta + v + a/2
 
     r are the residuals, whose squares sum to the loss, J = ∂r/∂theta, and r'' their
     second derivative along v, exact. D is diagonal: the largest norm that each column
@@ -54,13 +56,16 @@ class LevenbergMarquardt(ProblemOptimizer):
     Notes
     -----
     One epoch is one iteration: a step that is tried, and taken if it lowers what is
-    minimised. mu follows Nielsen: with the gain ratio g (actual over predicted), mu <-
-    mu max(1/3, 1 - (2 g - 1)³) after a step that was taken, else mu <- mu nu and nu <-
-    2 nu. Up to 512 parameters are solved for by QR of J, more by Cholesky of JᵀJ;
-    memory holds P² numbers and some rows of J (`batch_size` of them, or as many as are
-    no more than that). The history has "residual_norm", the norm of the weighted z - t
-    over all samples and outputs, and "damping", mu. Training ends early where rounding
-    leaves no step that helps.
+    minimised. mu follows Nielsen, with the gain ratio g (actual over predicted):
+
+    mu <- mu max(1/3, 1 - (2 g - 1)³) after each step that was taken
+    mu <- mu nu, nu <- 2 nu after each that was not
+
+    Up to 512 parameters are solved for by QR of J, more by Cholesky of JᵀJ; memory
+    holds P² numbers and some rows of J (`batch_size` of them, or as many as are no more
+    than that). The history has "residual_norm", the norm of the weighted z - t over all
+    samples and outputs, and "damping", mu. Training ends early where rounding leaves no
+    step that helps.
 
     Targets are scaled inside: before the first iteration, those outputs that explain
     less than half of their targets' variance are given the targets' mean and deviation,
