@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.data import intake
 from chainrule.data.order import order
+from chainrule.errors import ArgumentError
 
 __all__ = ["batched", "is_dataset"]
 
@@ -41,9 +42,16 @@ class batched:  # noqa: N801 - used as a function
     def __init__(self, dataset: Any, batch_size: int, seed: int | None) -> None:
         self._dataset, self._batch_size, self._seed = dataset, batch_size, seed
         self.indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        self.steps: int | None = None
-        if self.indexed:
-            self.steps = -(-len(dataset) // batch_size)
+        if self.indexed and not len(dataset):
+            msg = "x is a data set without samples; at least one is needed."
+            raise ArgumentError(msg)
+
+    @property
+    def steps(self) -> int | None:
+        """Batches of an epoch, if they are known."""
+        if not self.indexed:
+            return None
+        return -(-len(self._dataset) // self._batch_size)
 
     def __call__(self, epoch: int) -> Iterator[Any]:
         """Yield the batches of an epoch."""

@@ -229,6 +229,8 @@ def _frame(name: str, frame: Any) -> Any:
 
 def columns(x: Any) -> tuple[str, ...] | None:
     """Return the names of a data frame's columns, if all are text, as scikit-learn."""
+    if hasattr(x, "column_names"):  # of Arrow
+        return tuple(x.column_names or ()) or None
     if not (hasattr(x, "to_numpy") and hasattr(x, "columns")):
         return None
     names = tuple(x.columns)
@@ -293,7 +295,7 @@ def scaled(weight: Any, origin: Backend | None, dtype: str) -> Any:
     """
     weight = to_host(weight, origin)
     top = float(weight.max(initial=0.0))
-    if not 0.0 < top <= np.finfo(dtype).max:  # none weighs, or `place` refuses them
+    if not 0.0 < top <= float(np.finfo(dtype).max):  # none weighs, or `place` refuses them
         return weight
     return np.ldexp(weight.astype(np.float64), 1 - math.frexp(top)[1])
 

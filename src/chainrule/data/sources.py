@@ -20,7 +20,7 @@ from chainrule.errors import (
     SourceError,
 )
 
-__all__ = ["Rows", "parquet", "receive", "stored"]
+__all__ = ["Rows", "attribute", "parquet", "receive", "stored"]
 
 
 class Rows:
@@ -40,6 +40,8 @@ class Rows:
         Rows that the store reads and decodes at once; blocks are multiples of it.
     first : int
         The store's own number of row 0, for messages.
+    columns : tuple of str, optional
+        Names of a table's columns.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Rows:
         read: Callable[[int, int], Any],
         grain: int = 1,
         first: int = 0,
+        columns: tuple[str, ...] | None = None,
     ) -> None:
         self.name, self.shape = name, tuple(int(n) for n in shape)
         self.dtype, self.grain, self.first = np.dtype(dtype), max(1, int(grain)), first
-        self._read = read
+        self._read, self.column_names = read, columns
+        self.origin: Any = None  # the backend of an array that is in memory
 
     @property
     def ndim(self) -> int:
@@ -72,8 +76,9 @@ class Rows:
         where = f"{self.name}, rows {low} to {high - 1}"
         try:
             a = np.asarray(self._read(low, high))
-        except ChainruleError:
-            raise
+        except ChainruleError as error:
+            msg = f"{where}: {error}"
+            raise type(error)(msg) from error
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             msg = f"{where} could not be read from its source: {text}"
@@ -96,8 +101,17 @@ class Rows:
     def part(self, low: int, high: int) -> Rows:
         """Return the rows low ... high - 1 as rows of their own."""
         shape = (high - low, *self.shape[1:])
-        start = self.first + low
-        return Rows(self.name, shape, self.dtype, self._read, self.grain, start)
+        how = self.grain, self.first + low, self.column_names
+        return Rows(self.name, shape, self.dtype, self._read, *how)
+
+    def scaled(self, exponent: int) -> Rows:
+        """Return rows times 2 ** exponent, in float64."""
+
+        def read(low: int, high: int) -> Any:
+            return np.ldexp(np.asarray(self._read(low, high), np.float64), exponent)
+
+        how = self.grain, self.first, self.column_names
+        return Rows(self.name, self.shape, np.float64, read, *how)
 
 
 def stored(a: Any) -> bool:
@@ -111,11 +125,27 @@ def stored(a: Any) -> bool:
     home = type(a).__module__.partition(".")[0]
     if home == "pyarrow":
         return type(a).__name__ in ("Table", "ParquetFile")
-    return home in ("h5py", "zarr") and hasattr(a, "shape")
+    # Of the class: a closed file's own attributes raise.
+    return home in ("h5py", "zarr") and hasattr(type(a), "shape")
 
 
 def _is_shard(a: Any) -> bool:
     return isinstance(a, (str, os.PathLike)) and str(a).endswith(".npy")
+
+
+def attribute(name: str, a: Any, what: str) -> Any:
+    """Return an attribute of what is stored, None if there is none.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be had: of a closed file, say.
+    """
+    try:
+        return getattr(a, what, None)
+    except Exception as error:
+        msg = f"{name} could not be opened: {type(error).__name__}: {error}"
+        raise SourceError(msg) from error
 
 
 def receive(name: str, a: Any) -> Rows:
@@ -127,7 +157,8 @@ def receive(name: str, a: Any) -> Rows:
         If it cannot be opened, or does not hold numbers with an axis of samples.
     """
     if isinstance(a, Rows):
-        rows = Rows(name, a.shape, a.dtype, a._read, a.grain, a.first)
+        how = a._read, a.grain, a.first, a.column_names
+        rows = Rows(name, a.shape, a.dtype, *how)
     elif isinstance(a, (list, tuple)):
         rows = _shards(name, [os.fspath(path) for path in a])
     elif type(a).__module__.startswith("pyarrow"):
@@ -148,12 +179,8 @@ def receive(name: str, a: Any) -> Rows:
 
 def _sliced(name: str, a: Any) -> Rows:
     """Return what is sliced by rows: memory maps, h5py.Dataset, zarr.Array, arrays."""
-    try:
-        chunks = getattr(a, "chunks", None)
-        shape, dtype = a.shape, a.dtype
-    except Exception as error:  # a closed file
-        msg = f"{name} could not be opened: {type(error).__name__}: {error}"
-        raise SourceError(msg) from error
+    shape, dtype = attribute(name, a, "shape"), attribute(name, a, "dtype")
+    chunks = attribute(name, a, "chunks")
     grain = chunks[0] if isinstance(chunks, tuple) and chunks else 1
     return Rows(name, shape, dtype, lambda low, high: a[low:high], grain)
 
@@ -216,6 +243,16 @@ def parquet(
     SourceError, MissingFileError, ArgumentError
         If the file cannot be read, or has no such column.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        checks.refuse("path", "a path", path)
+    single = isinstance(columns, str)
+    if columns is not None and not single:
+        names = list(columns) if isinstance(columns, (list, tuple)) else [None]
+        if not names or not all(isinstance(n, str) for n in names):
+            checks.refuse("columns", "a column's name, or a list of them", columns)
+        if len(set(names)) < len(names):
+            msg = f"columns names one twice: {checks.show(columns)}."
+            raise ArgumentError(msg)
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
@@ -237,9 +274,11 @@ def _arrow(name: str, a: Any) -> Rows:
         return _parquet(name, a, None)
     dtype = _common(name, a.schema, a.column_names)
     shape = (a.num_rows, a.num_columns)
-    return Rows(
-        name, shape, dtype, lambda low, high: _matrix(a.slice(low, high - low), dtype)
-    )
+
+    def read(low: int, high: int) -> Any:
+        return _matrix(a.slice(low, high - low), dtype)
+
+    return Rows(name, shape, dtype, read, columns=tuple(a.column_names))
 
 
 def _parquet(name: str, file: Any, columns: str | Sequence[str] | None) -> Rows:
@@ -276,7 +315,8 @@ def _parquet(name: str, file: Any, columns: str | Sequence[str] | None) -> Rows:
         return found[:, 0] if single else found
 
     shape: Shape = (int(ends[-1]),) if single else (int(ends[-1]), len(names))
-    return Rows(name, shape, dtype, read, max(sizes, default=1))
+    grain = max(sizes, default=1)
+    return Rows(name, shape, dtype, read, grain, columns=tuple(names))
 
 
 def _common(name: str, schema: Any, names: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from chainrule.config import checks
+from chainrule.data.datasets import is_dataset
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["FitData", "FitOptions", "check_options", "check_validation"]
@@ -26,7 +27,7 @@ class FitOptions(NamedTuple):
 
     epochs: int
     batch_size: int
-    shuffle: bool
+    shuffle: bool | None
     bootstrap: bool
     progress: bool | None
     resume: str | os.PathLike[str] | None
@@ -47,13 +48,20 @@ def check_options(**given: Any) -> FitOptions:
     if resume is not None and not isinstance(resume, (str, os.PathLike)):
         checks.refuse("resume", "the path of a checkpoint, or None", resume)
     given["progress"] = checks.boolean("progress", given["progress"], none=True)
-    for name in ("shuffle", "bootstrap"):
-        given[name] = checks.boolean(name, given[name])
+    given["shuffle"] = checks.boolean("shuffle", given["shuffle"], none=True)
+    given["bootstrap"] = checks.boolean("bootstrap", given["bootstrap"])
     given["slope_weight"] = checks.real("slope_weight", given["slope_weight"], 0.0)
     given["validation_split"] = checks.real(
         "validation_split", given["validation_split"], 0.0, 1.0, open_high=True
     )
     return FitOptions(**given)
+
+
+def _loads(given: Any) -> bool:
+    """Whether it gives batches again and again, and is neither a pair nor an array."""
+    if isinstance(given, (tuple, list, dict, str)) or hasattr(given, "shape"):
+        return False
+    return hasattr(given, "__iter__") and not hasattr(given, "__next__")
 
 
 def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
@@ -63,8 +71,13 @@ def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
     if share:
         msg = "give validation_data or validation_split, not both."
         raise ArgumentError(msg)
+    if callable(given) or is_dataset(given) or _loads(given):
+        return given, None, None  # batches
     if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 3:
-        msg = "validation_data must be (x, y) or (x, y, sample_weight)."
+        msg = (
+            "validation_data must be (x, y) or (x, y, sample_weight), or a function "
+            "that returns an iterable of batches."
+        )
         raise ArgumentTypeError(msg)
     x, y, *weight = given
     return x, y, weight[0] if weight else None

@@ -14,9 +14,10 @@ from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
 from chainrule.config.memory import room
 from chainrule.data import bootstrap, intake, order
+from chainrule.data.batches import Batches
 from chainrule.data.samples import sample_shape, split
 from chainrule.data.sources import Rows
-from chainrule.data.stream import Batches, Stream
+from chainrule.data.stream import Stream
 from chainrule.errors import ArgumentError, MissingFileError
 from chainrule.model import streams
 from chainrule.model.arguments import FitData, FitOptions
@@ -48,12 +49,12 @@ def fit(
 ) -> History:
     """Train a model, as `Model.fit` says; return the history of the call."""
     spec, backend = model.spec, model.backend
-    given = _streamed(given, options, spec)
-    intake.check_columns("x", given.x, model._columns)
     intake.check_single("x", given.x, given.y)
+    intake.check_columns("x", given.x, model._columns)
     columns = intake.columns(given.x)
+    given = _streamed(given, options, spec)
     if isinstance(given.x, (Rows, Batches)):
-        x, origin = given.x, backends.get("numpy")
+        x, origin = given.x, given.x.origin or backends.get("numpy")
     else:
         x, origin = intake.receive("x", given.x)
     given = given._replace(x=x)
@@ -77,31 +78,27 @@ def fit(
 
 def _streamed(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
     """Return data with what comes chunk by chunk as `Rows` or `Batches`."""
+    chunk_bytes, held = options.chunk_bytes, given.validation
     if given.y is None:
-        x = streams.batches(
-            given.x,
-            steps=options.steps_per_epoch,
-            epochs=options.epochs,
-            chunk_bytes=options.chunk_bytes,
-            batch_size=options.batch_size,
-            seed=spec.seed if options.shuffle else None,
+        given = given._replace(x=streams.training_batches(given.x, options, spec))
+    elif options.steps_per_epoch is not None:
+        msg = (
+            "steps_per_epoch is for fit(batches); of arrays an epoch has every sample "
+            "once."
         )
-        given = given._replace(x=x)
+        raise ArgumentError(msg)
     else:
-        if options.steps_per_epoch is not None:
-            msg = (
-                "steps_per_epoch is for fit(batches); of arrays an epoch has every "
-                "sample once."
-            )
-            raise ArgumentError(msg)
-        x, y, weight = streams.rows(given[:3], options.chunk_bytes, spec.dtype)
+        x, y, weight = streams.rows(given[:3], chunk_bytes, spec.dtype)
         given = given._replace(x=x, y=y, sample_weight=weight)
     if isinstance(given.x, (Rows, Batches)):
         streams.check(given, options, spec.optimizer)
-    if given.validation is not None:
-        more = streams.rows(given.validation, options.chunk_bytes, spec.dtype)
-        given = given._replace(validation=more)
-    return given
+    if held is not None and held[1] is None:
+        name = "validation_data"
+        more = streams.batches(held[0], chunk_bytes, caller="validation", name=name)
+        held = more, None, None
+    elif held is not None:
+        held = streams.rows(held, chunk_bytes, spec.dtype, prefix="validation ")
+    return given._replace(validation=held)
 
 
 def session_of(model: Model) -> Session:
@@ -123,6 +120,10 @@ class _Preparation:
         self.model, self.network, self.backend = model, network, backend
         self.callbacks, self.options = callbacks, options
         self.spec = model.spec
+
+    @property
+    def _shuffles(self) -> bool:
+        return self.options.shuffle is not False
 
     def fit(self, given: FitData, columns: tuple[str, ...] | None) -> Fit:
         """Return the fit; the model has weights then."""
@@ -181,7 +182,7 @@ class _Preparation:
     def _order(self, data: Any, batch_size: int) -> Any:
         if isinstance(data, Stream):
             return None
-        seed = self.spec.seed if self.options.shuffle else None
+        seed = self.spec.seed if self._shuffles else None
         return order.orders(data.x.shape[0], batch_size, seed)
 
     def _data(
@@ -199,7 +200,7 @@ class _Preparation:
             if share:
                 chosen, held = streams.hold_out(chosen, share)
                 held = self._stream(held, "validation ")
-            data: Any = self._stream(chosen, "", shuffle=options.shuffle)
+            data: Any = self._stream(chosen, "", shuffle=self._shuffles)
         else:
             data = model._data(network, backend, given[:3])
         if given.slopes is not None:
@@ -208,7 +209,7 @@ class _Preparation:
             objective.check(network, spec.optimizer, spec.members)
             data = slopes_.receive(network, data, given.slopes, backend, spec.dtype)
         if given.validation is not None:
-            if isinstance(given.validation[0], Rows):
+            if isinstance(given.validation[0], (Rows, Batches)):
                 return (
                     objective,
                     data,
@@ -247,7 +248,6 @@ class _Preparation:
         model, spec, network = self.model, self.spec, self.network
         network.layer.check_rows(batch_size)
         if isinstance(logs.data, Stream):
-            streams.check_logs(logs)
             steps = logs.data.steps or 1
         else:
             steps = -(-logs.data.x.shape[0] // batch_size)
@@ -293,7 +293,7 @@ class _Preparation:
             held,
             chunks=cut,
             batch_size=batch_size,
-            shuffle=options.shuffle,
+            shuffle=self._shuffles,
             bootstrap=options.bootstrap,
             slope_weight=options.slope_weight if sloped else None,
             jit_compile=compiled,
@@ -321,7 +321,7 @@ class _Preparation:
         with container.naming(path):
             warning = self.callbacks.restore(record.callbacks, saved)
         warning += checkpoints.differences(circumstances, record)
-        if circumstances.wanted["chunks"] == "batches":
+        if str(circumstances.wanted["chunks"]).startswith("batches"):
             warning.append(streams.NOT_COMPARED)
         state = saved._state()
         if not state.slots and not hasattr(spec.optimizer, "update"):

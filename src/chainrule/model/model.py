@@ -259,7 +259,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         *,
         epochs: int = 100,
         batch_size: int = 32,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | list[Any] | None = None,
         validation_split: float = 0.0,
@@ -286,11 +286,11 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
             optimizer of the whole problem (`LBFGS`, `LevenbergMarquardt`) it bounds
             memory alone: so many rows are worked on at a time, or more where those are
             small.
-        shuffle : bool
-            Whether each epoch has an order of its own.
+        shuffle : bool, optional
+            Whether each epoch has an order of its own: yes, but for batches.
         sample_weight : array, shape (n,), optional
             Not negative. A batch's loss is Σwl/Σw; a batch without weight has loss 0.
-        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_data : (x, y) or (x, y, sample_weight), or batches, optional
         validation_split : float in [0, 1)
             Share of the samples, the last ones, that is kept for validation.
         callbacks : sequence of Callback

@@ -9,8 +9,8 @@ from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
 from chainrule.data import sources
+from chainrule.data.batches import Batches
 from chainrule.data.sources import Rows
-from chainrule.data.stream import Batches
 from chainrule.errors import ArgumentError
 from chainrule.model import streams
 from chainrule.model.predictor import Predictor
@@ -149,7 +149,7 @@ class Prediction(Predictor):
         OutOfMemoryError
             If that many rows do not fit into the memory.
         """
-        if not return_std:
+        if not return_std and out is None:
             # Each attribute of a class with __getattr__ is looked up the slow way.
             own = self.__dict__
             direct = own["_direct"]
@@ -161,18 +161,13 @@ class Prediction(Predictor):
                         self.backend, "in inference", FEWER_ROWS, error
                     ) from error
                 if z is not None:
-                    if out is None:
-                        return z
-                    return streams.written(out, z)
-        if out is not None or chunk_bytes is not None or sources.stored(x):
-            return streams.apply(
-                self._need(),
-                x,
-                lambda some: self.predict(some, return_std, method),
-                out=out,
-                chunk_bytes=chunk_bytes,
-                dtype=self.spec.dtype,
-            )
+                    return z
+        if out is not None or sources.stored(x):
+
+            def predict(some: Any) -> Any:
+                return self.predict(some, return_std, method)
+
+            return streams.apply(self, x, predict, out, chunk_bytes)
         if not return_std:
             return self._apply(x, *self._joint(forward.build_output))
         checks.boolean("return_std", return_std)
@@ -262,7 +257,13 @@ class Prediction(Predictor):
             If that many rows do not fit into the memory.
         """
         if y is None:
-            x = streams.batches(x, chunk_bytes=chunk_bytes, caller="evaluate")
+            if sample_weight is not None:
+                msg = (
+                    "sample_weight is for evaluate(x, y); batches bring their own "
+                    "weights, (x, y, sample_weight)."
+                )
+                raise ArgumentError(msg)
+            x = streams.batches(x, chunk_bytes, caller="evaluate")
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
             data = self._evaluated(network, backend, (x, y, sample_weight), chunk_bytes)

@@ -6,10 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chainrule.arrays.types import Shape
 from chainrule.backends import Backend, get
 from chainrule.config.memory import FEWER_ROWS, room
-from chainrule.data import intake
+from chainrule.data import intake, sources
 from chainrule.data.samples import Data, sample_shape
 from chainrule.errors import ArgumentError, NotBuiltError, ShapeError
 from chainrule.network import Network, chunks, ensemble, forward
@@ -191,6 +193,10 @@ class Predictor:
 
     def _samples(self, name: str, x: Any, shape: Shape) -> tuple[Any, Backend]:
         """Receive samples of a shape; return them and their backend."""
+        if sources.stored(x):
+            whole = sources.receive(name, x)
+            intake.check_columns(name, whole, self._columns)
+            x = whole.read(0, whole.shape[0])
         if name.endswith("x"):
             intake.check_columns(name, x, self._columns)
         given, (x, origin) = x, intake.receive(name, x)
@@ -266,6 +272,12 @@ class Predictor:
             weight = intake.to_host(weight, w_origin)
             if scale:
                 weight = intake.scaled(weight, None, dtype)
+            elif _vanish(weight, dtype):
+                msg = (
+                    f"{prefix}sample_weight has positive values that are 0 in {dtype}; "
+                    f"scale them: only their ratios matter."
+                )
+                raise ArgumentError(msg)
             origin = get("numpy")
             weight = place(f"{prefix}sample_weight", weight, origin, backend, dtype)
         return Data(
@@ -273,3 +285,10 @@ class Predictor:
             place(f"{prefix}y", t, y_origin, backend, "int32" if labels else dtype),
             weight,
         )
+
+
+def _vanish(weight: Any, dtype: str) -> bool:
+    """Whether positive weights are 0 in a dtype."""
+    with np.errstate(over="ignore", under="ignore"):
+        cast = weight.astype(dtype)
+    return bool((cast[weight > 0] == 0.0).any())

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chainrule import backends
+from chainrule.config import checks
 from chainrule.data import chunks, intake, sources
+from chainrule.data.batches import Batches, length
 from chainrule.data.datasets import batched, is_dataset
 from chainrule.data.sources import Rows
-from chainrule.data.stream import Batches, Stored, Stream
+from chainrule.data.stream import Stored, Stream
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from chainrule.model.arguments import FitData, FitOptions
     from chainrule.model.predictor import Predictor
+    from chainrule.model.spec import ModelSpec
     from chainrule.network import Network
-    from chainrule.training.logs import EpochLogs
 
 __all__ = [
     "CHUNK_BYTES",
@@ -30,12 +32,11 @@ __all__ = [
     "batch_size",
     "batches",
     "check",
-    "check_logs",
     "described",
     "hold_out",
     "rows",
     "stream",
-    "written",
+    "training_batches",
 ]
 
 # Bytes of a chunk where nothing is said.
@@ -50,29 +51,63 @@ NOT_COMPARED = (
 _Given = tuple[Any, Any, Any]  # x, y and weights (or None)
 
 
-def rows(given: _Given, chunk_bytes: int | None, dtype: str) -> _Given:
+def rows(
+    given: _Given, chunk_bytes: int | None, dtype: str, *, prefix: str = ""
+) -> _Given:
     """Return x, y and weights as `Rows` where one chunk does not hold them.
 
     Arrays in memory are cut only where `chunk_bytes` says so.
     """
     if chunk_bytes is None and not any(map(sources.stored, given)):
         return given
-    names = ("x", "y", "sample_weight")
-    found: list[Any] = []
-    for name, a in zip(names, given, strict=True):
-        wanted = a is not None and (sources.stored(a) or isinstance(a, np.ndarray))
-        found.append(sources.receive(name, a) if wanted else a)
-    x, y, weight = found
-    if not isinstance(x, Rows):
-        return tuple(_whole(a) for a in found)  # type: ignore[return-value]
-    y, weight = (
-        a if a is None or isinstance(a, Rows) else sources.receive(n, np.asarray(a))
-        for n, a in (("y", y), ("sample_weight", weight))
-    )
+    names = [f"{prefix}{name}" for name in ("x", "y", "sample_weight")]
+    found = [
+        a if a is None or not sources.stored(a) else sources.receive(name, a)
+        for name, a in zip(names, given, strict=True)
+    ]
+    if chunk_bytes is None and not isinstance(found[0], Rows):
+        return tuple(map(_whole, found))  # type: ignore[return-value]
+    cut: list[Any] = [
+        a if a is None or isinstance(a, Rows) else _in_memory(name, a)
+        for name, a in zip(names, found, strict=True)
+    ]
+    x, *others = cut
+    for name, a in zip(names[1:], others, strict=True):
+        if a is not None and a.shape[0] != x.shape[0]:
+            msg = (
+                f"{names[0]} and {name} must have as many samples as each other; got "
+                f"{x.shape[0]} and {a.shape[0]}."
+            )
+            raise ShapeError(msg)
     limit = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
-    if x.shape[0] * _row_bytes((x, y, weight), dtype) <= limit:
-        return tuple(_whole(a) for a in (x, y, weight))  # type: ignore[return-value]
-    return x, y, weight
+    if x.shape[0] * _row_bytes((x, *others), dtype) <= limit:
+        # As they were given: what is in memory may be another library's.
+        return tuple(map(_whole, found))  # type: ignore[return-value]
+    y, weight = others
+    return x, y, None if weight is None else _scaled(weight, dtype)
+
+
+def _in_memory(name: str, a: Any) -> Rows:
+    """Return an array, a list or a frame as rows on the host."""
+    columns = intake.columns(a)
+    a, origin = intake.receive(name, a)
+    found = sources.receive(name, intake.to_host(a, origin))
+    found.column_names, found.origin = columns, origin
+    return found
+
+
+def _scaled(weight: Rows, dtype: str) -> Rows:
+    """Return weights as `intake.scaled` does, after a look at all of them."""
+    if len(weight.shape) != 1:
+        return weight  # which is refused where it is checked
+    step = 1 << 20
+    samples = weight.shape[0]
+    ends = range(0, samples, step)
+    tops = (weight.read(low, min(low + step, samples)).max() for low in ends)
+    top = max((float(top) for top in tops), default=0.0)
+    if not 0.0 < top <= float(np.finfo(dtype).max):
+        return weight
+    return weight.scaled(1 - math.frexp(top)[1])
 
 
 def _whole(a: Any) -> Any:
@@ -95,9 +130,12 @@ def check(given: FitData, options: FitOptions, optimizer: Any) -> None:
         _refuse("bootstrap=True")
     if not isinstance(given.x, Batches):
         return
-    for name in ("sample_weight", "validation_split"):
-        value = given.sample_weight if name[0] == "s" else options.validation_split
-        if value is not None and value:
+    asked = {
+        "sample_weight": given.sample_weight is not None,
+        "validation_split": options.validation_split > 0.0,
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
             msg = (
                 f"{name} is for fit(x, y); batches bring their own weights, "
                 f"(x, y, sample_weight), and validation_data is given apart."
@@ -111,16 +149,6 @@ def _refuse(what: str) -> NoReturn:
         f"arrays, and no chunk_bytes."
     )
     raise ArgumentError(msg)
-
-
-def check_logs(logs: EpochLogs) -> None:
-    """Refuse metrics of training data that can be read but once."""
-    if logs.evaluation.metrics and getattr(logs.data, "once", False):
-        msg = (
-            "metrics are of the whole training data, and x is an iterator, which gives "
-            "its batches once: give a function of the epoch that returns an iterable."
-        )
-        raise ArgumentError(msg)
 
 
 def batch_size(data: Any, wanted: int) -> int:
@@ -174,13 +202,6 @@ def stream(
     if isinstance(x, Batches):
         return x.bind(lambda *batch: receive(batch))
     samples = x.shape[0]
-    for name, a in (("y", y), ("sample_weight", weight)):
-        if a is not None and a.shape[0] != samples:
-            msg = (
-                f"{prefix}x and {prefix}{name} must have as many samples as each "
-                f"other; got {samples} and {a.shape[0]}."
-            )
-            raise ShapeError(msg)
     grain = math.lcm(*(a.grain for a in given if a is not None))
     order = chunks.cut(
         samples,
@@ -196,49 +217,57 @@ def stream(
 
 
 def apply(
-    network: Network,
-    x: Any,
-    f: Callable[[Any], Any],
-    *,
-    out: Any,
-    chunk_bytes: int | None,
-    dtype: str,
+    model: Predictor, x: Any, f: Callable[[Any], Any], out: Any, chunk_bytes: int | None
 ) -> Any:
     """Return f(x), some rows at a time, on the host; or write it to `out`."""
-    if not sources.stored(x) and not isinstance(x, np.ndarray):
-        x = intake.to_host(x)
-        x = np.asarray(x)
-    found = sources.receive("x", x)
+    network, dtype = model._need(), model.spec.dtype
+    found = sources.receive("x", x) if sources.stored(x) else _in_memory("x", x)
+    intake.check_columns("x", found, model._columns)
     samples = found.shape[0]
     size = math.prod(found.shape[1:]) + math.prod(network.output_shape)
     limit = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
     each = max(1, limit // (max(1, size) * np.dtype(dtype).itemsize))
     if out is None and samples <= each:
         return f(found.read(0, samples).view(np.ndarray))
-    for low in range(0, samples, each):
+    for low in range(0, max(1, samples), each):
         high = min(low + each, samples)
-        z = f(found.read(low, high).view(np.ndarray))
+        try:
+            z = f(found.read(low, high).view(np.ndarray))
+        except ArgumentError as error:
+            first = found.first
+            msg = f"{error} (In rows {first + low} to {first + high - 1} of x.)"
+            raise type(error)(msg) from error
         if out is None:
             out = tuple(np.empty((samples, *a.shape[1:]), a.dtype) for a in _several(z))
             out = out if isinstance(z, tuple) else out[0]
-        written(out, z, low, high, samples)
+        elif not low:
+            _check_targets(_several(out), _several(z), samples)
+        for target, a in zip(_several(out), _several(z), strict=True):
+            target[low:high] = a
     return out
 
 
-def written(
-    out: Any, z: Any, low: int = 0, high: int | None = None, samples: int | None = None
-) -> Any:
-    """Write results to `out`, and return it."""
-    arrays, targets = _several(z), _several(out)
-    shapes = [(samples or a.shape[0], *a.shape[1:]) for a in arrays]
-    if [tuple(getattr(o, "shape", ())) for o in targets] != shapes:
-        wanted = " and ".join(map(str, shapes))
-        got = " and ".join(str(tuple(getattr(o, "shape", ()))) for o in targets)
-        msg = f"out must have shape {wanted}; got {got}."
+def _check_targets(targets: Any, arrays: Any, samples: int) -> None:
+    """Refuse what does not take the results, before any of it is written."""
+    shapes = [(samples, *a.shape[1:]) for a in arrays]
+    for target in targets:
+        kind = getattr(sources.attribute("out", target, "dtype"), "kind", None)
+        flags = getattr(target, "flags", None)
+        if kind != "f" or backends.of(target).name != "numpy":
+            msg = (
+                "out must be a floating array that takes NumPy's rows, out[a:b] = rows "
+                f"(memory maps, arrays of NumPy, h5py and zarr); got "
+                f"{checks.show(target)}."
+            )
+            raise ArgumentTypeError(msg)
+        if flags is not None and not flags.writeable:
+            msg = "out is read-only; open it for writing, with mode='r+', say."
+            raise ArgumentError(msg)
+    got = [tuple(target.shape) for target in targets]
+    if got != shapes:
+        wanted, had = (" and ".join(map(str, each)) for each in (shapes, got))
+        msg = f"out must have shape {wanted}; got {had}."
         raise ShapeError(msg)
-    for target, a in zip(targets, arrays, strict=True):
-        target[low : low + a.shape[0] if high is None else high] = a
-    return out
 
 
 def _several(a: Any) -> tuple[Any, ...]:
@@ -246,35 +275,64 @@ def _several(a: Any) -> tuple[Any, ...]:
 
 
 def batches(
-    x: Any,
-    *,
-    steps: int | None = None,
-    epochs: int = 1,
-    chunk_bytes: int | None = None,
-    batch_size: int = 32,
-    seed: int | None = None,
-    caller: str = "fit",
+    x: Any, chunk_bytes: int | None, *, caller: str, name: str = "x"
 ) -> Batches:
-    """Return what gives batches, checked; a data set's samples are made batches."""
+    """Return what gives batches to an evaluation, all of them."""
+    _check_iterable(x, caller)
     if is_dataset(x):
-        x = batched(x, batch_size, seed)
-        steps = steps or x.steps
-    if not callable(x) and not hasattr(x, "__iter__"):
+        x = batched(x, 32, None)
+    return Batches(x, None, chunk_bytes or CHUNK_BYTES, name)
+
+
+def training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
+    """Return what gives batches to a fit; a data set's samples are made batches."""
+    _check_iterable(x, "fit")
+    steps = options.steps_per_epoch
+    if is_dataset(x):
+        shuffles = options.shuffle is not False
+        x = batched(x, options.batch_size, spec.seed if shuffles else None)
+    elif options.shuffle:
+        msg = (
+            "shuffle=True is for arrays and data sets: batches come in their own "
+            "order. Leave it out, or give a function of the epoch that shuffles."
+        )
+        raise ArgumentError(msg)
+    known = length(x)
+    if steps is not None and known is not None and steps != known:
+        if steps > known:
+            msg = f"steps_per_epoch is {steps}, and x has {known} batches alone."
+            raise ArgumentError(msg)
+        checks.warn(
+            f"steps_per_epoch is {steps}: of the {known} batches of x those after are "
+            f"never trained on, if it gives the same in each epoch."
+        )
+    if not callable(x) and iter(x) is x:
+        if options.epochs > 1 and steps is None:
+            msg = (
+                f"x is an iterator, which gives its batches once, and epochs is "
+                f"{options.epochs}: give a function of the epoch that returns an "
+                f"iterable, or steps_per_epoch if it has no end, or epochs=1."
+            )
+            raise ArgumentError(msg)
+        if spec.metrics:
+            msg = (
+                "metrics are of the whole training data, and x is an iterator, which "
+                "gives its batches once: give a function of the epoch that returns an "
+                "iterable."
+            )
+            raise ArgumentError(msg)
+    return Batches(x, steps, options.chunk_bytes or CHUNK_BYTES)
+
+
+def _check_iterable(x: Any, caller: str) -> None:
+    """Refuse what gives no batches: then the targets are missing."""
+    if sources.stored(x) or hasattr(x, "shape"):
+        msg = f"{caller} needs y."
+        raise ArgumentTypeError(msg)
+    if not callable(x) and not hasattr(x, "__iter__") and not is_dataset(x):
         msg = (
             f"{caller} needs y. (x, y) are arrays; alone stands an iterable of batches "
             f"(x, y), or a function of the epoch that returns one; got "
             f"{type(x).__name__}."
         )
         raise ArgumentTypeError(msg)
-    if sources.stored(x) or hasattr(x, "shape"):
-        msg = f"{caller} needs y."
-        raise ArgumentTypeError(msg)
-    found = Batches(x, steps, chunk_bytes or CHUNK_BYTES)
-    if found.once and epochs > 1 and steps is None:
-        msg = (
-            f"x is an iterator, which gives its batches once, and epochs is {epochs}: "
-            f"give a function of the epoch that returns an iterable, or "
-            f"steps_per_epoch if it has no end, or epochs=1."
-        )
-        raise ArgumentError(msg)
-    return found
