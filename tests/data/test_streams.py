@@ -263,7 +263,7 @@ def test_what_is_read_only_takes_no_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
-def test_results_are_not_written_to_other_libraries(name: str) -> None:
+def test_results_are_not_written_to_other_libraries(name: Any) -> None:
     here(name) or pytest.skip(f"needs {name}")
     out = cr.backends.get(name).asarray(np.zeros((100, 1), np.float32))
     with pytest.raises(cr.ArgumentTypeError, match="takes NumPy's rows"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -261,7 +261,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         batch_size: int = 32,
         shuffle: bool | None = None,
         sample_weight: Any = None,
-        validation_data: tuple[Any, ...] | list[Any] | None = None,
+        validation_data: Iterable[Any] | Callable[[int], Iterable[Any]] | None = None,
         validation_split: float = 0.0,
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool | None = None,
