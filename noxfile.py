@@ -231,7 +231,8 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".[scipy]")
     session.run("python", "docs/live/assets.py")
     site = "docs/_build/html"
-    shutil.rmtree("docs/_build", ignore_errors=True)
+    for folder in ("docs/_build", "docs/auto_gallery"):  # examples run anew
+        shutil.rmtree(folder, ignore_errors=True)
     options = ["-b", "html", "--fail-on-warning", "--keep-going"]
     env = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
     session.run("sphinx-build", *options, *session.posargs, "docs", site, env=env)

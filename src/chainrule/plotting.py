@@ -31,7 +31,7 @@ def styled_pyplot() -> tuple[Any, Any]:
     except ImportError as error:
         msg = (
             "pictures need matplotlib, which is not installed. "
-            "Install it with: pip install 'chainrule[plot]'"
+            "Install it with: pip install matplotlib"
         )
         raise MissingLibraryError(msg) from error
     style = {

@@ -27,7 +27,7 @@ __all__ = ["Availability", "available", "clear_caches", "get", "of"]
 _ENGINES: dict[BackendName, tuple[str, str]] = {
     "numpy": ("NumPyBackend", "numpy"),
     "jax": ("JaxBackend", "jax"),
-    "cupy": ("CuPyBackend", "cuda12"),
+    "cupy": ("CuPyBackend", "cupy-cuda12x"),
     "torch": ("TorchBackend", "torch"),
 }
 
@@ -132,14 +132,14 @@ copyreg.pickle(Backend, _reduce)
 
 def _load(name: BackendName) -> type[Backend]:
     """Return the class of an engine, whose library is imported by now."""
-    attribute, extra = _ENGINES[name]
+    attribute, library = _ENGINES[name]
     try:
         module = importlib.import_module(f"chainrule.backends.{name}")
     except ImportError as error:
         have = ", ".join(n for n in _ENGINES if _importable(n))
         msg = (
             f"the {name} backend needs a library that cannot be imported here "
-            f"({error}). Install it with: pip install 'chainrule[{extra}]'. "
+            f"({error}). Install it with: pip install {library}. "
             f"Importable here: {have}."
         )
         raise BackendError(msg) from error

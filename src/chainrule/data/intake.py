@@ -295,9 +295,8 @@ def scaled(weight: Any, origin: Backend | None, dtype: str) -> Any:
     """
     weight = to_host(weight, origin)
     top = float(weight.max(initial=0.0))
-    if (
-        not 0.0 < top <= float(np.finfo(dtype).max)
-    ):  # none weighs, or `place` refuses them
+    # Else none weighs, or `place` refuses them.
+    if not 0.0 < top <= float(np.finfo(dtype).max):
         return weight
     return np.ldexp(weight.astype(np.float64), 1 - math.frexp(top)[1])
 

@@ -256,7 +256,7 @@ def parquet(
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        msg = "Parquet needs pyarrow: pip install 'chainrule[parquet]'."
+        msg = "Parquet needs pyarrow: pip install pyarrow."
         raise MissingLibraryError(msg) from error
     try:
         file = pq.ParquetFile(path)

@@ -162,7 +162,7 @@ def _scipy() -> Any:
     except ImportError as error:
         msg = (
             "LBFGS needs SciPy, which is not installed. "
-            "Install it with: pip install 'chainrule[scipy]'"
+            "Install it with: pip install scipy"
         )
         raise MissingLibraryError(msg) from error
     return optimize

@@ -22,7 +22,7 @@ except ImportError as _error:
 
     _msg = (
         f"chainrule.sklearn needs scikit-learn, which cannot be imported here "
-        f"({_error}). Install it with: pip install 'chainrule[sklearn]'."
+        f"({_error}). Install it with: pip install scikit-learn scipy."
     )
     raise BackendError(_msg) from _error
 

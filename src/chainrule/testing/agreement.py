@@ -129,7 +129,7 @@ def _engines(given: Any) -> tuple[dict[str, Backend], dict[str, str]]:
         have = ", ".join(named) or "none"
         msg = (
             f"compare_backends needs at least two backends; got {have}. Install "
-            "another, for example with: pip install 'chainrule[jax]'."
+            "another, for example with: pip install jax."
         )
         raise ArgumentError(msg)
     return named, missing
