@@ -11,6 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule.data import sources
 from chainrule.data.sources import Rows
+from chainrule.data.stream import stored
 
 from tests.support.streams import STORES, store
 
@@ -20,7 +21,7 @@ A = np.random.default_rng(0).normal(size=(103, 4)).astype(np.float32)
 @pytest.mark.parametrize("kind", STORES)
 def test_rows_are_those_that_were_stored(kind: str, tmp_path: Path) -> None:
     given = store(kind, A, tmp_path, "x")
-    assert sources.stored(given)
+    assert stored(given)
     rows = sources.receive("x", given)
     assert (rows.shape, rows.dtype, rows.ndim) == (A.shape, A.dtype, 2)
     for low, high in [(0, 103), (0, 1), (30, 41), (34, 35), (33, 69), (102, 103)]:
@@ -47,7 +48,7 @@ def test_grain_is_what_a_store_reads_at_once(tmp_path: Path) -> None:
     "a", [A, [1.0, 2.0], A.tolist(), [], ["a.npz"], "x.npy", None, 3, (1,)]
 )
 def test_what_is_in_memory_is_not_stored(a: Any) -> None:
-    assert not sources.stored(a)
+    assert not stored(a)
 
 
 def test_columns_of_a_parquet_file(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from chainrule import backends
-from chainrule.arrays.types import Shape
 from chainrule.data import intake
 from chainrule.data.datasets import batched
 from chainrule.data.samples import Data
-from chainrule.data.stream import Chunk, Gathered, Receive, Stream
+from chainrule.data.stored import Gathered, Receive
+from chainrule.data.stream import Chunk, Source, Stream
 from chainrule.errors import (
     ArgumentTypeError,
     ChainruleError,
@@ -33,7 +33,7 @@ def length(source: Any) -> int | None:
         return None
 
 
-class Batches(Stream):
+class Batches(Source, Stream):
     """Batches that an iterable gives, several of them at a time.
 
     Parameters
@@ -72,11 +72,7 @@ class Batches(Stream):
         self._begun: tuple[Any, Iterator[Any]] | None = (first, begun)
         self.origin = backends.of(self._parts(first, 0)[0])
         self.head = self._batch(first, 0)
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of the first batch's x."""
-        return tuple(np.shape(self.head[0]))
+        self.shape = tuple(self.head[0].shape)
 
     def bind(self, receive: Receive) -> Batches:
         """Return it, with what checks a batch."""
@@ -96,6 +92,10 @@ class Batches(Stream):
     def described(self) -> tuple[tuple[Any, ...], str]:
         """As `Stream.described`: batches cannot be compared."""
         return (), f"batches, {self._asked or 'all'} of them"
+
+    def batch_size(self, wanted: int) -> int:
+        """As `Stream.batch_size`: the first batch's."""
+        return self.shape[0]
 
     def _begin(self, epoch: int, where: str) -> Iterator[Any]:
         try:

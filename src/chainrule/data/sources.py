@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.arrays.types import Shape
 from chainrule.config import checks
+from chainrule.data.stream import Source
 from chainrule.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -20,10 +21,10 @@ from chainrule.errors import (
     SourceError,
 )
 
-__all__ = ["Rows", "attribute", "parquet", "receive", "stored"]
+__all__ = ["Rows", "attribute", "parquet", "receive"]
 
 
-class Rows:
+class Rows(Source):
     """An array (n, ...) whose rows are read when they are asked for.
 
     Parameters
@@ -57,7 +58,7 @@ class Rows:
         self.name, self.shape = name, tuple(int(n) for n in shape)
         self.dtype, self.grain, self.first = np.dtype(dtype), max(1, int(grain)), first
         self._read, self.column_names = read, columns
-        self.origin: Any = None  # the backend of an array that is in memory
+        self.origin = None
 
     @property
     def ndim(self) -> int:
@@ -112,25 +113,6 @@ class Rows:
 
         how = self.grain, self.first, self.column_names
         return Rows(self.name, self.shape, np.float64, read, *how)
-
-
-def stored(a: Any) -> bool:
-    """Whether `a` is rows on a disk, or elsewhere, rather than an array in memory."""
-    if isinstance(a, np.ndarray):
-        return isinstance(a, np.memmap)
-    if isinstance(a, Rows):
-        return True
-    if isinstance(a, (list, tuple)):
-        return bool(a) and all(map(_is_shard, a))
-    home = type(a).__module__.partition(".")[0]
-    if home == "pyarrow":
-        return type(a).__name__ in ("Table", "ParquetFile")
-    # Of the class: a closed file's own attributes raise.
-    return home in ("h5py", "zarr") and hasattr(type(a), "shape")
-
-
-def _is_shard(a: Any) -> bool:
-    return isinstance(a, (str, os.PathLike)) and str(a).endswith(".npy")
 
 
 def attribute(name: str, a: Any, what: str) -> Any:

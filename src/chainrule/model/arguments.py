@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from chainrule.config import checks
-from chainrule.data.datasets import is_dataset
+from chainrule.data.stream import stored
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["FitData", "FitOptions", "check_options", "check_validation"]
@@ -20,6 +20,13 @@ class FitData(NamedTuple):
     sample_weight: Any
     validation: tuple[Any, Any, Any] | None
     slopes: Any
+
+    @property
+    def comes_in_chunks(self) -> bool:
+        """Whether any of it may come chunk by chunk: stored rows, or batches."""
+        held = self.validation or (None, 0, None)
+        missing = self.y is None or held[1] is None
+        return missing or any(map(stored, (*self[:3], *held)))
 
 
 class FitOptions(NamedTuple):
@@ -35,6 +42,11 @@ class FitOptions(NamedTuple):
     validation_split: float
     chunk_bytes: int | None
     steps_per_epoch: int | None
+
+    @property
+    def comes_in_chunks(self) -> bool:
+        """Whether an option says that data come chunk by chunk."""
+        return self.chunk_bytes is not None or self.steps_per_epoch is not None
 
 
 def check_options(**given: Any) -> FitOptions:
@@ -61,7 +73,9 @@ def _loads(given: Any) -> bool:
     """Whether it gives batches again and again, and is neither a pair nor an array."""
     if isinstance(given, (tuple, list, dict, str)) or hasattr(given, "shape"):
         return False
-    return hasattr(given, "__iter__") and not hasattr(given, "__next__")
+    # A data set may have samples by number alone.
+    gives = hasattr(given, "__iter__") or hasattr(given, "__getitem__")
+    return gives and not hasattr(given, "__next__")
 
 
 def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
@@ -71,7 +85,7 @@ def check_validation(given: Any, share: float) -> tuple[Any, Any, Any] | None:
     if share:
         msg = "give validation_data or validation_split, not both."
         raise ArgumentError(msg)
-    if callable(given) or is_dataset(given) or _loads(given):
+    if callable(given) or _loads(given):
         return given, None, None  # batches
     if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 3:
         msg = (

@@ -14,12 +14,9 @@ from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
 from chainrule.config.memory import room
 from chainrule.data import bootstrap, intake, order
-from chainrule.data.batches import Batches
 from chainrule.data.samples import sample_shape, split
-from chainrule.data.sources import Rows
-from chainrule.data.stream import Stream
+from chainrule.data.stream import Source, Stream
 from chainrule.errors import ArgumentError, MissingFileError
-from chainrule.model import streams
 from chainrule.model.arguments import FitData, FitOptions
 from chainrule.network import Network
 from chainrule.state.epochs import PartialEpoch
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
     from chainrule.backends import Backend
     from chainrule.files.checkpoints import Circumstances
     from chainrule.model.model import Model
-    from chainrule.model.spec import ModelSpec
 
 __all__ = ["fit", "session_of"]
 
@@ -52,8 +48,11 @@ def fit(
     intake.check_single("x", given.x, given.y)
     intake.check_columns("x", given.x, model._columns)
     columns = intake.columns(given.x)
-    given = _streamed(given, options, spec)
-    if isinstance(given.x, (Rows, Batches)):
+    if given.comes_in_chunks or options.comes_in_chunks:
+        from chainrule.model import streams
+
+        given = streams.prepare(given, options, spec)
+    if isinstance(given.x, Source):
         x, origin = given.x, given.x.origin or backends.get("numpy")
     else:
         x, origin = intake.receive("x", given.x)
@@ -74,31 +73,6 @@ def fit(
         if getattr(spec.optimizer, "least_squares", False):
             model._keep_covariance(fit.epoch_logs.data)
         return history
-
-
-def _streamed(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
-    """Return data with what comes chunk by chunk as `Rows` or `Batches`."""
-    chunk_bytes, held = options.chunk_bytes, given.validation
-    if given.y is None:
-        given = given._replace(x=streams.training_batches(given.x, options, spec))
-    elif options.steps_per_epoch is not None:
-        msg = (
-            "steps_per_epoch is for fit(batches); of arrays an epoch has every sample "
-            "once."
-        )
-        raise ArgumentError(msg)
-    else:
-        x, y, weight = streams.rows(given[:3], chunk_bytes, spec.dtype)
-        given = given._replace(x=x, y=y, sample_weight=weight)
-    if isinstance(given.x, (Rows, Batches)):
-        streams.check(given, options, spec.optimizer)
-    if held is not None and held[1] is None:
-        name = "validation_data"
-        more = streams.batches(held[0], chunk_bytes, caller="validation", name=name)
-        held = more, None, None
-    elif held is not None:
-        held = streams.rows(held, chunk_bytes, spec.dtype, prefix="validation ")
-    return given._replace(validation=held)
 
 
 def session_of(model: Model) -> Session:
@@ -130,7 +104,11 @@ class _Preparation:
         model, options, spec = self.model, self.options, self.spec
         with room(self.backend, "for the data of a fit", _FEWER):
             objective, data, validation = self._data(given, columns)
-        batch_size = streams.batch_size(data, options.batch_size)
+        batch_size = options.batch_size
+        if isinstance(data, Stream):
+            batch_size = data.batch_size(batch_size)
+        else:
+            batch_size = min(batch_size, data.x.shape[0])
         logs = self._logs(objective, data, validation)
         self._check(logs, batch_size)
         sloped = given.slopes is not None
@@ -195,9 +173,11 @@ class _Preparation:
         plain = LossObjective(spec.loss)
         objective: Objective = plain
         held: Any = None
-        if isinstance(given.x, (Rows, Batches)):
+        if isinstance(given.x, Source):
             chosen = given[:3]
             if share:
+                from chainrule.model import streams
+
                 chosen, held = streams.hold_out(chosen, share)
                 held = self._stream(held, "validation ")
             data: Any = self._stream(chosen, "", shuffle=self._shuffles)
@@ -209,7 +189,7 @@ class _Preparation:
             objective.check(network, spec.optimizer, spec.members)
             data = slopes_.receive(network, data, given.slopes, backend, spec.dtype)
         if given.validation is not None:
-            if isinstance(given.validation[0], (Rows, Batches)):
+            if isinstance(given.validation[0], Source):
                 return (
                     objective,
                     data,
@@ -227,6 +207,8 @@ class _Preparation:
         return objective, data, None
 
     def _stream(self, given: Any, prefix: str, *, shuffle: bool = False) -> Stream:
+        from chainrule.model import streams
+
         options = self.options
         return streams.stream(
             self.model,
@@ -284,8 +266,8 @@ class _Preparation:
         if {True, False} <= {*backend.jit_compiles}:
             # Of the engines that have the choice; its results are others.
             compiled = spec.jit_compile or None
-        held = None if validation is None else streams.described(validation[1])[0]
-        arrays, cut = streams.described(data)
+        held = None if validation is None else _described(validation[1])[0]
+        arrays, cut = _described(data)
         return checkpoints.describe(
             spec.arguments,
             backend,
@@ -322,7 +304,10 @@ class _Preparation:
             warning = self.callbacks.restore(record.callbacks, saved)
         warning += checkpoints.differences(circumstances, record)
         if str(circumstances.wanted["chunks"]).startswith("batches"):
-            warning.append(streams.NOT_COMPARED)
+            warning.append(
+                "batches cannot be compared with those of the fit before, and must be "
+                "the same from the epoch's beginning on"
+            )
         state = saved._state()
         if not state.slots and not hasattr(spec.optimizer, "update"):
             name = type(spec.optimizer).__name__
@@ -341,6 +326,11 @@ class _Preparation:
         model.history = record.before
         model._bind_direct()
         return record.first, record.history, part
+
+
+def _described(data: Any) -> tuple[Any, str | None]:
+    """Return what a checkpoint compares: the arrays, and how they are cut."""
+    return data.described() if isinstance(data, Stream) else (data, None)
 
 
 class _Recorder:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
-from chainrule.data import sources
-from chainrule.data.batches import Batches
-from chainrule.data.sources import Rows
+from chainrule.data.stream import Source, Stream, stored
 from chainrule.errors import ArgumentError
-from chainrule.model import streams
 from chainrule.model.predictor import Predictor
 from chainrule.network import ensemble, forward
 from chainrule.training.logs import Evaluation
@@ -162,7 +159,8 @@ class Prediction(Predictor):
                     ) from error
                 if z is not None:
                     return z
-        if out is not None or sources.stored(x):
+        if out is not None or stored(x):
+            from chainrule.model import streams
 
             def predict(some: Any) -> Any:
                 return self.predict(some, return_std, method)
@@ -263,6 +261,8 @@ class Prediction(Predictor):
                     "weights, (x, y, sample_weight)."
                 )
                 raise ArgumentError(msg)
+            from chainrule.model import streams
+
             x = streams.batches(x, chunk_bytes, caller="evaluate")
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
@@ -284,12 +284,15 @@ class Prediction(Predictor):
         chunk_bytes: int | None,
     ) -> Any:
         """Return what is evaluated: samples in memory, or a stream of them."""
-        if not isinstance(given[0], Batches):
-            given = streams.rows(given, chunk_bytes, self.spec.dtype)
-        if isinstance(given[0], (Rows, Batches)):
-            return streams.stream(
-                self, network, given, batch_size=1, chunk_bytes=chunk_bytes
-            )
+        if chunk_bytes is not None or any(map(stored, given)):
+            from chainrule.model import streams
+
+            if not isinstance(given[0], Stream):  # batches are bound below
+                given = streams.rows(given, chunk_bytes, self.spec.dtype)
+            if isinstance(given[0], Source):
+                return streams.stream(
+                    self, network, given, batch_size=1, chunk_bytes=chunk_bytes
+                )
         return self._data(network, backend, given, host=backend.pads)
 
     def _evaluation(self, network: Network, backend: Backend) -> Evaluation:

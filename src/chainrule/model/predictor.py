@@ -11,8 +11,9 @@ import numpy as np
 from chainrule.arrays.types import Shape
 from chainrule.backends import Backend, get
 from chainrule.config.memory import FEWER_ROWS, room
-from chainrule.data import intake, sources
+from chainrule.data import intake
 from chainrule.data.samples import Data, sample_shape
+from chainrule.data.stream import stored
 from chainrule.errors import ArgumentError, NotBuiltError, ShapeError
 from chainrule.network import Network, chunks, ensemble, forward
 
@@ -193,7 +194,9 @@ class Predictor:
 
     def _samples(self, name: str, x: Any, shape: Shape) -> tuple[Any, Backend]:
         """Receive samples of a shape; return them and their backend."""
-        if sources.stored(x):
+        if stored(x):
+            from chainrule.data import sources
+
             whole = sources.receive(name, x)
             intake.check_columns(name, whole, self._columns)
             x = whole.read(0, whole.shape[0])

@@ -15,7 +15,8 @@ from chainrule.data import chunks, intake, sources
 from chainrule.data.batches import Batches, length
 from chainrule.data.datasets import batched, is_dataset
 from chainrule.data.sources import Rows
-from chainrule.data.stream import Stored, Stream
+from chainrule.data.stored import Stored
+from chainrule.data.stream import Source, Stream, stored
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.optimizers import Optimizer
 
@@ -27,28 +28,43 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK_BYTES",
-    "NOT_COMPARED",
     "apply",
-    "batch_size",
     "batches",
-    "check",
-    "described",
     "hold_out",
+    "prepare",
     "rows",
     "stream",
-    "training_batches",
 ]
 
 # Bytes of a chunk where nothing is said.
 CHUNK_BYTES = 1 << 28
 
-# What a resumed fit of batches is warned of.
-NOT_COMPARED = (
-    "batches cannot be compared with those of the fit before, and must be the same "
-    "from the epoch's beginning on"
-)
-
 _Given = tuple[Any, Any, Any]  # x, y and weights (or None)
+
+
+def prepare(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
+    """Return data with what comes chunk by chunk as `Rows` or `Batches`, checked."""
+    chunk_bytes, held = options.chunk_bytes, given.validation
+    if given.y is None:
+        given = given._replace(x=_training_batches(given.x, options, spec))
+    elif options.steps_per_epoch is not None:
+        msg = (
+            "steps_per_epoch is for fit(batches); of arrays an epoch has every sample "
+            "once."
+        )
+        raise ArgumentError(msg)
+    else:
+        x, y, weight = rows(given[:3], chunk_bytes, spec.dtype)
+        given = given._replace(x=x, y=y, sample_weight=weight)
+    if isinstance(given.x, Source):
+        _check(given, options, spec.optimizer)
+    if held is not None and held[1] is None:
+        name = "validation_data"
+        more = batches(held[0], chunk_bytes, caller="validation", name=name)
+        held = more, None, None
+    elif held is not None:
+        held = rows(held, chunk_bytes, spec.dtype, prefix="validation ")
+    return given._replace(validation=held)
 
 
 def rows(
@@ -58,11 +74,11 @@ def rows(
 
     Arrays in memory are cut only where `chunk_bytes` says so.
     """
-    if chunk_bytes is None and not any(map(sources.stored, given)):
+    if chunk_bytes is None and not any(map(stored, given)):
         return given
     names = [f"{prefix}{name}" for name in ("x", "y", "sample_weight")]
     found = [
-        a if a is None or not sources.stored(a) else sources.receive(name, a)
+        a if a is None or not stored(a) else sources.receive(name, a)
         for name, a in zip(names, given, strict=True)
     ]
     if chunk_bytes is None and not isinstance(found[0], Rows):
@@ -120,7 +136,7 @@ def _row_bytes(given: _Given, dtype: str) -> int:
     return sum(size * math.prod(a.shape[1:]) for a in given if a is not None)
 
 
-def check(given: FitData, options: FitOptions, optimizer: Any) -> None:
+def _check(given: FitData, options: FitOptions, optimizer: Any) -> None:
     """Refuse what a fit of data that come chunk by chunk cannot do."""
     if not isinstance(optimizer, Optimizer):
         _refuse(f"{type(optimizer).__name__}()")
@@ -149,21 +165,6 @@ def _refuse(what: str) -> NoReturn:
         f"arrays, and no chunk_bytes."
     )
     raise ArgumentError(msg)
-
-
-def batch_size(data: Any, wanted: int) -> int:
-    """Return the samples of a batch; an iterable of batches says so itself."""
-    if isinstance(data, Batches):
-        return int(data.first.x.shape[0])
-    if isinstance(data, Stored):
-        return min(wanted, data.samples)
-    samples: int = data.x.shape[0]
-    return min(wanted, samples)
-
-
-def described(data: Any) -> tuple[Any, str | None]:
-    """Return what a checkpoint compares: the arrays, and how they are cut."""
-    return data.described() if isinstance(data, Stream) else (data, None)
 
 
 def hold_out(given: _Given, share: float) -> tuple[_Given, _Given]:
@@ -221,7 +222,7 @@ def apply(
 ) -> Any:
     """Return f(x), some rows at a time, on the host; or write it to `out`."""
     network, dtype = model._need(), model.spec.dtype
-    found = sources.receive("x", x) if sources.stored(x) else _in_memory("x", x)
+    found = sources.receive("x", x) if stored(x) else _in_memory("x", x)
     intake.check_columns("x", found, model._columns)
     samples = found.shape[0]
     size = math.prod(found.shape[1:]) + math.prod(network.output_shape)
@@ -284,7 +285,7 @@ def batches(
     return Batches(x, None, chunk_bytes or CHUNK_BYTES, name)
 
 
-def training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
+def _training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
     """Return what gives batches to a fit; a data set's samples are made batches."""
     _check_iterable(x, "fit")
     steps = options.steps_per_epoch
@@ -326,7 +327,7 @@ def training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
 
 def _check_iterable(x: Any, caller: str) -> None:
     """Refuse what gives no batches: then the targets are missing."""
-    if sources.stored(x) or hasattr(x, "shape"):
+    if stored(x) or hasattr(x, "shape"):
         msg = f"{caller} needs y."
         raise ArgumentTypeError(msg)
     if not callable(x) and not hasattr(x, "__iter__") and not is_dataset(x):

@@ -29,7 +29,6 @@ from chainrule.training.options import FitPlan
 from chainrule.training.problem import Problem
 from chainrule.training.progress import ProgressBar
 from chainrule.training.session import Session, Trainee
-from chainrule.training.streaming import StreamTraining
 
 if TYPE_CHECKING:
     from chainrule.callbacks.base import CallbackList
@@ -125,6 +124,8 @@ class Fit:
         """Return what makes the epochs."""
         plan, state = self.plan, self.session.state
         if isinstance(plan.data, Stream):
+            from chainrule.training.streaming import StreamTraining
+
             return StreamTraining(plan, state, self.cuts)
         if self.by_batches:
             return MinibatchTraining(plan, state, self.cuts)
