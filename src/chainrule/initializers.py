@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Real, Shape
 from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.config.record import Config
@@ -51,7 +51,7 @@ class VarianceScaling(Config):
 
     def __init__(
         self,
-        scale: float = 1.0,
+        scale: Real = 1.0,
         mode: FanMode = "fan_in",
         distribution: Distribution = "uniform",
     ) -> None:
@@ -89,7 +89,7 @@ class Orthogonal(Config):
 
     gain: float
 
-    def __init__(self, gain: float = 1.0) -> None:
+    def __init__(self, gain: Real = 1.0) -> None:
         self._set(gain=checks.real("gain", gain))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
@@ -108,7 +108,7 @@ class Constant(Config):
 
     value: float
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: Real = 0.0) -> None:
         self._set(value=checks.real("value", value))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:

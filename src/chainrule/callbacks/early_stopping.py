@@ -10,6 +10,7 @@ from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Int, Real
     from chainrule.config.choices import Direction, ThresholdMode
     from chainrule.model import Model
 
@@ -62,8 +63,8 @@ class EarlyStopping(Monitor):
     def __init__(
         self,
         monitor: str | None = None,
-        patience: int = 10,
-        min_delta: float = 0.0,
+        patience: Int = 10,
+        min_delta: Real = 0.0,
         mode: Direction = "auto",
         restore_best_weights: bool = True,
         *,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
-from chainrule.arrays.types import Params, Rule
+from chainrule.arrays.types import Params, Real, Rule
 from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.layers.base import Layer
@@ -93,7 +93,7 @@ class LeakyReLU(Activation):
     options: tuple[str, ...] = ("slope",)
     slope: float
 
-    def __init__(self, slope: float = 0.01, *, trainable: bool = True) -> None:
+    def __init__(self, slope: Real = 0.01, *, trainable: bool = True) -> None:
         self._configure(trainable, slope=checks.real("LeakyReLU: slope", slope))
 
 
@@ -104,7 +104,7 @@ class ELU(Activation):
     options: tuple[str, ...] = ("alpha",)
     alpha: float
 
-    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+    def __init__(self, alpha: Real = 1.0, *, trainable: bool = True) -> None:
         value = checks.real("ELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 
@@ -122,7 +122,7 @@ class CELU(Activation):
     options: tuple[str, ...] = ("alpha",)
     alpha: float
 
-    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+    def __init__(self, alpha: Real = 1.0, *, trainable: bool = True) -> None:
         value = checks.real("CELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 

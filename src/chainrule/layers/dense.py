@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from chainrule import initializers, rules
-from chainrule.arrays.types import ArrayNamespace, Params, Shape
+from chainrule.arrays.types import ArrayNamespace, Int, Params, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.base import Layer, Variable, unbound
@@ -70,7 +70,7 @@ class Dense(Layer):
 
     def __init__(
         self,
-        units: int,
+        units: Int,
         bias: bool = True,
         kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",
         bias_initializer: InitializerName | Callable[..., Any] = "zeros",

@@ -14,6 +14,7 @@ from chainrule.layers.containers import Sequential
 from chainrule.layers.dense import Dense
 
 if TYPE_CHECKING:
+    from chainrule.arrays.types import Int
     from chainrule.config.choices import (
         ActivationAlias,
         ActivationName,
@@ -26,7 +27,7 @@ __all__ = ["MLP"]
 
 @explain_call(0)
 def MLP(  # noqa: N802 - named like the layers, since it makes one
-    units: Iterable[int],
+    units: Iterable[Int],
     activation: ActivationName | ActivationAlias | Layer | type[Activation] = "relu",
     *,
     kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",

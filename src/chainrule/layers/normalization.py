@@ -6,7 +6,7 @@ import math
 from typing import Any, Self
 
 from chainrule import rules
-from chainrule.arrays.types import ArrayNamespace, Params
+from chainrule.arrays.types import ArrayNamespace, Params, Real
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
@@ -93,7 +93,7 @@ class LayerNorm(_Norm):
 
     epsilon: float
 
-    def __init__(self, epsilon: float = 1e-5, *, trainable: bool = True) -> None:
+    def __init__(self, epsilon: Real = 1e-5, *, trainable: bool = True) -> None:
         self._configure(trainable, epsilon=_small("LayerNorm: epsilon", epsilon))
 
     def _apply(self, params: Params, x: Any, context: Context) -> Any:
@@ -129,7 +129,7 @@ class BatchNorm(_Norm):
     epsilon: float
 
     def __init__(
-        self, momentum: float = 0.1, epsilon: float = 1e-5, *, trainable: bool = True
+        self, momentum: Real = 0.1, epsilon: Real = 1e-5, *, trainable: bool = True
     ) -> None:
         self._configure(
             trainable,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chainrule import backends, losses, optimizers
-from chainrule.arrays.types import Shape
+from chainrule.arrays.types import Int, Real, Shape
 from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
 from chainrule.config.explain import explain_call, explain_methods
@@ -112,8 +112,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     )
     precision: SpecAttribute[PrecisionName, PrecisionName] = SpecAttribute()
     jit_compile: SpecAttribute[bool | None, bool | None] = SpecAttribute()
-    seed: SpecAttribute[int, int] = SpecAttribute()
-    members: Any = SpecAttribute[int | None, int | None](
+    seed: SpecAttribute[int, Int] = SpecAttribute()
+    members: Any = SpecAttribute[int | None, Int | None](
         "make a new Model with so many members"
     )
 
@@ -131,8 +131,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         dtype: DType = "float32",
         precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
-        seed: int = 0,
-        members: int | None = None,
+        seed: Int = 0,
+        members: Int | None = None,
     ) -> None:
         spec = ModelSpec(
             network,
@@ -257,20 +257,20 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         x: Any,
         y: Any = None,
         *,
-        epochs: int = 100,
-        batch_size: int = 32,
+        epochs: Int = 100,
+        batch_size: Int = 32,
         shuffle: bool = True,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | list[Any] | None = None,
-        validation_split: float = 0.0,
+        validation_split: Real = 0.0,
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         bootstrap: bool = False,
         slopes: Any = None,
-        slope_weight: float = 1.0,
-        chunk_bytes: int | None = None,
-        steps_per_epoch: int | None = None,
+        slope_weight: Real = 1.0,
+        chunk_bytes: Int | None = None,
+        steps_per_epoch: Int | None = None,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 

@@ -25,7 +25,7 @@ from chainrule.training.minibatch import fresh_slots
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from chainrule.arrays.types import Array
+    from chainrule.arrays.types import Array, Int
     from chainrule.backends import Backend
     from chainrule.config.choices import BackendName
 
@@ -121,7 +121,7 @@ class Transfer(Predictor):
         self.training, self.bound = training, network
         self._bind_direct()
 
-    def member(self, k: int) -> Self:
+    def member(self, k: Int) -> Self:
         """Return member k of an ensemble: a model of its own, that trains alone.
 
         Before `fit` it is the untrained member, whose training alone gives what the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.arrays.types import Array, ArrayNamespace
+from chainrule.arrays.types import Array, ArrayNamespace, Real
 from chainrule.config import checks
 from chainrule.optimizers.base import Host, Optimizer, Rate
 
@@ -39,11 +39,11 @@ class Lion(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 1e-4,
-        beta_1: float = 0.9,
-        beta_2: float = 0.99,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.99,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,

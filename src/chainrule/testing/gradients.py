@@ -14,6 +14,7 @@ from chainrule.testing.subjects import subject
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from chainrule.arrays.types import Int, Real
     from chainrule.backends import Backend
     from chainrule.config.choices import BackendName, CheckName
 
@@ -26,9 +27,9 @@ def check_gradients(
     data: Any = (),
     backend: BackendName | Backend | ModuleType | None = None,
     train: bool = True,
-    seed: int = 0,
-    directions: int = 3,
-    rtol: float = 1e-6,
+    seed: Int = 0,
+    directions: Int = 3,
+    rtol: Real = 1e-6,
     skip: CheckName | Sequence[CheckName] = (),
 ) -> GradientReport:
     """Check the pullback of a rule, a layer, a network, a model or a loss.
