@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays.types import Real, Shape
+from chainrule.arrays.types import Shape
 from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import Distribution, FanMode, InitializerName
+    from chainrule.config.choices import Distribution, FanMode, InitializerName, Real
 
 __all__ = ["Constant", "Orthogonal", "VarianceScaling", "get"]
 

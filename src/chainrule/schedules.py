@@ -15,7 +15,7 @@ from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int, Real
+    from chainrule.config.choices import Int, Real
 
 __all__ = [
     "Constant",

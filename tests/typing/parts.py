@@ -11,9 +11,9 @@ import numpy.typing as npt
 import chainrule as cr
 from chainrule import callbacks, initializers, losses, metrics, optimizers, schedules
 from chainrule.arrays.types import Params, Shape
+from chainrule.config.choices import Rate
 from chainrule.layers import Variable
 from chainrule.layers.context import Context
-from chainrule.optimizers.base import Rate
 
 
 class Scale(cr.Layer):

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 __all__ = [
     "Array",
     "ArrayNamespace",
     "ArrayT",
-    "Int",
     "Params",
     "Pullback",
-    "Real",
     "Rule",
     "RuleResult",
     "Shape",
 ]
 
-# Numbers that an argument may be: Python's, or NumPy's scalars.
-Int = int | np.integer[Any]
-Real = float | np.floating[Any] | np.integer[Any]
 Shape = tuple[int, ...]
 Pullback = Callable[..., tuple[Any, ...]]
 # A function of arrays and what carries gradients back through it.

@@ -17,8 +17,7 @@ from chainrule.errors import ArgumentError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chainrule.arrays.types import Int
-    from chainrule.config.choices import Direction
+    from chainrule.config.choices import Direction, Int
 
 __all__ = ["Checkpoint"]
 

@@ -10,8 +10,7 @@ from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int, Real
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]

@@ -15,8 +15,7 @@ from chainrule.config.directions import direction
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int, Real
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
 
 __all__ = ["Monitor", "number"]
 

@@ -11,8 +11,7 @@ from chainrule.config import checks
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int, Real
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["ReduceLROnPlateau"]

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
-from chainrule.arrays.types import Params, Real, Rule
+from chainrule.arrays.types import Params, Rule
 from chainrule.config import checks
 from chainrule.config.names import lookup
 from chainrule.layers.base import Layer
 from chainrule.layers.context import Context
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import ActivationAlias, ActivationName
+    from chainrule.config.choices import ActivationAlias, ActivationName, Real
 
 __all__ = [
     "CELU",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from chainrule import initializers, rules
-from chainrule.arrays.types import ArrayNamespace, Int, Params, Shape
+from chainrule.arrays.types import ArrayNamespace, Params, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.base import Layer, Variable, unbound
@@ -15,7 +15,7 @@ from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import InitializerName
+    from chainrule.config.choices import InitializerName, Int
 
 __all__ = ["Dense"]
 

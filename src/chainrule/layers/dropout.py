@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
-from chainrule.arrays.types import Params, Real
+from chainrule.arrays.types import Params
 from chainrule.config import checks
 from chainrule.layers.base import Layer, unbound
 from chainrule.layers.context import Context
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["Dropout"]
 

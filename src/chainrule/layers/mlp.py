@@ -14,11 +14,11 @@ from chainrule.layers.containers import Sequential
 from chainrule.layers.dense import Dense
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int
     from chainrule.config.choices import (
         ActivationAlias,
         ActivationName,
         InitializerName,
+        Int,
     )
     from chainrule.layers.activations import Activation
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from chainrule import rules
-from chainrule.arrays.types import ArrayNamespace, Params, Real
+from chainrule.arrays.types import ArrayNamespace, Params
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.initializers import Constant
 from chainrule.layers.base import Layer, Variable, unbound
 from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["BatchNorm", "LayerNorm"]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
-from chainrule.arrays.types import Array, ArrayNamespace, Real, Rule, Shape
+from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.losses.base import Loss
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["AbsoluteError", "Huber", "Poisson", "Quantile", "SquaredError"]
 

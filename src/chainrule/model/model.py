@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chainrule import backends, losses, optimizers
-from chainrule.arrays.types import Int, Real, Shape
+from chainrule.arrays.types import Shape
 from chainrule.callbacks.base import CallbackList
 from chainrule.config import checks
 from chainrule.config.explain import explain_call, explain_methods
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         BackendName,
         DType,
         DTypeName,
+        Int,
         PrecisionName,
+        Real,
     )
     from chainrule.model.spec import AnyLoss, AnyOptimizer, Metrics
     from chainrule.state.training import TrainingState
@@ -113,7 +115,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     precision: SpecAttribute[PrecisionName, PrecisionName] = SpecAttribute()
     jit_compile: SpecAttribute[bool | None, bool | None] = SpecAttribute()
     seed: SpecAttribute[int, Int] = SpecAttribute()
-    members: Any = SpecAttribute[int | None, Int | None](
+    members: Any = SpecAttribute[int | None, int | None](
         "make a new Model with so many members"
     )
 

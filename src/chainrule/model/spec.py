@@ -16,11 +16,11 @@ from chainrule.layers import Layer
 from chainrule.losses import links
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Int
     from chainrule.backends import Backend
     from chainrule.config.choices import (
         DType,
         DTypeName,
+        Int,
         LossAlias,
         LossName,
         MetricAlias,

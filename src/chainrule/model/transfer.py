@@ -25,9 +25,9 @@ from chainrule.training.minibatch import fresh_slots
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from chainrule.arrays.types import Array, Int
+    from chainrule.arrays.types import Array
     from chainrule.backends import Backend
-    from chainrule.config.choices import BackendName
+    from chainrule.config.choices import BackendName, Int
 
 __all__ = ["Transfer"]
 

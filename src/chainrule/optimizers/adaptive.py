@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chainrule.arrays.types import Array, ArrayNamespace, Real
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Host, Optimizer, Rate
+from chainrule.optimizers.base import TINY, Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["Adagrad", "RMSprop"]
 

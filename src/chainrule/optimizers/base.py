@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Self, final
+from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 
 import numpy as np
 
 from chainrule import schedules
-from chainrule.arrays.types import Array, ArrayNamespace, Real
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["TINY", "BaseOptimizer", "Host", "Optimizer", "Placeholder", "Rate"]
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
+
+__all__ = ["TINY", "BaseOptimizer", "Host", "Optimizer", "Placeholder"]
 
 
 # Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 /
@@ -28,9 +31,8 @@ __all__ = ["TINY", "BaseOptimizer", "Host", "Optimizer", "Placeholder", "Rate"]
 # v.
 TINY = 2.0**-126
 
-# A learning rate, or a schedule: the rate as a function of the step's number.
-Rate = Real | Callable[[int], Real]
-_Kept = float | Callable[[int], Real]
+# A `Rate` that is checked.
+_Kept = float | Callable[[int], Any]
 Host = np.ndarray[Any, Any]  # an array on the host
 
 

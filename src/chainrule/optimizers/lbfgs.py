@@ -12,7 +12,8 @@ from chainrule.errors import ArgumentError, MissingLibraryError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Array, Int, Real
+    from chainrule.arrays.types import Array
+    from chainrule.config.choices import Int, Real
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem

@@ -15,7 +15,8 @@ from chainrule.errors import ArgumentError
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
-    from chainrule.arrays.types import Array, Real
+    from chainrule.arrays.types import Array
+    from chainrule.config.choices import Real
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem

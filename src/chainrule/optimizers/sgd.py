@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays.types import Array, ArrayNamespace, Real
+from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
-from chainrule.optimizers.base import Host, Optimizer, Rate
+from chainrule.optimizers.base import Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["SGD"]
 

@@ -35,8 +35,8 @@ from chainrule.sklearn.samples import Validation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.arrays.types import ArrayT, Int, Real
-    from chainrule.config.choices import DType, RateSchedule, SolverName
+    from chainrule.arrays.types import ArrayT
+    from chainrule.config.choices import DType, Int, RateSchedule, Real, SolverName
     from chainrule.layers import Layer
     from chainrule.sklearn import parameters
 

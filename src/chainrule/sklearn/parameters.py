@@ -9,16 +9,17 @@ from typing import Any, Literal
 import numpy as np
 
 from chainrule import losses
-from chainrule.arrays.types import Int, Real
 from chainrule.backends import Backend
 from chainrule.callbacks import Callback
 from chainrule.config.choices import (
     ActivationAlias,
     ActivationName,
     BackendName,
+    Int,
     LossName,
     OptimizerAlias,
     OptimizerName,
+    Real,
 )
 from chainrule.layers import Layer
 from chainrule.optimizers import BaseOptimizer

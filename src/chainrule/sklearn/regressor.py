@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.arrays.types import ArrayT, Int, Real
-    from chainrule.config.choices import DType, RateSchedule, SolverName
+    from chainrule.arrays.types import ArrayT
+    from chainrule.config.choices import DType, Int, RateSchedule, Real, SolverName
     from chainrule.layers import Layer
     from chainrule.sklearn import parameters
 

@@ -14,9 +14,8 @@ from chainrule.testing.subjects import subject
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from chainrule.arrays.types import Int, Real
     from chainrule.backends import Backend
-    from chainrule.config.choices import BackendName, CheckName
+    from chainrule.config.choices import BackendName, CheckName, Int, Real
 
 __all__ = ["check_gradients"]
 
