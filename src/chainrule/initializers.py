@@ -18,7 +18,7 @@ from chainrule.config.record import Config
 from chainrule.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import Distribution, FanMode, InitializerName
+    from chainrule.config.choices import Distribution, FanMode, InitializerName, Real
 
 __all__ = ["Constant", "Orthogonal", "VarianceScaling", "get"]
 
@@ -51,7 +51,7 @@ class VarianceScaling(Config):
 
     def __init__(
         self,
-        scale: float = 1.0,
+        scale: Real = 1.0,
         mode: FanMode = "fan_in",
         distribution: Distribution = "uniform",
     ) -> None:
@@ -89,7 +89,7 @@ class Orthogonal(Config):
 
     gain: float
 
-    def __init__(self, gain: float = 1.0) -> None:
+    def __init__(self, gain: Real = 1.0) -> None:
         self._set(gain=checks.real("gain", gain))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:
@@ -108,7 +108,7 @@ class Constant(Config):
 
     value: float
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: Real = 0.0) -> None:
         self._set(value=checks.real("value", value))
 
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Any:

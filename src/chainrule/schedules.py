@@ -14,11 +14,15 @@ from chainrule.config.explain import explain_missing
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
+if TYPE_CHECKING:
+    from chainrule.config.choices import Int, Real
+
 __all__ = [
     "Constant",
     "CosineDecay",
     "ExponentialDecay",
     "InverseTimeDecay",
+    "Schedule",
     "StepDecay",
     "get",
     "rate",
@@ -41,12 +45,20 @@ def _rate(name: str, value: Any) -> float:
     return checks.real(name, value, 0.0, open_low=True)
 
 
-class Constant(Config):
+class Schedule(Config):
+    """Base of the schedules; any other callable serves as well."""
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
     """The same learning rate at every step."""
 
     learning_rate: float
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: Real) -> None:
         self._set(learning_rate=_rate("learning_rate", learning_rate))
 
     def __call__(self, step: int) -> float:
@@ -54,16 +66,14 @@ class Constant(Config):
         return self.learning_rate
 
 
-class ExponentialDecay(Config):
+class ExponentialDecay(Schedule):
     """learning_rate · decay_rate^(step / decay_steps)."""
 
     learning_rate: float
     decay_steps: int
     decay_rate: float
 
-    def __init__(
-        self, learning_rate: float, decay_steps: int, decay_rate: float
-    ) -> None:
+    def __init__(self, learning_rate: Real, decay_steps: Int, decay_rate: Real) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
             decay_steps=_steps("decay_steps", decay_steps, 1),
@@ -75,7 +85,7 @@ class ExponentialDecay(Config):
         return _scaled(self.learning_rate, self.decay_rate, step / self.decay_steps)
 
 
-class CosineDecay(Config):
+class CosineDecay(Schedule):
     """Half a cosine from learning_rate to final, after a linear warm-up.
 
     Parameters
@@ -101,10 +111,10 @@ class CosineDecay(Config):
 
     def __init__(
         self,
-        learning_rate: float,
-        decay_steps: int,
-        warmup_steps: int = 0,
-        final: float = 0.0,
+        learning_rate: Real,
+        decay_steps: Int,
+        warmup_steps: Int = 0,
+        final: Real = 0.0,
     ) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
@@ -129,14 +139,14 @@ class CosineDecay(Config):
         return self.final + (self.learning_rate - self.final) * height
 
 
-class StepDecay(Config):
+class StepDecay(Schedule):
     """learning_rate · factor^(number of whole `every` steps that have passed)."""
 
     learning_rate: float
     every: int
     factor: float
 
-    def __init__(self, learning_rate: float, every: int, factor: float = 0.1) -> None:
+    def __init__(self, learning_rate: Real, every: Int, factor: Real = 0.1) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
             every=_steps("every", every, 1),
@@ -148,7 +158,7 @@ class StepDecay(Config):
         return _scaled(self.learning_rate, self.factor, step // self.every)
 
 
-class InverseTimeDecay(Config):
+class InverseTimeDecay(Schedule):
     """learning_rate / (1 + decay_rate · step / decay_steps): the 1/t schedule."""
 
     learning_rate: float
@@ -156,7 +166,7 @@ class InverseTimeDecay(Config):
     decay_rate: float
 
     def __init__(
-        self, learning_rate: float, decay_steps: int, decay_rate: float = 1.0
+        self, learning_rate: Real, decay_steps: Int, decay_rate: Real = 1.0
     ) -> None:
         self._set(
             learning_rate=_rate("learning_rate", learning_rate),
@@ -169,7 +179,7 @@ class InverseTimeDecay(Config):
         return self.learning_rate / (1.0 + self.decay_rate * step / self.decay_steps)
 
 
-def rate(schedule: Callable[[int], float], step: int) -> float:
+def rate(schedule: Callable[[int], Real], step: int) -> float:
     """Return a schedule's rate of `step` as a float.
 
     Raises

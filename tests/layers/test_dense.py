@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 def test_bind(shape: tuple[int, ...], bias: bool) -> None:
     layer = cr.Dense(5, bias)
     bound = layer.bind(shape)
-    assert layer.input_shape is None
+    assert vars(layer)["input_shape"] is None
     assert bound.input_shape == shape
     assert bound.output_shape == (*shape[:-1], 5)
     entries = Network(layer, shape).entries

@@ -40,7 +40,6 @@ class Holding(cr.Layer):
     def bind(self, sample_shape: Shape) -> Self:
         (_, a), (_, b) = self.children
         a = a.bind(sample_shape)
-        assert a.output_shape is not None
         b = b.bind(a.output_shape)
         return self.replace(
             _first=[a],

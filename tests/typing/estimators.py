@@ -47,3 +47,22 @@ def elsewhere(a: Array) -> None:
     assert_type(regressor.predict(a), Array)
     assert_type(regressor.predict(a, return_std=True), tuple[Array, Array])
     assert_type(classifier.predict_proba(a), Array)
+
+
+# NumPy's scalars stand for numbers.
+small, some = np.float32(0.25), np.int64(3)
+MLPRegressor(
+    hidden_layer_sizes=[some, 2],
+    alpha=small,
+    batch_size=some,
+    learning_rate_init=small,
+    max_iter=some,
+    tol=small,
+    momentum=small,
+    validation_fraction=small,
+    n_iter_no_change=some,
+    dropout=small,
+    quantiles=[small, 0.5],
+    random_state=some,
+)
+MLPClassifier(hidden_layer_sizes=some, members=some, class_weight={"a": small})

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 import chainrule as cr
-from chainrule import callbacks, initializers, losses, metrics, optimizers
-from chainrule.arrays.types import Params
+from chainrule import callbacks, initializers, losses, metrics, optimizers, schedules
+from chainrule.arrays.types import Params, Shape
+from chainrule.config.choices import Rate
 from chainrule.layers import Variable
 from chainrule.layers.context import Context
-from chainrule.optimizers.base import Rate
 
 
 class Scale(cr.Layer):
@@ -26,7 +26,7 @@ class Scale(cr.Layer):
 
     @property
     def parameters(self) -> tuple[Variable, ...]:
-        return (Variable("bias", (1,), initializers.Constant(0.0)),)
+        return (Variable("bias", self.input_shape[-1:], initializers.Constant(0.0)),)
 
     def forward(self, params: Params, x: Any, context: Context) -> Any:
         (bias,) = params
@@ -76,6 +76,18 @@ def warmup(step: int) -> float:
     return 1e-3 * min(1.0, step / 100)
 
 
+class Sawtooth(schedules.Schedule):
+    """A schedule of one's own, with values."""
+
+    period: int
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+
+    def __call__(self, step: int) -> float:
+        return 1e-3 * (1.0 - step % self.period / self.period)
+
+
 def worst(y_true: npt.NDArray[Any], y_pred: npt.NDArray[Any]) -> float:
     """A metric of one's own."""
     return float(np.max(np.abs(y_true - y_pred)))
@@ -120,8 +132,48 @@ model.fit([[1.0], [2.0]], [[1.0], [2.0]], callbacks=[Patient(0.1), hook, aside])
 assert_type(losses.get("huber"), losses.Loss)
 assert_type(Scale().replace(gain=2.0), Scale)
 assert_type(cr.Dense(3).bind((4,)), cr.Dense)
+assert_type(cr.Dense(3).bind((4,)).output_shape, Shape)
 assert_type(cr.Dense(3).units, int)
 assert_type(cr.Dropout(0.5).rate, float)
 assert_type(cr.MLP((3, 1)), cr.Sequential)
 assert_type(cr.SGD(0.1, momentum=0.9).momentum, float)
 assert_type(cr.EarlyStopping().patience, int)
+
+# Several of a kind, side by side.
+for schedule in [schedules.Constant(0.1), schedules.CosineDecay(0.1, 9), Sawtooth(3)]:
+    assert_type(schedule(1), float)
+    cr.Adam(schedule)
+for optimizer, epochs in {"first": (cr.Adam(), 3), "whole": (cr.LBFGS(), 5)}.values():
+    cr.Model(cr.Dense(1), optimizer=optimizer).fit(
+        [[1.0], [2.0]], [[1.0], [2.0]], epochs=epochs
+    )
+
+# NumPy's scalars stand for numbers, and are kept as Python's.
+share, rate, count = np.float32(0.25), np.float64(1e-3), np.int64(2)
+layers = (cr.Dense(count), cr.Dropout(share), cr.BatchNorm(share), cr.MLP([count, 1]))
+assert_type(cr.Dropout(share).rate, float)
+assert_type(cr.Dense(count).units, int)
+assert_type(cr.SGD(share, momentum=share, clip_norm=share).momentum, float)
+cr.Adam([share, rate, 1e-3], beta_1=share, weight_decay=rate)
+cr.Adam(lambda step: np.float32(0.1) / (1 + step))
+cr.LBFGS(count, ftol=share)
+schedules.CosineDecay(share, count * 5, count, final=rate)
+schedules.StepDecay(share, count, share)
+losses.Huber(share)
+losses.CrossEntropy([share, rate, 1.0], label_smoothing=share)
+initializers.Constant(share)
+watching = [
+    cr.EarlyStopping(patience=count, min_delta=share),
+    callbacks.ReduceLROnPlateau(factor=share, patience=count, min_lr=rate),
+]
+twins = cr.Model(cr.Sequential(*layers), members=count, seed=count)
+twins.fit(
+    [[1.0], [2.0], [3.0], [4.0]],
+    [[1.0], [2.0], [3.0], [4.0]],
+    epochs=count,
+    batch_size=count,
+    validation_split=share,
+    callbacks=watching,
+)
+twins.seed = count
+assert_type(twins.seed, int)

@@ -17,7 +17,7 @@ from chainrule.errors import ArgumentError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chainrule.config.choices import Direction
+    from chainrule.config.choices import Direction, Int
 
 __all__ = ["Checkpoint"]
 
@@ -75,10 +75,10 @@ class Checkpoint(Monitor):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        every: int = 1,
-        keep: int | None = 1,
+        every: Int = 1,
+        keep: Int | None = 1,
         best: bool = False,
-        every_steps: int | None = None,
+        every_steps: Int | None = None,
         monitor: str | None = None,
         mode: Direction = "auto",
     ) -> None:

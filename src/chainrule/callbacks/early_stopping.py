@@ -10,7 +10,7 @@ from chainrule.callbacks.monitor import Monitor, number
 from chainrule.config import checks
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["EarlyStopping"]
@@ -62,8 +62,8 @@ class EarlyStopping(Monitor):
     def __init__(
         self,
         monitor: str | None = None,
-        patience: int = 10,
-        min_delta: float = 0.0,
+        patience: Int = 10,
+        min_delta: Real = 0.0,
         mode: Direction = "auto",
         restore_best_weights: bool = True,
         *,

@@ -15,7 +15,7 @@ from chainrule.config.directions import direction
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
 
 __all__ = ["Monitor", "number"]
 
@@ -50,8 +50,8 @@ class Monitor(Callback):
     def __init__(
         self,
         monitor: str | None,
-        patience: int,
-        min_delta: float,
+        patience: Int,
+        min_delta: Real,
         mode: Direction,
         threshold_mode: ThresholdMode = "abs",
     ) -> None:

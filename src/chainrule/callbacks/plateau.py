@@ -11,7 +11,7 @@ from chainrule.config import checks
 from chainrule.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import Direction, ThresholdMode
+    from chainrule.config.choices import Direction, Int, Real, ThresholdMode
     from chainrule.model import Model
 
 __all__ = ["ReduceLROnPlateau"]
@@ -54,12 +54,12 @@ class ReduceLROnPlateau(Monitor):
     def __init__(
         self,
         monitor: str | None = None,
-        factor: float = 0.1,
-        patience: int = 10,
-        min_delta: float | None = None,
+        factor: Real = 0.1,
+        patience: Int = 10,
+        min_delta: Real | None = None,
         mode: Direction = "auto",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
+        cooldown: Int = 0,
+        min_lr: Real = 0.0,
         *,
         threshold_mode: ThresholdMode | None = None,
     ) -> None:

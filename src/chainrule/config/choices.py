@@ -1,13 +1,15 @@
-"""Names that an argument may be, as types: what type checkers and editors know.
+"""Names and numbers that an argument may be: what type checkers and editors know.
 
-Each holds the names that are looked up where the argument is used, no more and no fewer
-(`tests/config/test_choices.py`); an ``Alias`` holds the words of other libraries that
-stand for them. Other spellings, "ReLU" for "relu", are understood, too, but have no
-type. Imported for annotations alone: nothing here is needed while a program runs.
+Each Literal holds the names that are looked up where the argument is used, no more and
+no fewer (`tests/config/test_choices.py`); an ``Alias`` holds the words of other
+libraries that stand for them. Other spellings, "ReLU" for "relu", are understood, too,
+but have no type. Imported for annotations alone: nothing here is needed while a program
+runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "Distribution",
     "FanMode",
     "InitializerName",
+    "Int",
     "LossAlias",
     "LossName",
     "MetricAlias",
@@ -30,12 +33,20 @@ __all__ = [
     "OptimizerAlias",
     "OptimizerName",
     "PrecisionName",
+    "Rate",
     "RateSchedule",
+    "Real",
     "SolverName",
     "SpreadMethod",
     "ThresholdMode",
     "TorchDType",
 ]
+
+# Numbers: Python's, or NumPy's scalars.
+Int = int | np.integer[Any]
+Real = float | np.floating[Any] | np.integer[Any]
+# A learning rate, or a schedule: the rate as a function of the step's number.
+Rate = Real | Callable[[int], Real]
 
 BackendName = Literal["numpy", "jax", "cupy", "torch"]
 DTypeName = Literal["float32", "float64"]

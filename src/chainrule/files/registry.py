@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from chainrule import layers, losses, optimizers
+from chainrule import layers, losses, optimizers, schedules
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError, SerializationError
 
@@ -33,8 +33,10 @@ _BASES = (
     layers.Layer,
     layers.Activation,
     losses.Loss,
+    optimizers.BaseOptimizer,
     optimizers.Optimizer,
     optimizers.ProblemOptimizer,
+    schedules.Schedule,
 )
 
 

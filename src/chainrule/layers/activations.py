@@ -13,7 +13,7 @@ from chainrule.layers.base import Layer
 from chainrule.layers.context import Context
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import ActivationAlias, ActivationName
+    from chainrule.config.choices import ActivationAlias, ActivationName, Real
 
 __all__ = [
     "CELU",
@@ -93,7 +93,7 @@ class LeakyReLU(Activation):
     options: tuple[str, ...] = ("slope",)
     slope: float
 
-    def __init__(self, slope: float = 0.01, *, trainable: bool = True) -> None:
+    def __init__(self, slope: Real = 0.01, *, trainable: bool = True) -> None:
         self._configure(trainable, slope=checks.real("LeakyReLU: slope", slope))
 
 
@@ -104,7 +104,7 @@ class ELU(Activation):
     options: tuple[str, ...] = ("alpha",)
     alpha: float
 
-    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+    def __init__(self, alpha: Real = 1.0, *, trainable: bool = True) -> None:
         value = checks.real("ELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 
@@ -122,7 +122,7 @@ class CELU(Activation):
     options: tuple[str, ...] = ("alpha",)
     alpha: float
 
-    def __init__(self, alpha: float = 1.0, *, trainable: bool = True) -> None:
+    def __init__(self, alpha: Real = 1.0, *, trainable: bool = True) -> None:
         value = checks.real("CELU: alpha", alpha, 0.0, open_low=True)
         self._configure(trainable, alpha=value)
 

@@ -103,8 +103,9 @@ class Layer(Config):
     """
 
     trainable: bool = True
-    input_shape: Shape | None = None
-    output_shape: Shape | None = None
+    # Typed as they are wherever a bound layer's methods run; None before `bind`.
+    input_shape: Shape = None  # type: ignore[assignment]
+    output_shape: Shape = None  # type: ignore[assignment]
     absorbed: bool = False
 
     def _configure(self, trainable: Any, **values: Any) -> None:

@@ -15,7 +15,7 @@ from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
 
 if TYPE_CHECKING:
-    from chainrule.config.choices import InitializerName
+    from chainrule.config.choices import InitializerName, Int
 
 __all__ = ["Dense"]
 
@@ -70,7 +70,7 @@ class Dense(Layer):
 
     def __init__(
         self,
-        units: int,
+        units: Int,
         bias: bool = True,
         kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",
         bias_initializer: InitializerName | Callable[..., Any] = "zeros",

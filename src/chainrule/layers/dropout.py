@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
 from chainrule.arrays.types import Params
 from chainrule.config import checks
 from chainrule.layers.base import Layer, unbound
 from chainrule.layers.context import Context
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["Dropout"]
 
@@ -30,7 +33,7 @@ class Dropout(Layer):
 
     rate: float
 
-    def __init__(self, rate: float, *, trainable: bool = True) -> None:
+    def __init__(self, rate: Real, *, trainable: bool = True) -> None:
         value = checks.real("Dropout: rate", rate, 0.0, 1.0, open_high=True)
         self._configure(trainable, rate=value)
 

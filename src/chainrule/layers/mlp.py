@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ActivationAlias,
         ActivationName,
         InitializerName,
+        Int,
     )
     from chainrule.layers.activations import Activation
 
@@ -26,7 +27,7 @@ __all__ = ["MLP"]
 
 @explain_call(0)
 def MLP(  # noqa: N802 - named like the layers, since it makes one
-    units: Iterable[int],
+    units: Iterable[Int],
     activation: ActivationName | ActivationAlias | Layer | type[Activation] = "relu",
     *,
     kernel_initializer: InitializerName | Callable[..., Any] = "glorot_uniform",

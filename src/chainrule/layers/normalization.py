@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from chainrule import rules
 from chainrule.arrays.types import ArrayNamespace, Params
@@ -13,6 +13,9 @@ from chainrule.initializers import Constant
 from chainrule.layers.base import Layer, Variable, unbound
 from chainrule.layers.context import Context
 from chainrule.layers.rows import fold, unfold
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
@@ -93,7 +96,7 @@ class LayerNorm(_Norm):
 
     epsilon: float
 
-    def __init__(self, epsilon: float = 1e-5, *, trainable: bool = True) -> None:
+    def __init__(self, epsilon: Real = 1e-5, *, trainable: bool = True) -> None:
         self._configure(trainable, epsilon=_small("LayerNorm: epsilon", epsilon))
 
     def _apply(self, params: Params, x: Any, context: Context) -> Any:
@@ -129,7 +132,7 @@ class BatchNorm(_Norm):
     epsilon: float
 
     def __init__(
-        self, momentum: float = 0.1, epsilon: float = 1e-5, *, trainable: bool = True
+        self, momentum: Real = 0.1, epsilon: Real = 1e-5, *, trainable: bool = True
     ) -> None:
         self._configure(
             trainable,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
 from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["BinaryCrossEntropy", "CrossEntropy"]
 
@@ -63,8 +66,8 @@ class BinaryCrossEntropy(Loss):
 
     def __init__(
         self,
-        class_weight: Iterable[float] | Mapping[int, float] | None = None,
-        label_smoothing: float = 0.0,
+        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
+        label_smoothing: Real = 0.0,
     ) -> None:
         weights = _class_weight("BinaryCrossEntropy", class_weight)
         if weights is not None and len(weights) != 2:
@@ -119,8 +122,8 @@ class CrossEntropy(Loss):
 
     def __init__(
         self,
-        class_weight: Iterable[float] | Mapping[int, float] | None = None,
-        label_smoothing: float = 0.0,
+        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
+        label_smoothing: Real = 0.0,
     ) -> None:
         self._set(
             class_weight=_class_weight("CrossEntropy", class_weight),

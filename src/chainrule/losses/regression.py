@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule import rules
 from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
 from chainrule.losses.base import Loss
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Real
 
 __all__ = ["AbsoluteError", "Huber", "Poisson", "Quantile", "SquaredError"]
 
@@ -50,7 +53,7 @@ class Huber(Loss):
     options: tuple[str, ...] = ("delta",)
     delta: float
 
-    def __init__(self, delta: float = 1.0) -> None:
+    def __init__(self, delta: Real = 1.0) -> None:
         self._set(delta=checks.real("Huber: delta", delta, 0.0, open_low=True))
 
 
@@ -61,7 +64,7 @@ class Quantile(Loss):
     options: tuple[str, ...] = ("q",)
     q: float
 
-    def __init__(self, q: float = 0.5) -> None:
+    def __init__(self, q: Real = 0.5) -> None:
         value = checks.real("Quantile: q", q, 0.0, 1.0, open_low=True, open_high=True)
         self._set(q=value)
 

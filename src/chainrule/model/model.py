@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         BackendName,
         DType,
         DTypeName,
+        Int,
         PrecisionName,
+        Real,
     )
     from chainrule.model.spec import AnyLoss, AnyOptimizer, Metrics
     from chainrule.state.training import TrainingState
@@ -112,7 +114,7 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
     )
     precision: SpecAttribute[PrecisionName, PrecisionName] = SpecAttribute()
     jit_compile: SpecAttribute[bool | None, bool | None] = SpecAttribute()
-    seed: SpecAttribute[int, int] = SpecAttribute()
+    seed: SpecAttribute[int, Int] = SpecAttribute()
     members: Any = SpecAttribute[int | None, int | None](
         "make a new Model with so many members"
     )
@@ -131,8 +133,8 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         dtype: DType = "float32",
         precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
-        seed: int = 0,
-        members: int | None = None,
+        seed: Int = 0,
+        members: Int | None = None,
     ) -> None:
         spec = ModelSpec(
             network,
@@ -257,20 +259,20 @@ class Model(Weights, Transfer, Prediction, Derivatives, Uncertainty):
         x: Any,
         y: Any = None,
         *,
-        epochs: int = 100,
-        batch_size: int = 32,
+        epochs: Int = 100,
+        batch_size: Int = 32,
         shuffle: bool | None = None,
         sample_weight: Any = None,
         validation_data: Iterable[Any] | Callable[[int], Iterable[Any]] | None = None,
-        validation_split: float = 0.0,
+        validation_split: Real = 0.0,
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool | None = None,
         resume: str | os.PathLike[str] | None = None,
         bootstrap: bool = False,
         slopes: Any = None,
-        slope_weight: float = 1.0,
-        chunk_bytes: int | None = None,
-        steps_per_epoch: int | None = None,
+        slope_weight: Real = 1.0,
+        chunk_bytes: Int | None = None,
+        steps_per_epoch: Int | None = None,
     ) -> History:
         """Train; a model that was fitted before goes on from where it stands.
 

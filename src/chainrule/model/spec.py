@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chainrule.config.choices import (
         DType,
         DTypeName,
+        Int,
         LossAlias,
         LossName,
         MetricAlias,
@@ -30,12 +31,7 @@ if TYPE_CHECKING:
     )
 
     AnyLoss = LossName | LossAlias | losses.Loss
-    AnyOptimizer = (
-        OptimizerName
-        | OptimizerAlias
-        | optimizers.Optimizer
-        | optimizers.ProblemOptimizer
-    )
+    AnyOptimizer = OptimizerName | OptimizerAlias | optimizers.BaseOptimizer
     Metric = MetricName | MetricAlias | chainrule_metrics.Metric | Callable[..., Any]
     Metrics = Metric | Iterable[Metric]
 
@@ -90,9 +86,9 @@ class ModelSpec(Config):
         dtype: DType = "float32",
         precision: PrecisionName = "highest",
         jit_compile: bool | None = None,
-        seed: int = 0,
-        members: int | None = None,
-        member: int = 0,
+        seed: Int = 0,
+        members: Int | None = None,
+        member: Int = 0,
     ) -> None:
         if not isinstance(network, Layer):
             wanted = "a layer such as chainrule.MLP((32, 1))"

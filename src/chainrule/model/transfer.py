@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from chainrule.arrays.types import Array
     from chainrule.backends import Backend
-    from chainrule.config.choices import BackendName
+    from chainrule.config.choices import BackendName, Int
 
 __all__ = ["Transfer"]
 
@@ -121,7 +121,7 @@ class Transfer(Predictor):
         self.training, self.bound = training, network
         self._bind_direct()
 
-    def member(self, k: int) -> Self:
+    def member(self, k: Int) -> Self:
         """Return member k of an ensemble: a model of its own, that trains alone.
 
         Before `fit` it is the untrained member, whose training alone gives what the

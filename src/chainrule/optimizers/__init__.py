@@ -13,7 +13,7 @@ from chainrule.config.explain import explain_missing
 from chainrule.config.names import lookup
 from chainrule.optimizers.adam import Adam, AdamW, NAdam
 from chainrule.optimizers.adaptive import Adagrad, RMSprop
-from chainrule.optimizers.base import Optimizer
+from chainrule.optimizers.base import BaseOptimizer, Optimizer
 from chainrule.optimizers.lion import Lion
 from chainrule.optimizers.sgd import SGD
 from chainrule.optimizers.whole import Iteration, ProblemOptimizer
@@ -29,6 +29,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BaseOptimizer",
     "Iteration",
     "LevenbergMarquardt",
     "Lion",
@@ -48,7 +49,7 @@ _NAMES = {
 
 
 def get(
-    optimizer: OptimizerName | OptimizerAlias | Optimizer | ProblemOptimizer,
+    optimizer: OptimizerName | OptimizerAlias | BaseOptimizer,
 ) -> Optimizer | ProblemOptimizer:
     """Return an optimizer from its name (lower case), or as it is."""
     if isinstance(optimizer, (Optimizer, ProblemOptimizer)):

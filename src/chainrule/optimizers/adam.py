@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Host, Optimizer, Rate
+from chainrule.optimizers.base import TINY, Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["Adam", "AdamW", "NAdam"]
 
@@ -49,13 +52,13 @@ class Adam(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 1e-3,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.999,
+        epsilon: Real = 1e-8,
         *,
         epsilon_hat: bool = False,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         name = type(self).__name__
         self._configure(
@@ -147,13 +150,13 @@ class AdamW(Adam):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 1e-3,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.01,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.999,
+        epsilon: Real = 1e-8,
+        weight_decay: Real = 0.01,
         *,
         epsilon_hat: bool = False,
-        clip_norm: float | None = None,
+        clip_norm: Real | None = None,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -197,13 +200,13 @@ class NAdam(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 2e-3,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        momentum_decay: float = 4e-3,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.999,
+        epsilon: Real = 1e-8,
+        momentum_decay: Real = 4e-3,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import TINY, Host, Optimizer, Rate
+from chainrule.optimizers.base import TINY, Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["Adagrad", "RMSprop"]
 
@@ -36,11 +39,11 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 0.01,
-        rho: float = 0.99,
-        epsilon: float = 1e-8,
+        rho: Real = 0.99,
+        epsilon: Real = 1e-8,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,
@@ -91,10 +94,10 @@ class Adagrad(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 0.01,
-        epsilon: float = 1e-10,
+        epsilon: Real = 1e-10,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,

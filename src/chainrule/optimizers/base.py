@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Self, final
+from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from chainrule.config import checks
 from chainrule.config.record import Config
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["TINY", "Host", "Optimizer", "Placeholder", "Rate"]
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
+
+__all__ = ["TINY", "BaseOptimizer", "Host", "Optimizer", "Placeholder"]
 
 
 # Stands for an epsilon of 0, so that a parameter without a gradient has the step 0 /
@@ -28,8 +31,8 @@ __all__ = ["TINY", "Host", "Optimizer", "Placeholder", "Rate"]
 # v.
 TINY = 2.0**-126
 
-# A learning rate, or a schedule: the rate as a function of the step's number.
-Rate = float | Callable[[int], float]
+# A `Rate` that is checked.
+_Kept = float | Callable[[int], Any]
 Host = np.ndarray[Any, Any]  # an array on the host
 
 
@@ -77,7 +80,11 @@ class Placeholder(Config):
 _placeholder = functools.lru_cache(maxsize=256)(Placeholder)
 
 
-class Optimizer(Config):
+class BaseOptimizer(Config):
+    """Base of both kinds, `Optimizer` and `ProblemOptimizer`: what a model takes."""
+
+
+class Optimizer(BaseOptimizer):
     """Base of the optimizers that go by batches.
 
     Parameters
@@ -131,7 +138,7 @@ class Optimizer(Config):
     One that overrides `update` decays by itself; its gradient is clipped all the same.
     """
 
-    learning_rate: Rate | tuple[Rate, ...]
+    learning_rate: _Kept | tuple[_Kept, ...]
     weight_decay: float = 0.0
     clip_norm: float | None = None
     slots: tuple[str, ...] = ()
@@ -142,8 +149,8 @@ class Optimizer(Config):
         self,
         learning_rate: Rate | Sequence[Rate] | Array,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(learning_rate, weight_decay, clip_norm)
 
@@ -349,7 +356,7 @@ class Optimizer(Config):
         raise ArgumentError(msg)
 
 
-def _rates(given: Any) -> Rate | tuple[Rate, ...]:
+def _rates(given: Any) -> _Kept | tuple[_Kept, ...]:
     """Check learning rates: a float or a schedule, or a tuple of them."""
     if hasattr(given, "tolist") and getattr(given, "ndim", 0) == 1:
         given = given.tolist()
@@ -361,6 +368,6 @@ def _rates(given: Any) -> Rate | tuple[Rate, ...]:
     return _one_rate("learning_rate", given)
 
 
-def _one_rate(name: str, given: Any) -> Rate:
+def _one_rate(name: str, given: Any) -> _Kept:
     schedules.get(given, name)
     return given if callable(given) else float(given)

@@ -13,6 +13,7 @@ from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
     from chainrule.arrays.types import Array
+    from chainrule.config.choices import Int, Real
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem
@@ -52,11 +53,11 @@ class LBFGS(ProblemOptimizer):
 
     def __init__(
         self,
-        history_size: int = 10,
-        ftol: float = 0.0,
-        gtol: float = 0.0,
+        history_size: Int = 10,
+        ftol: Real = 0.0,
+        gtol: Real = 0.0,
         *,
-        weight_decay: float = 0.0,
+        weight_decay: Real = 0.0,
     ) -> None:
         self._set(
             history_size=checks.integer("LBFGS: history_size", history_size, 1),

@@ -16,6 +16,7 @@ from chainrule.optimizers.whole import Iteration, ProblemOptimizer, Report
 
 if TYPE_CHECKING:
     from chainrule.arrays.types import Array
+    from chainrule.config.choices import Real
     from chainrule.losses import Loss
     from chainrule.network import Network
     from chainrule.training.problem import Problem
@@ -88,10 +89,10 @@ class LevenbergMarquardt(ProblemOptimizer):
 
     def __init__(
         self,
-        damping: float = 1e-3,
-        acceleration: float = 0.75,
+        damping: Real = 1e-3,
+        acceleration: Real = 0.75,
         *,
-        weight_decay: float = 0.0,
+        weight_decay: Real = 0.0,
     ) -> None:
         name = "LevenbergMarquardt"
         self._set(

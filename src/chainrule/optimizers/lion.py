@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
-from chainrule.optimizers.base import Host, Optimizer, Rate
+from chainrule.optimizers.base import Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["Lion"]
 
@@ -39,11 +42,11 @@ class Lion(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 1e-4,
-        beta_1: float = 0.9,
-        beta_2: float = 0.99,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.99,
         *,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays.types import Array, ArrayNamespace
 from chainrule.config import checks
 from chainrule.errors import ArgumentError
-from chainrule.optimizers.base import Host, Optimizer, Rate
+from chainrule.optimizers.base import Host, Optimizer
+
+if TYPE_CHECKING:
+    from chainrule.config.choices import Rate, Real
 
 __all__ = ["SGD"]
 
@@ -47,12 +50,12 @@ class SGD(Optimizer):
     def __init__(
         self,
         learning_rate: Rate | Sequence[Rate] | Array = 0.01,
-        momentum: float = 0.0,
+        momentum: Real = 0.0,
         nesterov: bool = False,
         *,
         rate_in_velocity: bool = False,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        weight_decay: Real = 0.0,
+        clip_norm: Real | None = None,
     ) -> None:
         mu = checks.real("SGD: momentum", momentum, 0.0, 1.0, open_high=True)
         nesterov = checks.boolean("SGD: nesterov", nesterov)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.config.record import Config
 from chainrule.errors import ArgumentError
+from chainrule.optimizers.base import BaseOptimizer
 
 if TYPE_CHECKING:
     from chainrule.arrays.types import Array
@@ -33,7 +33,7 @@ class Iteration(NamedTuple):
 Report = Callable[[Iteration], bool]
 
 
-class ProblemOptimizer(Config):
+class ProblemOptimizer(BaseOptimizer):
     """Base of the kind that takes the whole problem; one iteration is one epoch.
 
     A subclass has `minimise`, which pushes its iterations. Batches only bound memory

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.arrays.types import ArrayT
-    from chainrule.config.choices import DType, RateSchedule, SolverName
+    from chainrule.config.choices import DType, Int, RateSchedule, Real, SolverName
     from chainrule.layers import Layer
     from chainrule.sklearn import parameters
 
@@ -95,26 +95,26 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         activation: parameters.Between = "relu",
         *,
         solver: SolverName = "adam",
-        alpha: float = 0.0001,
+        alpha: Real = 0.0001,
         batch_size: parameters.BatchSize = "auto",
         learning_rate: RateSchedule = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
+        learning_rate_init: Real = 0.001,
+        power_t: Real = 0.5,
+        max_iter: Int = 200,
         shuffle: bool = True,
         random_state: parameters.RandomState = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
+        tol: Real = 1e-4,
+        verbose: bool | Int = False,
         warm_start: bool = False,
-        momentum: float = 0.9,
+        momentum: Real = 0.9,
         nesterovs_momentum: bool = True,
         early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
+        validation_fraction: Real = 0.1,
+        beta_1: Real = 0.9,
+        beta_2: Real = 0.999,
+        epsilon: Real = 1e-8,
+        n_iter_no_change: Real = 10,
+        max_fun: Int = 15000,
         backend: parameters.AnyBackend = None,
         device: Any = None,
         dtype: DType | None = None,
@@ -128,7 +128,7 @@ n_outputs_, out_activation_, n_features_in_, feature_names_in_, callbacks_
         network: Layer | None = None,
         loss: parameters.ClassifierLoss = "log_loss",
         class_weight: parameters.ClassWeight = None,
-        members: int | None = None,
+        members: Int | None = None,
     ) -> None:
         assign(self, locals())
 

@@ -15,12 +15,14 @@ from chainrule.config.choices import (
     ActivationAlias,
     ActivationName,
     BackendName,
+    Int,
     LossName,
     OptimizerAlias,
     OptimizerName,
+    Real,
 )
 from chainrule.layers import Layer
-from chainrule.optimizers import Optimizer, ProblemOptimizer
+from chainrule.optimizers import BaseOptimizer
 
 __all__ = [
     "AnyBackend",
@@ -45,15 +47,15 @@ Between = OutputActivation | Sequence[OutputActivation | ActivationAlias]
 RegressorLoss = LossName | losses.Loss | Callable[..., Any]
 ClassifierLoss = Literal["log_loss"] | RegressorLoss
 
-Hidden = int | Sequence[int] | np.ndarray[Any, Any]
-Rates = float | Sequence[float]
-BatchSize = int | Literal["auto"]
-RandomState = int | np.random.RandomState | None
+Hidden = Int | Sequence[Int] | np.ndarray[Any, Any]
+Rates = Real | Sequence[Real]
+BatchSize = Int | Literal["auto"]
+RandomState = Int | np.random.RandomState | None
 ClassWeight = (
-    Mapping[Any, float] | Sequence[Mapping[Any, float]] | Literal["balanced"] | None
+    Mapping[Any, Real] | Sequence[Mapping[Any, Real]] | Literal["balanced"] | None
 )
 AnyBackend = BackendName | Backend | ModuleType | None
-AnyOptimizer = OptimizerName | OptimizerAlias | Optimizer | ProblemOptimizer | None
+AnyOptimizer = OptimizerName | OptimizerAlias | BaseOptimizer | None
 Callbacks = Callback | Iterable[Callback] | None
 Scoring = str | Callable[..., Any] | None
 ValidationData = tuple[Any, ...] | list[Any] | None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from chainrule.backends import Backend
-    from chainrule.config.choices import BackendName, CheckName
+    from chainrule.config.choices import BackendName, CheckName, Int, Real
 
 __all__ = ["check_gradients"]
 
@@ -26,9 +26,9 @@ def check_gradients(
     data: Any = (),
     backend: BackendName | Backend | ModuleType | None = None,
     train: bool = True,
-    seed: int = 0,
-    directions: int = 3,
-    rtol: float = 1e-6,
+    seed: Int = 0,
+    directions: Int = 3,
+    rtol: Real = 1e-6,
     skip: CheckName | Sequence[CheckName] = (),
 ) -> GradientReport:
     """Check the pullback of a rule, a layer, a network, a model or a loss.
