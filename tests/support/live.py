@@ -55,7 +55,7 @@ def site() -> Site:
     pages = [
         path
         for path in sorted(folder.rglob("*.html"))
-        if 'id="live-form"' in path.read_text(encoding="utf-8")
+        if '<form id="live-form"' in path.read_text(encoding="utf-8")
     ]
     assert len(pages) == 1, f"one page of {folder} must have the form; got {pages}"
     manifest = json.loads((folder / "_static" / "live" / "manifest.json").read_text())
