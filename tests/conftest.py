@@ -34,6 +34,15 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Give Ctrl-C its handler back: what a test leaves decides no test after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def strict_flags() -> Iterator[None]:
     """Set array-api-strict's flags for each test: other libraries change them."""
     with array_api_strict.ArrayAPIStrictFlags(**FLAGS):
