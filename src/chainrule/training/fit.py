@@ -153,6 +153,9 @@ class Fit:
             try:
                 with self.interrupt:
                     self.train()
+            except KeyboardInterrupt:  # it may have cut __enter__ or __exit__ short
+                self.interrupt.restore()
+                raise
             except (DivergenceError, OutOfMemoryError):
                 self.finish()  # the model is whole, and may get its best weights back
                 raise

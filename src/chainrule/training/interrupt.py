@@ -38,10 +38,14 @@ class Interrupt:
     def _take(self, number: int, usual: Any, handle: Any) -> None:
         """Handle a signal, where Python's own handler stands."""
         if signal.getsignal(number) is usual:
+            self._before.append((number, usual))  # before: Ctrl-C may come between
             signal.signal(number, handle)
-            self._before.append((number, usual))
 
     def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the signals back to Python's own handlers; once more does no harm."""
         for number, usual in self._before:
             signal.signal(number, usual)
 
