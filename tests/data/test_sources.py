@@ -75,6 +75,25 @@ def test_columns_of_a_parquet_file(tmp_path: Path) -> None:
         sources.parquet(path)
 
 
+def test_what_has_no_rows(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": pa.array([], pa.float64())}), path)
+    for columns, shape in (("a", (0,)), (["a"], (0, 1))):
+        rows = sources.parquet(path, columns)
+        assert rows.shape == rows.read(0, 0).shape == shape
+    for kind in ("memmap", "shards"):
+        rows = sources.receive("x", store(kind, A[:0], tmp_path, f"x-{kind}"))
+        assert rows.shape == rows.read(0, 0).shape == (0, 4)
+    apart = [tmp_path / name for name in ("a.npy", "b.npy", "c.npy", "d.npy")]
+    for part, file in zip((A[:0], A[:2], A[2:2], A[2:5]), apart, strict=True):
+        np.save(file, part)
+    rows = sources.receive("x", apart)
+    np.testing.assert_array_equal(rows[:], A[:5])
+    np.testing.assert_array_equal(rows[1:3], A[1:3])
+
+
 def test_shards_that_do_not_agree_are_named(tmp_path: Path) -> None:
     a, b = tmp_path / "a.npy", tmp_path / "b.npy"
     np.save(a, A)

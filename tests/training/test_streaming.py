@@ -453,3 +453,36 @@ def test_another_cut_into_chunks_is_another_fit(
     model().fit(X, Y, **how, chunk_bytes=CHUNK, callbacks=[cr.Checkpoint(path)])
     with pytest.raises(cr.ResumeError, match="chunks was 24 samples in blocks of 8"):
         model().fit(X, Y, **how, resume=path, chunk_bytes=chunk_bytes)
+
+
+class KillAt(callbacks.Callback):
+    """End the fit by an error once a checkpoint of so many steps is there."""
+
+    saves = True
+
+    def __init__(self, path: Path, steps: int) -> None:
+        self.path, self.every_steps = path, steps
+
+    def on_cut(self, cut: callbacks.Cut) -> None:
+        if cut.steps == self.every_steps and self.path.exists():
+            msg = "killed"
+            raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 1, 4 * 8 * 6 * 8])
+@pytest.mark.parametrize("steps", [4, 8])
+def test_batches_whose_number_nobody_knows_go_on_from_any_cut(
+    steps: int, chunk_bytes: int | None, tmp_path: Path
+) -> None:
+    """At the end of an epoch, too: that it is the end is seen only then."""
+    path, batches = tmp_path / "c.safetensors", batches_of(X[:64], Y[:64], 8)
+    how: dict[str, Any] = {"epochs": 2, "chunk_bytes": chunk_bytes}
+    alone, killed, resumed = (model() for _ in range(3))
+    alone.fit(batches, **how)
+    saver = cr.Checkpoint(path, every=100, every_steps=steps)
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.fit(batches, **how, callbacks=[saver, KillAt(path, steps)])
+    with pytest.warns(cr.ChainruleWarning, match="batches cannot be compared"):
+        resumed.fit(batches, **how, resume=path)
+    same(alone, resumed)
+    assert resumed.history["loss"] == alone.history["loss"]

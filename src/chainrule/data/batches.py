@@ -49,8 +49,6 @@ class Batches(Source, Stream):
 
     Attributes
     ----------
-    once : bool
-        Whether it is an iterator, which gives its batches once.
     head : (x, y, weight)
         The first batch, on the host.
     origin : Backend
@@ -61,7 +59,6 @@ class Batches(Source, Stream):
         self, source: Any, steps: int | None, chunk_bytes: int, name: str = "x"
     ) -> None:
         self._source, self._chunk_bytes, self._name = source, chunk_bytes, name
-        self.once = not callable(source) and iter(source) is source
         self.steps, self._asked = steps, steps
         if steps is None:
             self.steps = length(source)

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 from chainrule.arrays.types import Array, Shape
 from chainrule.errors import ArgumentError
 
-__all__ = ["Data", "SlopeData", "map_arrays", "sample_shape", "split", "take_rows"]
+__all__ = [
+    "Data",
+    "SlopeData",
+    "held_from",
+    "map_arrays",
+    "sample_shape",
+    "split",
+    "take_rows",
+]
 
 
 class Data(NamedTuple):
@@ -37,7 +45,18 @@ _Samples = TypeVar("_Samples", Data, SlopeData)
 
 def split(data: _Samples, share: float) -> tuple[_Samples, _Samples]:
     """Cut the last `share` of the samples off, for validation."""
-    samples = data.x.shape[0]
+    cut = held_from(data.x.shape[0], share)
+    return take_rows(data, slice(None, cut)), take_rows(data, slice(cut, None))
+
+
+def held_from(samples: int, share: float) -> int:
+    """Return the first of the last samples, a share of all, that are held out.
+
+    Raises
+    ------
+    ArgumentError
+        If none is left on either side.
+    """
     cut = samples - math.ceil(samples * share)
     if not 0 < cut < samples:
         msg = (
@@ -45,7 +64,7 @@ def split(data: _Samples, share: float) -> tuple[_Samples, _Samples]:
             f"or none for validation."
         )
         raise ArgumentError(msg)
-    return take_rows(data, slice(None, cut)), take_rows(data, slice(cut, None))
+    return cut
 
 
 def take_rows(data: _Samples, part: slice) -> _Samples:

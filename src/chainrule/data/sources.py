@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -169,16 +170,8 @@ def _sliced(name: str, a: Any) -> Rows:
 
 def _shards(name: str, paths: list[str]) -> Rows:
     """Return the rows of `.npy` files, one after the other."""
-    maps = []
-    for path in paths:
-        try:
-            maps.append(np.load(path, mmap_mode="r", allow_pickle=False))
-        except FileNotFoundError as error:
-            msg = f"{name}: there is no file {path}."
-            raise MissingFileError(msg) from error
-        except (OSError, ValueError) as error:
-            msg = f"{name}: {path} cannot be read as a .npy file: {error}"
-            raise SourceError(msg) from error
+    load = functools.partial(np.load, mmap_mode="r", allow_pickle=False)
+    maps = [_opened(load, path, "a .npy file", f"{name}: ") for path in paths]
     for path, a in zip(paths, maps, strict=True):
         if a.shape[1:] != maps[0].shape[1:] or a.dtype != maps[0].dtype or not a.ndim:
             msg = (
@@ -186,19 +179,42 @@ def _shards(name: str, paths: list[str]) -> Rows:
                 f"{paths[0]} {maps[0].shape[1:]} of {maps[0].dtype}; they must agree."
             )
             raise ShapeError(msg)
-    ends = np.cumsum([len(a) for a in maps])
+    sizes = [len(a) for a in maps]
+    shape = (sum(sizes), *maps[0].shape[1:])
+    return Rows(name, shape, maps[0].dtype, _across(sizes, lambda k: maps[k]))
+
+
+def _opened(load: Callable[[Any], Any], path: Any, kind: str, where: str = "") -> Any:
+    """Return what `load` makes of a file."""
+    try:
+        return load(path)
+    except FileNotFoundError as error:
+        msg = f"{where}there is no file {path}."
+        raise MissingFileError(msg) from error
+    except (OSError, ValueError) as error:
+        msg = f"{where}{path} cannot be read as {kind}: {error}"
+        raise SourceError(msg) from error
+
+
+def _across(
+    sizes: Sequence[int], part: Callable[[int], Any]
+) -> Callable[[int, int], Any]:
+    """Return what reads rows of parts that lie one after the other.
+
+    ``part(k)`` is the k-th, of sizes[k] rows.
+    """
+    ends = np.cumsum(sizes).tolist()
 
     def read(low: int, high: int) -> Any:
-        first = int(np.searchsorted(ends, low, side="right"))
-        parts, at = [], low
-        while at < high:
-            start = int(ends[first]) - len(maps[first])
-            stop = min(high, int(ends[first]))
-            parts.append(maps[first][at - start : stop - start])
-            at, first = stop, first + 1
+        k = min(int(np.searchsorted(ends, low, side="right")), len(sizes) - 1)
+        start = ends[k] - sizes[k]
+        parts = [part(k)[low - start : high - start]]
+        while high > ends[k]:
+            k += 1
+            parts.append(part(k)[: high - (ends[k] - sizes[k])])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    return Rows(name, (int(ends[-1]), *maps[0].shape[1:]), maps[0].dtype, read)
+    return read
 
 
 def parquet(
@@ -240,15 +256,7 @@ def parquet(
     except ImportError as error:
         msg = "Parquet needs pyarrow: pip install pyarrow."
         raise MissingLibraryError(msg) from error
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError as error:
-        msg = f"there is no file {checks.show(os.fspath(path))}."
-        raise MissingFileError(msg) from error
-    except (OSError, ValueError) as error:
-        msg = f"{checks.show(os.fspath(path))} cannot be read as Parquet: {error}"
-        raise SourceError(msg) from error
-    return _parquet("x", file, columns)
+    return _parquet("x", _opened(pq.ParquetFile, path, "Parquet"), columns)
 
 
 def _arrow(name: str, a: Any) -> Rows:
@@ -279,25 +287,18 @@ def _parquet(name: str, file: Any, columns: str | Sequence[str] | None) -> Rows:
     sizes = [
         file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)
     ]
-    ends = np.cumsum(sizes or [0])
     kept: list[Any] = [None, None]
 
     def group(k: int) -> Any:
         if kept[0] != k:
-            kept[:] = k, _matrix(file.read_row_group(k, columns=names), dtype)
+            found = np.empty((0, len(names)), dtype)
+            if sizes:  # a file without rows may have no group
+                found = _matrix(file.read_row_group(k, columns=names), dtype)
+            kept[:] = k, found[:, 0] if single else found
         return kept[1]
 
-    def read(low: int, high: int) -> Any:
-        k, at, parts = int(np.searchsorted(ends, low, side="right")), low, []
-        while at < high:
-            start, stop = int(ends[k]) - sizes[k], min(high, int(ends[k]))
-            parts.append(group(k)[at - start : stop - start])
-            at, k = stop, k + 1
-        found = np.concatenate(parts) if parts else np.empty((0, len(names)), dtype)
-        return found[:, 0] if single else found
-
-    shape: Shape = (int(ends[-1]),) if single else (int(ends[-1]), len(names))
-    grain = max(sizes, default=1)
+    shape: Shape = (sum(sizes),) if single else (sum(sizes), len(names))
+    read, grain = _across(sizes or [0], group), max(sizes, default=1)
     return Rows(name, shape, dtype, read, grain, columns=tuple(names))
 
 

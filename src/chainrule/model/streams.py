@@ -14,6 +14,7 @@ from chainrule.config import checks
 from chainrule.data import chunks, intake, sources
 from chainrule.data.batches import Batches, length
 from chainrule.data.datasets import batched, is_dataset
+from chainrule.data.samples import held_from
 from chainrule.data.sources import Rows
 from chainrule.data.stored import Stored
 from chainrule.data.stream import Source, Stream, stored
@@ -170,13 +171,7 @@ def _refuse(what: str) -> NoReturn:
 def hold_out(given: _Given, share: float) -> tuple[_Given, _Given]:
     """Cut the last `share` of stored samples off, for validation."""
     samples = given[0].shape[0]
-    edge = samples - math.ceil(samples * share)
-    if not 0 < edge < samples:
-        msg = (
-            f"validation_split {share} of {samples} samples leaves none for training "
-            f"or none for validation."
-        )
-        raise ArgumentError(msg)
+    edge = held_from(samples, share)
     parts = [
         tuple(None if a is None else a.part(*span) for a in given)
         for span in ((0, edge), (edge, samples))

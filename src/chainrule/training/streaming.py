@@ -26,15 +26,16 @@ class StreamTraining(MinibatchTraining):
     _reader: Generator[tuple[Data, Chunk]] | None = None
     _head: tuple[Data, Chunk] | None = None  # the first chunk
     _rate_scale: Any = 1.0
+    _made: int = 0  # steps of the epoch that are made
 
     def prepare(self, ahead: int, rate_scale: Any) -> None:
         """Read the first chunk of the next epoch; nothing of the state is touched."""
         state, steps = self._state, self._plan.data.steps
         if steps is not None:  # a bad rate is found before the epoch begins
             self._plan.optimizer.rates(state.step, steps, rate_scale)
-        done = 0 if self._part is None else self._part.done
+        self._made = 0 if self._part is None else self._part.done
         self._close()
-        self._reader = self._read(state.epoch, done)
+        self._reader = self._read(state.epoch, self._made)
         self._head = next(self._reader, None)
         self._rate_scale = rate_scale
 
@@ -73,8 +74,6 @@ class StreamTraining(MinibatchTraining):
         None is held here while the next one is placed: two at most are in memory.
         """
         state, planner, factor = self._state, self._planner, self._rate_scale
-        if self._part is not None:
-            self._made = self._part.done
         assert self._reader is not None
         current = self._head
         self._head = None
