@@ -257,6 +257,23 @@ def test_what_does_not_take_results(case: str) -> None:
         model().build(4).predict(X, out=out)
 
 
+@pytest.mark.parametrize("given", [0, -1, "8", 2.5])
+def test_chunk_bytes_are_checked_everywhere(given: Any, tmp_path: Path) -> None:
+    m, x = model().build(4), mapped(X, tmp_path)
+    uses: list[Callable[[], Any]] = [
+        lambda: m.predict(x, chunk_bytes=given),
+        lambda: m.predict(X, chunk_bytes=given),
+        lambda: m.predict(X, out=np.zeros((100, 1)), chunk_bytes=given),
+        lambda: m.evaluate(x, Y, chunk_bytes=given),
+        lambda: m.evaluate(BATCHES, chunk_bytes=given),
+        lambda: m.fit(x, Y, chunk_bytes=given),
+        lambda: m.fit(BATCHES, chunk_bytes=given),
+    ]
+    for use in uses:
+        with pytest.raises(cr.ChainruleError, match=r"^chunk_bytes must be"):
+            use()
+
+
 def test_what_is_read_only_takes_no_results(tmp_path: Path) -> None:
     with pytest.raises(cr.ArgumentError, match="out is read-only"):
         model().build(4).predict(X, out=mapped(np.zeros((100, 1)), tmp_path))

@@ -159,7 +159,7 @@ class Prediction(Predictor):
                     ) from error
                 if z is not None:
                     return z
-        if out is not None or stored(x):
+        if out is not None or chunk_bytes is not None or stored(x):
             from chainrule.model import streams
 
             def predict(some: Any) -> Any:

@@ -68,6 +68,13 @@ def prepare(given: FitData, options: FitOptions, spec: ModelSpec) -> FitData:
     return given._replace(validation=held)
 
 
+def _limit(chunk_bytes: Any) -> int:
+    """Return the bytes of a chunk, checked."""
+    if chunk_bytes is None:
+        return CHUNK_BYTES
+    return checks.integer("chunk_bytes", chunk_bytes, 1)
+
+
 def rows(
     given: _Given, chunk_bytes: int | None, dtype: str, *, prefix: str = ""
 ) -> _Given:
@@ -96,8 +103,7 @@ def rows(
                 f"{x.shape[0]} and {a.shape[0]}."
             )
             raise ShapeError(msg)
-    limit = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
-    if x.shape[0] * _row_bytes((x, *others), dtype) <= limit:
+    if x.shape[0] * _row_bytes((x, *others), dtype) <= _limit(chunk_bytes):
         # As they were given: what is in memory may be another library's.
         return tuple(map(_whole, found))  # type: ignore[return-value]
     y, weight = others
@@ -203,7 +209,7 @@ def stream(
         samples,
         batch_size,
         _row_bytes(given, model.spec.dtype),
-        chunk_bytes or CHUNK_BYTES,
+        _limit(chunk_bytes),
         grain,
         seed,
     )
@@ -216,12 +222,14 @@ def apply(
     model: Predictor, x: Any, f: Callable[[Any], Any], out: Any, chunk_bytes: int | None
 ) -> Any:
     """Return f(x), some rows at a time, on the host; or write it to `out`."""
+    limit = _limit(chunk_bytes)
+    if out is None and not stored(x):
+        return f(x)
     network, dtype = model._need(), model.spec.dtype
     found = sources.receive("x", x) if stored(x) else _in_memory("x", x)
     intake.check_columns("x", found, model._columns)
     samples = found.shape[0]
     size = math.prod(found.shape[1:]) + math.prod(network.output_shape)
-    limit = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
     each = max(1, limit // (max(1, size) * np.dtype(dtype).itemsize))
     if out is None and samples <= each:
         return f(found.read(0, samples).view(np.ndarray))
@@ -277,7 +285,7 @@ def batches(
     _check_iterable(x, caller)
     if is_dataset(x):
         x = batched(x, 32, None)
-    return Batches(x, None, chunk_bytes or CHUNK_BYTES, name)
+    return Batches(x, None, _limit(chunk_bytes), name)
 
 
 def _training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
@@ -317,7 +325,7 @@ def _training_batches(x: Any, options: FitOptions, spec: ModelSpec) -> Batches:
                 "iterable."
             )
             raise ArgumentError(msg)
-    return Batches(x, steps, options.chunk_bytes or CHUNK_BYTES)
+    return Batches(x, steps, _limit(options.chunk_bytes))
 
 
 def _check_iterable(x: Any, caller: str) -> None:
