@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.arrays.share import Fraction
 from chainrule.network import Network
 from chainrule.training.slopes import SlopeObjective
 
@@ -73,10 +74,10 @@ def test_members_stand_alone() -> None:
     theta = np.random.default_rng(1).normal(size=(3, network.size))
     each = np.stack([W, np.ones(5), W[::-1]])
     for weights in (W, each.T):  # shared, or a column for each member
-        value, gradient = objective(network, engine, theta, weights, share=2.0)
+        value, gradient = objective(network, engine, theta, weights, share=Fraction(2.0))
         for k in range(3):
             mine = W if weights is W else each[k]
-            one = objective(network, engine, theta[k], mine, share=2.0)
+            one = objective(network, engine, theta[k], mine, share=Fraction(2.0))
             np.testing.assert_allclose(value[k], one[0], rtol=1e-12)
             np.testing.assert_allclose(gradient[k], one[1], rtol=1e-10, atol=1e-12)
 

@@ -102,7 +102,9 @@ def step_keys(seed: int, first: int, steps: int, draws: int) -> Any:
     return np.stack([x0, x1], axis=-1)
 
 
-def bits(key: Any, rows: int, size: int, *, xp: ArrayNamespace) -> Any:
+def bits(
+    key: Any, rows: int, size: int, *, first: Any = 0, xp: ArrayNamespace
+) -> Any:
     """Random int32 words of shape (rows, size), a function of (key, row, element).
 
     Parameters
@@ -110,10 +112,14 @@ def bits(key: Any, rows: int, size: int, *, xp: ArrayNamespace) -> Any:
     key : array of int32, shape (2,)
     rows, size : int
         Each row's words depend on its number alone, not on how many rows there are.
+    first : int, or int32 array of shape ()
+        The first row's number.
     """
     half = (size + 1) // 2
     element = xp.arange(half, dtype=xp.int32)[None, :]
     row = xp.arange(rows, dtype=xp.int32)[:, None]
+    if first is not 0:
+        row = row + first
     # Counters are spread here, so that no operation meets a 0-d integer.
     zero = xp.zeros((rows, half), dtype=xp.int32)
     words = threefry(key, (element + zero, row + zero), xp=xp)

@@ -133,9 +133,14 @@ class Backend:
 
     # Arrays in and out.
 
+    @classmethod
+    def at(cls, device: Any) -> Backend:
+        """Return the engine for what `locate` returned."""
+        return cls(device)
+
     @staticmethod
     def home(a: Any) -> Any:
-        """Return the device of an array; None if it lies nowhere, or on several."""
+        """Return the device of an array; None if it lies nowhere."""
         return getattr(a, "device", None)
 
     def holds(self, a: Any) -> bool:
@@ -173,6 +178,29 @@ class Backend:
             return np.array(np.from_dlpack(a))
         except (BufferError, RuntimeError, TypeError, ValueError):
             return np.array(a)
+
+    # Arrays as training carries them, and as inference takes them: an engine of
+    # several devices divides them.
+
+    def vector(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a copy of theta or a slot (..., P), as training carries it."""
+        return self.copy(self.asarray(a, dtype))
+
+    def state(self, a: Any, dtype: str | None = None) -> Any:
+        """Return a copy of the layers' state (..., S), as training carries it."""
+        return self.copy(self.asarray(a, dtype))
+
+    def whole(self, a: Any, size: int) -> Any:
+        """Return a vector of training (..., P) as inference takes it: P is `size`."""
+        return a
+
+    def divided(self, a: Any) -> Any:
+        """Return some rows of samples, where inference works on them."""
+        return a
+
+    def rounded(self, rows: int) -> int:
+        """Return the number to which rows are filled up, where the backend `pads`."""
+        return rows
 
     def copy(self, a: Any) -> Any:
         """Return a real copy: new memory, whoever owns the old."""

@@ -118,7 +118,8 @@ def get(
 
 @functools.lru_cache(maxsize=64)
 def _instance(name: BackendName, device: Any) -> Backend:
-    engine: Backend = _load(name)(device)
+    engine = _load(name).at(device)
+    copyreg.pickle(type(engine), _reduce)
     return engine
 
 
@@ -144,7 +145,6 @@ def _load(name: BackendName) -> type[Backend]:
         )
         raise BackendError(msg) from error
     engine: type[Backend] = getattr(module, attribute)
-    copyreg.pickle(engine, _reduce)
     return engine
 
 

@@ -108,7 +108,6 @@ def describe(
 
 def write(
     path: str | os.PathLike[str],
-    backend: Backend,
     snapshot: ModelSnapshot,
     record: FitRecord,
 ) -> bool:
@@ -117,8 +116,6 @@ def write(
     Parameters
     ----------
     path : str or PathLike
-    backend : Backend
-        Where the arrays of the record's partial epoch live.
     snapshot : ModelSnapshot
         The model as it is at the end of its last whole epoch.
     record : FitRecord
@@ -128,7 +125,7 @@ def write(
     part: dict[str, Any] | None = None
     if record.part is not None:
         part = {
-            **record.part.map(backend.to_numpy)._asdict(),
+            **record.part._asdict(),
             "step": training.step,
             "begun": training.begun,
             "epoch": training.epoch,

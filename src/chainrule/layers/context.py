@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arrays import random
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import ArrayNamespace
 
 __all__ = ["Context"]
@@ -26,6 +27,9 @@ class Context:
         What layers keep between passes (running statistics), in layout order.
     key : array of int32, shape (draws, 2), optional
         One key for each random draw of the pass.
+    share : Share
+        What part of the batch the pass works on: a layer that mixes rows, or counts
+        them, asks it.
 
     Attributes
     ----------
@@ -39,10 +43,11 @@ class Context:
     train: bool
     state: Sequence[Any]
     key: Any
+    share: Share
     kept: list[Any]
     draws: int
 
-    __slots__ = ("_taken", "draws", "kept", "key", "state", "train", "xp")
+    __slots__ = ("_taken", "draws", "kept", "key", "share", "state", "train", "xp")
 
     def __init__(
         self,
@@ -51,11 +56,13 @@ class Context:
         train: bool = False,
         state: Sequence[Any] = (),
         key: Any = None,
+        share: Share = WHOLE,
     ) -> None:
         self.xp = xp
         self.train = train
         self.state = state
         self.key = key
+        self.share = share
         self.kept = []
         self.draws = 0
         self._taken = 0
@@ -74,4 +81,4 @@ class Context:
         """Return random int32 words, shape (rows, size), of this pass's next draw."""
         key = self.key[self.draws, :]
         self.draws += 1
-        return random.bits(key, rows, size, xp=self.xp)
+        return random.bits(key, rows, size, first=self.share.first, xp=self.xp)

@@ -177,7 +177,7 @@ class BatchNorm(_Norm):
         xp, eps = context.xp, self.epsilon
         gain, shift = params
         mean, var = context.take(2)
-        rows = x.shape[-2]
+        rows = context.share.rows(x.shape[-2])
         if not (context.train and self.trainable and rows > 1):
             context.keep(mean, var)
             return rules.batch_norm_inference(x, gain, shift, mean, var, eps=eps, xp=xp)
@@ -189,4 +189,6 @@ class BatchNorm(_Norm):
                 (1.0 - new) * var + (new * unbiased) * batch_var,
             )
 
-        return rules.batch_norm(x, gain, shift, eps=eps, keep=keep, xp=xp)
+        return rules.batch_norm(
+            x, gain, shift, eps=eps, keep=keep, share=context.share, xp=xp
+        )

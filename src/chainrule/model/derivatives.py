@@ -60,9 +60,8 @@ class Derivatives(Predictor):
         if self.spec.members is None:
             return self._apply(x, build, **options)
         total: Any = 0.0
-        theta, state = (
-            self._state().weights
-        )  # those of one epoch, should a fit go on meanwhile
+        with self._scope():
+            theta, state = self._weights()  # of one epoch, should a fit go on meanwhile
         for k in range(self.spec.members):
             with self._scope():
                 weights = theta[k, :], state[k, :]

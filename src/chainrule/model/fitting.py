@@ -321,7 +321,7 @@ class _Preparation:
             )
         part = record.part
         if part is not None:
-            part = part.map(lambda a: backend.copy(backend.asarray(a)))
+            part = part.on(backend)
         model._backend, model.bound, model.training = backend, self.network, state
         model.history = record.before
         model._bind_direct()
@@ -352,7 +352,9 @@ class _Recorder:
         """Write a checkpoint; return False, and write none, if it is not finite."""
         from chainrule.files import checkpoints
 
-        model = self._model
+        model, network = self._model, self._model._need()
+        if part is not None:
+            part = part.on_host(model.backend, network.size)
         record = checkpoints.FitRecord(
             self._first,
             self._history,
@@ -368,7 +370,7 @@ class _Recorder:
             theta, state = snapshot.training.weights
             now = model._state()._replace(theta=theta, state=state, slots=())
             snapshot = snapshot._replace(training=now)
-        return checkpoints.write(path, model.backend, snapshot, record)
+        return checkpoints.write(path, snapshot, record)
 
     def identify(self, path: str | os.PathLike[str]) -> str | None:
         """Return of which cut a file is, None if it is no checkpoint."""

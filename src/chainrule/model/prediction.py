@@ -267,7 +267,7 @@ class Prediction(Predictor):
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
             data = self._evaluated(network, backend, (x, y, sample_weight), chunk_bytes)
-            logs = self._evaluation(network, backend)(data, self._state().weights)
+            logs = self._evaluation(network, backend)(data, self._weights())
         if not math.isfinite(logs["loss"]):
             checks.warn(
                 f"evaluate: the loss is {logs['loss']}: for some sample the output or "

@@ -89,6 +89,11 @@ class Predictor:
         assert self.training is not None
         return self.training
 
+    def _weights(self) -> tuple[Any, Any]:
+        """Return (theta, state) as inference takes them."""
+        size, training = self._need().size, self._state()
+        return self.backend.whole(training.theta, size), training.state
+
     def _scope(self) -> Any:
         return self.backend.scope(self.spec.dtype, self.spec.precision)
 
@@ -179,7 +184,7 @@ class Predictor:
         weights: tuple[Any, ...] | None = None,
     ) -> Any:
         backend: Backend = self.backend
-        weights = weights or self._state().weights
+        weights = weights or self._weights()
         x, *also = placed
         z = chunks.outputs(
             backend, weights, x, build, *key, also=tuple(also), rows=rows

@@ -183,7 +183,7 @@ class Transfer(Predictor):
         if self.training is None:
             return None
         with self._scope():
-            return self.training.map(self.backend.to_numpy)
+            return self.training.on_host(self.backend, self._need().size)
 
     def snapshot(self, include_optimizer: bool = True) -> ModelSnapshot:
         """Return the model as values on the host: what files and pickles hold.
@@ -199,7 +199,7 @@ class Transfer(Predictor):
             if not include_optimizer:
                 training = TrainingState(*training.weights)
             with self._scope():
-                training = training.map(self.backend.to_numpy)
+                training = training.on_host(self.backend, self._need().size)
         shape = None if self.bound is None else self.bound.input_shape
         parts, columns = self.spec.arguments, self._columns
         return ModelSnapshot(parts, shape, training, include_optimizer, columns)

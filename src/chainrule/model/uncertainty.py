@@ -97,7 +97,7 @@ class Uncertainty(Predictor):
         backend = self.backend
         wide = self._wide()
         with backend.scope(wide, "highest"):
-            theta, state = (backend.asarray(a, wide) for a in self._state().weights)
+            theta, state = (backend.asarray(a, wide) for a in self._weights())
             network, objective = self._need(), LossObjective(self.spec.loss)
             problem = Problem(backend, network, objective, data, 1, state)
             samples = data.x.shape[0]
@@ -145,7 +145,7 @@ class Uncertainty(Predictor):
         each = network.size * network.output_size
         backend = self.backend
         with backend.scope(wide, "highest"):
-            arrays = (*self._state().weights, *spread)
+            arrays = (*self._weights(), *spread)
             weights = tuple(backend.asarray(a, wide) for a in arrays)
         rows = chunk(backend, max(1, each), 64)
         key = (build_band, self.spec.dtype)

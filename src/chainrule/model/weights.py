@@ -29,9 +29,8 @@ class Weights(Predictor):
     @property
     def theta(self) -> Any:
         """All parameters, one vector (P,), or (members, P): a copy, on the backend."""
-        training = self._state()
         with self._scope():
-            return self.backend.copy(training.theta)
+            return self.backend.copy(self._weights()[0])
 
     @property
     def state(self) -> Any:
@@ -59,9 +58,8 @@ class Weights(Predictor):
 
         Those of an ensemble are (members, P) and (members, S).
         """
-        weights = self._state().weights
         with self._scope():
-            theta, state = (np.array(self.backend.to_numpy(a)) for a in weights)
+            theta, state = (np.array(self.backend.to_numpy(a)) for a in self._weights())
         return theta, state
 
     def set_weights(self, weights: Any) -> None:
@@ -93,9 +91,10 @@ class Weights(Predictor):
         backend, dtype = self.backend, self.spec.dtype
         with self._scope():
             theta, state = (
-                backend.copy(intake.place("weights", a, origin, backend, dtype))
+                intake.place("weights", a, origin, backend, dtype)
                 for a, origin in received
             )
+            theta, state = backend.vector(theta), backend.state(state)
         self.training = training._replace(theta=theta, state=state)
 
     @property

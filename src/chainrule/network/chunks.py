@@ -36,7 +36,7 @@ def padded(
     rows = part.shape[0]
     if not backend.pads or rows == 0:
         return part, rows
-    missing = (1 << (rows - 1).bit_length()) - rows
+    missing = backend.rounded(rows) - rows
     if missing:
         xp = np if isinstance(a, np.ndarray) else backend.xp
         more = part[:1, ...] if fill else xp.zeros_like(part[:1, ...])
@@ -48,8 +48,8 @@ def padded(
 def _rows(backend: Backend, network: Network) -> int:
     """Rows to work on at a time, so that what is between the layers fits a cache."""
     rows: int = min(CHUNK, max(_ENOUGH, backend.block // network.widest))
-    # A power of two, so that only the last chunk is padded.
-    return 1 << (rows.bit_length() - 1)
+    # A power of two, or what it is rounded to: only the last chunk is padded.
+    return backend.rounded(1 << (rows.bit_length() - 1))
 
 
 def outputs(
@@ -71,7 +71,7 @@ def outputs(
     host = backend.pads and isinstance(x, np.ndarray)
     samples, parts, whole = x.shape[0], [], None
     for low in range(0, max(1, samples), rows):
-        some = [padded(backend, a, low, rows)[0] for a in (x, *also)]
+        some = [backend.divided(padded(backend, a, low, rows)[0]) for a in (x, *also)]
         count = min(rows, samples - low)
         z = run(*weights, *some)
         if not key[0].size:  # without parameters it may be x itself

@@ -44,11 +44,12 @@ def sums(
     if weight is None:
         home = np if isinstance(data.x, np.ndarray) else backend.xp
         weight = home.ones((data.x.shape[0],), dtype=weights[0].dtype)
-    for low in range(0, data.x.shape[0], CHUNK):
-        x, t = (padded(backend, a, low, CHUNK)[0] for a in (data.x, data.t))
+    rows = backend.rounded(CHUNK)
+    for low in range(0, data.x.shape[0], rows):
+        x, t = (padded(backend, a, low, rows)[0] for a in (data.x, data.t))
         # What pads has no weight.
-        w, _ = padded(backend, weight, low, CHUNK, fill=False)
-        value, mass = run(*weights, x, t, w)
+        w, _ = padded(backend, weight, low, rows, fill=False)
+        value, mass = run(*weights, *map(backend.divided, (x, t, w)))
         yield value * mass, mass
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import Array, ArrayNamespace, Pullback, Shape
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.layers.context import Context
@@ -39,10 +40,11 @@ def begin_pass(
     *,
     train: bool = False,
     key: Any = None,
+    share: Share = WHOLE,
 ) -> Context:
     """Return what a pass carries: the pieces of the state (S,), and its random keys."""
     pieces = network.unflatten_state(state, xp) if network.state_size else ()
-    return Context(xp, train=train, state=pieces, key=key)
+    return Context(xp, train=train, state=pieces, key=key, share=share)
 
 
 def run(

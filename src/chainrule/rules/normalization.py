@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import Array, ArrayNamespace, ArrayT, Pullback, RuleResult
 from chainrule.rules.call import call_rule
 
@@ -47,7 +48,9 @@ def layer_norm(
     """
     if xp is None:
         return call_rule(layer_norm, x, gain, shift, eps=eps)
-    return _normalize(x, gain, shift, axis=-1, eps=eps, keep=None, xp=xp)
+    return _normalize(
+        x, gain, shift, axis=-1, eps=eps, keep=None, share=WHOLE, xp=xp
+    )
 
 
 def batch_norm(
@@ -57,6 +60,7 @@ def batch_norm(
     *,
     eps: float = 1e-5,
     keep: Callable[[Any, Any], None] | None = None,
+    share: Share = WHOLE,
     xp: ArrayNamespace | None = None,
 ) -> RuleResult[ArrayT]:
     """Normalise each feature over the rows of the batch; scale and shift.
@@ -70,6 +74,8 @@ def batch_norm(
     keep : function, optional
         Called with the batch's mean and (biased) variance, both (..., d): what a layer
         needs for its running statistics.
+    share : Share
+        What part of the batch x is: means are over the rows of all.
 
     Returns
     -------
@@ -88,7 +94,9 @@ def batch_norm(
     """
     if xp is None:
         return call_rule(batch_norm, x, gain, shift, eps=eps, keep=keep)
-    return _normalize(x, gain, shift, axis=-2, eps=eps, keep=keep, xp=xp)
+    return _normalize(
+        x, gain, shift, axis=-2, eps=eps, keep=keep, share=share, xp=xp
+    )
 
 
 # Sums of deviations up to 2⁴⁰ are squared as they are, greater ones are scaled down.
@@ -103,16 +111,20 @@ def _normalize(
     axis: int,
     eps: float,
     keep: Any,
+    share: Share,
     xp: ArrayNamespace,
 ) -> tuple[Any, Pullback]:
-    count = max(1, x.shape[axis])
+    count = max(1, share.rows(x.shape[axis]))
     # A power of two of at most 1 / (2 count): it rounds nothing, and no sum of so many
     # numbers p x, p d or p g overflows.
     p = 0.5 ** (count.bit_length() + 1)
 
+    def total(a: Any) -> Any:
+        return share.total(xp.sum(share.only(a), axis=axis, keepdims=True))
+
     def mean(a: Any) -> Any:
         # A quotient: of n equal small whole numbers it is exact, unlike a product.
-        return xp.sum(a, axis=axis, keepdims=True) / float(count)
+        return total(a) / float(count)
 
     a = p * x
     first = mean(a)
@@ -121,7 +133,7 @@ def _normalize(
     second = mean(d)
     d = d - second
     # d² would overflow from the square root of the greatest number on.
-    size = xp.maximum(_GREAT * xp.sum(xp.abs(d), axis=axis, keepdims=True), 1.0)
+    size = xp.maximum(_GREAT * total(xp.abs(d)), 1.0)
     q = 1.0 / size
     d = d * q
     var = mean(d * d)  # p² q² times the variance of x
@@ -138,7 +150,7 @@ def _normalize(
         dx = dgain = dshift = None
         if 0 in wrt:
             g = (p * gain)[..., None, :] * dz
-            dx = (q * r) * (g - mean(g) - d * (r * r * mean(g * d)))
+            dx = share.only((q * r) * (g - mean(g) - d * (r * r * mean(g * d))))
         if 1 in wrt:
             dgain = xp.sum(dz * (r * d), axis=-2)
         if 2 in wrt:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from chainrule.arrays.trees import tree_map
-from chainrule.state.training import TrainingState
+from chainrule.state.training import TrainingState, carry_on, carry_on_host
 
 if TYPE_CHECKING:
     from chainrule.arrays.types import Array
@@ -79,3 +79,15 @@ class PartialEpoch(NamedTuple):
         """Return it with f applied to each of its arrays."""
         carry, values, masses = tree_map(f, (self.carry, self.values, self.masses))
         return self._replace(carry=carry, values=values, masses=masses)
+
+    def on(self, backend: Backend) -> Self:
+        """Return it, that is on the host, with arrays on a backend: copies."""
+        new = self._replace(carry=())
+        new = new.map(lambda a: backend.copy(backend.asarray(a)))
+        return new._replace(carry=carry_on(backend, self.carry))
+
+    def on_host(self, backend: Backend, size: int) -> Self:
+        """Return it, that is on a backend, with arrays of NumPy; `size` parameters."""
+        new = self._replace(carry=())
+        new = new.map(backend.to_numpy)
+        return new._replace(carry=carry_on_host(backend, self.carry, size))

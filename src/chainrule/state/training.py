@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chainrule.arrays.types import Array
     from chainrule.backends import Backend
 
-__all__ = ["TrainingState"]
+__all__ = ["TrainingState", "carry_on", "carry_on_host"]
 
 
 class TrainingState(NamedTuple):
@@ -82,7 +82,23 @@ class TrainingState(NamedTuple):
         """
         name = dtype or str(self.theta.dtype).rpartition(".")[2]
         with backend.scope(name):
-            return self.map(lambda a: backend.copy(backend.asarray(a, name)))
+            return self._replace(**_split(carry_on(backend, self._carry, name)))
+
+    def on_host(self, backend: Backend, size: int) -> Self:
+        """Return the state, that is on a backend, with arrays of NumPy.
+
+        Parameters
+        ----------
+        backend : Backend
+            Entered by the caller through its `scope`.
+        size : int
+            How many parameters there are.
+        """
+        return self._replace(**_split(carry_on_host(backend, self._carry, size)))
+
+    @property
+    def _carry(self) -> tuple[Any, Any, Any]:
+        return self.theta, self.state, self.slots
 
     def restarted(self, slots: tuple[Any, ...]) -> Self:
         """Return the state with an optimizer that begins anew, with these slots."""
@@ -93,3 +109,27 @@ class TrainingState(NamedTuple):
             rate=0.0,
             rate_scale=1.0,
         )
+
+
+def _split(carry: tuple[Any, Any, Any]) -> dict[str, Any]:
+    return dict(zip(("theta", "state", "slots"), carry, strict=True))
+
+
+def carry_on(
+    backend: Backend, carry: tuple[Any, Any, Any], dtype: str | None = None
+) -> tuple[Any, Any, Any]:
+    """Return (theta, state, slots) as training carries them on a backend: copies."""
+    theta, state, slots = carry
+    theta, slots = tree_map(lambda a: backend.vector(a, dtype), (theta, slots))
+    return theta, backend.state(state, dtype), slots
+
+
+def carry_on_host(
+    backend: Backend, carry: tuple[Any, Any, Any], size: int
+) -> tuple[Any, Any, Any]:
+    """Undo `carry_on`, for vectors of `size` parameters."""
+    theta, state, slots = carry
+    theta, slots = tree_map(
+        lambda a: backend.to_numpy(backend.whole(a, size)), (theta, slots)
+    )
+    return theta, backend.to_numpy(state), slots

@@ -193,7 +193,8 @@ class EpochLogs:
             return self._of(result)
 
     def _of(self, result: EpochResult) -> dict[str, Any]:
-        evaluate, weights = self.evaluation, result.state.weights
+        evaluate, (theta, state) = self.evaluation, result.state.weights
+        weights = evaluate.backend.whole(theta, evaluate.network.size), state
         (value,) = result.losses(evaluate.backend)
         logs = {**evaluate.losses("", value), **result.logs}
         logs |= evaluate(self.data, weights, loss=False)

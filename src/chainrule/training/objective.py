@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import Array, Params
 from chainrule.config.record import Config
 from chainrule.data.samples import Data
@@ -52,14 +53,14 @@ class Objective(Config):
     def build(
         self, backend: Backend, network: Network, *, train: bool
     ) -> Callable[..., ValueAndGradient]:
-        """Return ``f(params, state, batch, key=None, share=None, penalty=None)``.
+        """Return ``f(params, state, batch, key, penalty, share)``.
 
         It gives a `ValueAndGradient`. params is the tree of `Network.unflatten`, batch
-        the arrays of the samples, key the pass's random keys. The value is normalised:
-        a mean over the batch, plus penalty / 2 (a scalar, or one for each member) times
-        the sum of squares of the weights that learn. share, if given, multiplies value
-        and gradient: with the batch's mass over the mass of all, those of the batches
-        add up to those of all samples.
+        the arrays of the samples, key the pass's random keys or None. The value is
+        normalised: a mean over the batch, plus penalty / 2 (a scalar, or one for each
+        member; None for 0) times the sum of squares of the weights that learn. Value
+        and gradient are multiplied with the `share`'s fraction of the whole, so that
+        those of all shares add up; mass is that of the whole.
         """
         raise NotImplementedError
 
@@ -101,38 +102,42 @@ class LossObjective(Objective):
             state: Array,
             batch: Data,
             key: Array | None = None,
-            share: Array | float | None = None,
             penalty: Array | float | None = None,
+            share: Share = WHOLE,
         ) -> ValueAndGradient:
             x, t, weight = batch
             if weight is not None and weight.ndim > 1:
                 weight = weight.mT  # one for each member: a leading axis, like theta's
-            context = begin_pass(network, state, xp, train=train, key=key)
+            context = begin_pass(network, state, xp, train=train, key=key, share=share)
             z, pullback = forward(params, x, context)
+            weight = share.weight(weight, z)
+            mass = loss.mass(t, weight, z.dtype, xp=xp)
+            fraction, mass = share.fraction(mass)
             value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
-            (dz,) = loss_pullback(1.0 if share is None else share)
+            (dz,) = loss_pullback(1.0 if fraction is None else fraction)
             _, dparams = pullback(dz, dx=False)
             if train and (declared or context.kept):
                 if len(context.kept) != declared:
-                    again = begin_pass(network, state, xp, train=train, key=key)
+                    again = begin_pass(
+                        network, state, xp, train=train, key=key, share=share
+                    )
                     network.refuse_state(params, x, again)
                 state = network.flatten_state(context.kept, xp)
-            mass = loss.mass(t, weight, z.dtype, xp=xp)
             pieces = network.pieces(dparams)
             if penalty is not None:
-                value = penalise(params, penalty, share, value, pieces)
-            if share is not None:
-                value = share * value
+                value = penalise(params, penalty, fraction, value, pieces)
+            if fraction is not None:
+                value = fraction * value
             return ValueAndGradient(value, pieces, state, mass)
 
         return value_and_gradient
 
 
 def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
-    """Return ``f(params, penalty, share, value, pieces) -> value``.
+    """Return ``f(params, penalty, fraction, value, pieces) -> value``.
 
     It adds penalty / 2 times the sum of squares of the weights that learn to the value,
-    and the gradient of share times that to the pieces, in place.
+    and the gradient of fraction times that to the pieces, in place.
     """
     xp = backend.xp
 
@@ -150,14 +155,14 @@ def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:
     def penalise(
         params: Params,
         penalty: Any,
-        share: Array | float | None,
+        fraction: Array | float | None,
         value: Array,
         pieces: list[Any],
     ) -> Array:
         each = bool(getattr(penalty, "ndim", 0))
         for i, w, flat in weights(params):
             value = value + (0.5 * penalty) * xp.vecdot(flat, flat)
-            by = penalty if share is None else share * penalty
+            by = penalty if fraction is None else fraction * penalty
             by = by[(..., *[None] * len(network.entries[i].shape))] if each else by
             pieces[i] = pieces[i] + by * w
         return value

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.means import add, divisor
+from chainrule.arrays.share import Fraction
 from chainrule.arrays.types import Array
 from chainrule.data.samples import Data, map_arrays, take_rows
 from chainrule.derivatives.cost import LIMIT
@@ -189,8 +190,8 @@ class Problem:
         dtype, mass = theta.dtype, self.mass(theta.dtype)
         values, gradients = [], []
         for part in self._chunks(self.rows(self.network.widest), dtype):
-            share = self._mass(part, dtype) / mass
-            value, gradient = call(theta, self.state, part, share, self.penalty)
+            fraction = self._mass(part, dtype) / mass
+            value, gradient = call(theta, self.state, part, fraction, self.penalty)
             values.append(value)
             gradients.append(gradient)
         return add(values), add(gradients)
@@ -251,19 +252,23 @@ class Problem:
 def build_value_and_gradient(
     backend: Backend, network: Network, objective: Objective, penalised: bool = False
 ) -> Callable[..., Any]:
-    """Return ``f(theta, state, data, share, penalty=0) -> (value, gradient)``.
+    """Return ``f(theta, state, data, fraction, penalty=0) -> (value, gradient)``.
 
-    Both are multiplied with the share, as `Objective.build` says.
+    Both are multiplied with the fraction: what these data are of all, by mass.
     """
     xp = backend.xp
     call = objective.build(backend, network, train=False)
 
     def value_and_gradient(
-        theta: Array, state: Array, data: Data, share: Any, penalty: Any = 0.0
+        theta: Array, state: Array, data: Data, fraction: Any, penalty: Any = 0.0
     ) -> Any:
         params = network.unflatten(theta, xp)
         value, pieces, *_ = call(
-            params, state, data, share=share, penalty=penalty if penalised else None
+            params,
+            state,
+            data,
+            penalty=penalty if penalised else None,
+            share=Fraction(fraction),
         )
         return value, network.join(pieces, xp)
 

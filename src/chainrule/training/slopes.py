@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.arrays import trees
 from chainrule.arrays.dual import DualArray, DualNamespace
 from chainrule.arrays.means import divisor
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import Array, ArrayNamespace, Params, Shape
 from chainrule.data import intake
 from chainrule.data.samples import Data, SlopeData
@@ -173,11 +174,10 @@ def _build(
         state: Array,
         batch: SlopeData,
         key: Array | None = None,
-        share: Array | float | None = None,
         penalty: Array | float | None = None,
+        share: Share = WHOLE,
     ) -> ValueAndGradient:
         x, t, weight, slopes = batch
-        dvalue = 1.0 if share is None else share
         if weight is not None and weight.ndim > 1:
             weight = weight.mT  # one for each member: a leading axis, like theta's
         size = x.shape[0]
@@ -193,6 +193,9 @@ def _build(
         lead = z.shape[: z.ndim - len(out) - 1]
         values, j = (xp.reshape(a, (*lead, n, size, m)) for a in dual.parts(z))
         first = xp.reshape(values[..., 0, :, :], (*lead, size, *out))
+        weight = share.weight(weight, first)
+        fraction, mass = share.fraction(loss.mass(t, weight, x.dtype, xp=xp))
+        dvalue = 1.0 if fraction is None else fraction
         value, loss_pullback = loss(first, t, weight, out, xp=xp)
         (dz,) = loss_pullback(dvalue)
 
@@ -202,8 +205,12 @@ def _build(
             total = xp.sum(weight, axis=-1, keepdims=True)
             each = weight / divisor(total, xp)
             each = (1.0 / (m * n)) * each[..., None, :, None]
+        # The slopes' mean is by the weights, whatever the loss's mass is.
+        weighs = None if weight is None else xp.sum(weight, axis=-1)
+        of_slopes, _ = share.fraction(weighs)
+        each = each if of_slopes is None else of_slopes * each
         error = xp.sum(r * r * each, axis=(-3, -2, -1))
-        c = rows(r * each * (2.0 * slope_weight * dvalue), size, (m,))
+        c = rows(r * each * (2.0 * slope_weight), size, (m,))
         # Each input's rows have the same values; the loss takes those of the first.
         dz = xp.reshape(dz, (*lead, 1, size, m))
         others = [xp.broadcast_to(xp.zeros_like(dz), (*lead, n - 1, size, m))]
@@ -214,12 +221,11 @@ def _build(
         pieces = [
             None if g is None else dual.parts(g)[1] for g in network.pieces(dparams)
         ]
-        value = value + slope_weight * error
-        mass = loss.mass(t, weight, x.dtype, xp=xp)
         if penalty is not None:
-            value = penalise(params, penalty, share, value, pieces)
-        if share is not None:
-            value = share * value
+            value = penalise(params, penalty, fraction, value, pieces)
+        if fraction is not None:
+            value = fraction * value
+        value = value + slope_weight * error
         return ValueAndGradient(value, pieces, state, mass)
 
     return value_and_gradient

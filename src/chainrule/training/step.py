@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arrays.namespace import Namespace
+from chainrule.arrays.share import WHOLE, Share
 from chainrule.arrays.types import Array
 from chainrule.network import Network
 from chainrule.training.objective import Objective
@@ -65,25 +66,31 @@ def build_steps(
     penalised = "penalty" in names
     checked = False
 
-    def step(carry: Any, batch: Any, row: Any, key: Any) -> Any:
+    def step(
+        carry: Any, batch: Any, row: Any, key: Any, share: Share = WHOLE
+    ) -> Any:
         nonlocal checked
         theta, state, slots = carry
         s: Any = make_scalars(*row)
         value, gradient, state, mass = value_and_gradient(
-            unflatten(theta),
+            unflatten(share.gathered(theta)),
             state,
             batch,
             key,
             penalty=_by_member(s.penalty) if penalised else None,
+            share=share,
         )
+        gradient = share.reduced(gradient, network.layout)
         if clips:
-            top, factor = _clipping(gradient, network, _by_member(s.clip_norm), xp)
+            top, factor = _clipping(
+                gradient, value.ndim, _by_member(s.clip_norm), share, xp
+            )
             s = make_scalars(*s[: len(names)], top, factor)
         update: Callable[..., Any] = functools.partial(optimize, xp, s)
         if not checked:
             update = structure.checked(update)
-        theta, *slots = backend.elementwise(
-            update, (theta, *slots), gradient, network.layout, decays
+        theta, *slots = share.updated(
+            backend, update, (theta, *slots), gradient, network.layout, decays
         )
         checked = backend.eager  # else a step is traced, for each sort of arrays anew
         return (theta, state, tuple(slots)), (value, mass)
@@ -100,19 +107,15 @@ def _by_member(scalar: Any) -> Any:
 
 
 def _clipping(
-    gradient: list[Array | None], network: Network, limit: Any, xp: Namespace
+    gradient: list[Array | None], lead: int, limit: Any, share: Share, xp: Namespace
 ) -> tuple[Array, Array]:
     """Return (top, factor), both (..., 1), of the clipped gradient g / top · factor.
 
-    The norm is over all pieces, one per leading axis: top · root, with top the largest
-    of all magnitudes, so that no square overflows and none that counts underflows.
+    The norm is over all pieces, one for each of their `lead` leading axes' entries:
+    top · root, with top the largest of all magnitudes, so that no square overflows and none that counts underflows.
     Within the limit both are 1.
     """
-    pieces = [
-        (g, tuple(range(-len(entry.shape), 0)))
-        for g, entry in zip(gradient, network.entries, strict=True)
-        if g is not None
-    ]
+    pieces = [(g, tuple(range(lead, g.ndim))) for g in gradient if g is not None]
     top: Any = None
     for g, axes in pieces:
         most = xp.max(xp.abs(g), axis=axes)
@@ -123,7 +126,7 @@ def _clipping(
     for g, axes in pieces:
         part = g / top[(..., *[None] * len(axes))]
         total = total + xp.sum(part * part, axis=axes)
-    root = xp.sqrt(total)
+    top, root = share.norm(top, xp.sqrt(total))
     within = top * root <= limit
     # What is not finite is not within, and stays so.
     top, factor = xp.where(within, one, top), xp.where(within, one, limit / root)

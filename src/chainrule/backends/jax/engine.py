@@ -16,10 +16,11 @@ from jax import lax
 from chainrule.arrays.layout import Span
 from chainrule.arrays.namespace import register
 from chainrule.backends.base import Backend
+from chainrule.backends.jax import devices
 from chainrule.backends.jax.functions import FUNCTIONS
 from chainrule.backends.threads import processors
 from chainrule.config import checks
-from chainrule.errors import ArgumentError, ArgumentTypeError, DeviceError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 
 try:  # saves a twentieth of a small prediction's time
     from jax._src.core import trace_state_clean as _traces_nothing
@@ -55,29 +56,6 @@ _SETTINGS: dict[str, tuple[Any, Callable[[], Any]]] = {
     "jax_transfer_guard_host_to_device": (None, lambda: jax.transfer_guard("allow")),
     "jax_transfer_guard_device_to_host": (None, lambda: jax.transfer_guard("allow")),
 }
-
-
-def _device(device: Any) -> Any:
-    if device is None:
-        device = jax.config.jax_default_device
-    if device is None:
-        return jax.local_devices()[0]
-    if isinstance(device, jax.Device):
-        return device
-    if not isinstance(device, str):
-        msg = (
-            f"device must be a jax.Device or a name such as 'cpu' or 'gpu:1' on the "
-            f"jax backend; got {checks.show(device)} ({type(device).__name__})."
-        )
-        raise DeviceError(msg)
-    platform, _, number = device.partition(":")
-    try:
-        return jax.devices(platform)[int(number or 0)]
-    except (RuntimeError, IndexError, ValueError) as error:
-        have = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
-        shown = checks.show(device)
-        msg = f"device {shown} is not to be had on the jax backend; here are {have}."
-        raise DeviceError(msg) from error
 
 
 # Whether this process came by os.fork out of one that had used JAX.
@@ -152,7 +130,8 @@ class JaxBackend(Backend):
         # The namespace stays unbound: inside a compiled function arrays lie nowhere,
         # and `scope` puts the others on the device.
         super().__init__(jnp, None, "jax")
-        self.device: Any = _device(device)
+        self.device: Any = devices.locate(device)
+        self._default = self.device  # where what is made in its scope lies
         self.precisions: tuple[str, ...] = ("highest", "bfloat16")
         if self.device.platform in ("gpu", "cuda"):
             self.precisions = ("highest", "tf32", "bfloat16")
@@ -160,20 +139,26 @@ class JaxBackend(Backend):
     @property
     def device_name(self) -> str:
         """Platform and number, "cpu:0" say."""
-        return f"{self.device.platform}:{self.device.id}"
+        return devices.name(self.device)
 
     @staticmethod
     def locate(device: Any) -> Any:
-        """Return a `jax.Device`; by default ``jax.default_device``, if it is set."""
-        return _device(device)
+        """Return a `jax.Device`, or a `Mesh` of several; see `devices.locate`."""
+        return devices.locate(device)
+
+    @classmethod
+    def at(cls, device: Any) -> Backend:
+        """Return the engine of a device, or of several."""
+        if isinstance(device, jax.sharding.Mesh):
+            from chainrule.backends.jax.sharding import MeshJaxBackend
+
+            return MeshJaxBackend(device)
+        return cls(device)
 
     @staticmethod
     def home(a: Any) -> Any:
-        """Return the device of an array; None if it lies nowhere, or on several."""
-        if isinstance(a, jax.core.Tracer) or a.is_deleted():
-            return None
-        devices = a.devices()
-        return next(iter(devices)) if len(devices) == 1 else None
+        """Return the device of an array, or the mesh; None if it lies nowhere."""
+        return devices.home(a)
 
     def holds(self, a: Any) -> bool:
         """Whether `a` is a JAX array, a tracer of one, or NumPy's, which JAX takes."""
@@ -226,7 +211,7 @@ class JaxBackend(Backend):
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.enable_x64(dtype == "float64"))
             stack.enter_context(jax.default_matmul_precision(_PRECISIONS[precision]))
-            stack.enter_context(jax.default_device(self.device))
+            stack.enter_context(jax.default_device(self._default))
             for setting, (usual, context) in _SETTINGS.items():
                 if getattr(jax.config, setting) != usual:
                     stack.enter_context(context())
@@ -273,6 +258,10 @@ class JaxBackend(Backend):
 
     # Small host arrays go straight into the compiled call: its own transfer is the
     # fastest, and nobody writes into them afterwards.
+
+    def rounded(self, rows: int) -> int:
+        """Return the next power of two."""
+        return 1 << (rows - 1).bit_length()
 
     def rows(self, matrix: Any, dtype: str, *, own: bool = False) -> Any:
         """Cast the scalars: they are scanned along."""
