@@ -118,7 +118,7 @@ def bits(
     half = (size + 1) // 2
     element = xp.arange(half, dtype=xp.int32)[None, :]
     row = xp.arange(rows, dtype=xp.int32)[:, None]
-    if first is not 0:
+    if not isinstance(first, int) or first:
         row = row + first
     # Counters are spread here, so that no operation meets a 0-d integer.
     zero = xp.zeros((rows, half), dtype=xp.int32)

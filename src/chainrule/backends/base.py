@@ -80,6 +80,8 @@ class Backend:
         backend with more has a `repeat`.
     direct : bool
         Whether operations are so cheap that a few rows need a short way through them.
+    shares : int
+        How many devices work on a batch, each on its rows.
     gather : int
         Bytes of samples that are gathered at once, for as many steps as they make; 0
         where each step gathers its own.
@@ -92,6 +94,7 @@ class Backend:
     eager = True
     group = 1
     direct = False
+    shares = 1
     gather = 0
 
     def __init__(

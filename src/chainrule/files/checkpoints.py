@@ -98,7 +98,7 @@ def describe(
             wanted[prefix + name] = None if a is None else fingerprint(backend, a)
     around = {
         "backend": backend.name,
-        "device": str(backend.device or "cpu"),
+        "device": backend.device_name or "cpu",
         "machine": platform.machine(),
         "threads": backend.threads(),
         **backend.versions(),

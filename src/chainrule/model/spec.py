@@ -135,10 +135,18 @@ class ModelSpec(Config):
         return new.replace(loss=loss)
 
     def check_backend(self, backend: Backend) -> None:
-        """Raise an error if a backend lacks the dtype, precision or compiling."""
+        """Raise an error if a backend lacks what the model needs."""
         backend.check_dtype(self.dtype)
         backend.check_precision(self.precision, self.dtype)
         backend.check_jit_compile(self.jit_compile)
+        if backend.shares > 1 and not isinstance(self.optimizer, optimizers.Optimizer):
+            name = type(self.optimizer).__name__
+            msg = (
+                f"optimizer: {name} works on all parameters in one place, and "
+                f"{backend!r} divides them over {backend.shares} devices. Take an "
+                f"optimizer that goes by batches, such as Adam, or one device."
+            )
+            raise ArgumentError(msg)
 
     def member(self, k: int) -> Self:
         """Return the spec of member k of an ensemble, a lone model."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.arrays.share import WHOLE, Share
-from chainrule.arrays.types import Array, Params
+from chainrule.arrays.types import Array, ArrayNamespace, Params
 from chainrule.config.record import Config
 from chainrule.data.samples import Data
 from chainrule.network import Network
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from chainrule.losses import Loss
     from chainrule.optimizers import Optimizer, ProblemOptimizer
 
-__all__ = ["LossObjective", "Objective", "ValueAndGradient", "build_penalty"]
+__all__ = [
+    "LossObjective",
+    "Objective",
+    "ValueAndGradient",
+    "build_penalty",
+    "weigh",
+]
 
 
 class ValueAndGradient(NamedTuple):
@@ -110,9 +116,7 @@ class LossObjective(Objective):
                 weight = weight.mT  # one for each member: a leading axis, like theta's
             context = begin_pass(network, state, xp, train=train, key=key, share=share)
             z, pullback = forward(params, x, context)
-            weight = share.weight(weight, z)
-            mass = loss.mass(t, weight, z.dtype, xp=xp)
-            fraction, mass = share.fraction(mass)
+            weight, fraction, mass = weigh(share, loss, t, weight, z, xp)
             value, loss_pullback = loss(z, t, weight, network.output_shape, xp=xp)
             (dz,) = loss_pullback(1.0 if fraction is None else fraction)
             _, dparams = pullback(dz, dx=False)
@@ -131,6 +135,25 @@ class LossObjective(Objective):
             return ValueAndGradient(value, pieces, state, mass)
 
         return value_and_gradient
+
+
+def weigh(
+    share: Share,
+    loss: Loss,
+    t: Array,
+    weight: Array | None,
+    z: Array,
+    xp: ArrayNamespace,
+) -> tuple[Any, Any, Any]:
+    """Return the weights of a share's samples, its fraction, and the mass of all.
+
+    The fraction is None for 1, the mass None for the number of samples.
+    """
+    counted = share.weight(weight, z)
+    mass = loss.mass(t, weight, z.dtype, xp=xp)
+    if counted is not weight and mass is not None:
+        mass = loss.mass(t, counted, z.dtype, xp=xp)
+    return counted, *share.fraction(mass)
 
 
 def build_penalty(backend: Backend, network: Network) -> Callable[..., Any]:

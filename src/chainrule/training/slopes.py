@@ -25,7 +25,12 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.network import Network, chunks
 from chainrule.network.forward import begin_pass
 from chainrule.optimizers import Optimizer, ProblemOptimizer
-from chainrule.training.objective import Objective, ValueAndGradient, build_penalty
+from chainrule.training.objective import (
+    Objective,
+    ValueAndGradient,
+    build_penalty,
+    weigh,
+)
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
@@ -193,8 +198,8 @@ def _build(
         lead = z.shape[: z.ndim - len(out) - 1]
         values, j = (xp.reshape(a, (*lead, n, size, m)) for a in dual.parts(z))
         first = xp.reshape(values[..., 0, :, :], (*lead, size, *out))
-        weight = share.weight(weight, first)
-        fraction, mass = share.fraction(loss.mass(t, weight, x.dtype, xp=xp))
+        weighted = weight is not None
+        weight, fraction, mass = weigh(share, loss, t, weight, first, xp)
         dvalue = 1.0 if fraction is None else fraction
         value, loss_pullback = loss(first, t, weight, out, xp=xp)
         (dz,) = loss_pullback(dvalue)
@@ -206,7 +211,7 @@ def _build(
             each = weight / divisor(total, xp)
             each = (1.0 / (m * n)) * each[..., None, :, None]
         # The slopes' mean is by the weights, whatever the loss's mass is.
-        weighs = None if weight is None else xp.sum(weight, axis=-1)
+        weighs = xp.sum(weight, axis=-1) if weighted else None
         of_slopes, _ = share.fraction(weighs)
         each = each if of_slopes is None else of_slopes * each
         error = xp.sum(r * r * each, axis=(-3, -2, -1))

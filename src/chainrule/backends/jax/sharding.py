@@ -74,9 +74,12 @@ class DeviceShare(Share):
         return counts if weight is None else weight * counts
 
     def fraction(self, mass: Any) -> tuple[Any, Any]:
-        """As `Share.fraction`: an all-reduce, unless all shares are of one mass."""
-        if mass is None:
+        """As `Share.fraction`: an all-reduce, unless each sample counts as one."""
+        if mass is None and self._real is None:
             return 1.0 / self._shares, None
+        if mass is None:
+            real = jnp.clip(self._size - self.first, 0, self._local)
+            return real.astype(jnp.result_type(float)) / self._size, None
         total = self.total(mass)
         weighs = total > 0
         part = mass / jnp.where(weighs, total, 1.0)
