@@ -21,6 +21,7 @@ __all__ = [
     "MissingLibraryError",
     "NotBuiltError",
     "OutOfMemoryError",
+    "PeerError",
     "ResumeError",
     "SerializationError",
     "ShapeError",
@@ -115,6 +116,14 @@ class DivergenceError(ChainruleError, ArithmeticError):
         super().__init__(message)
         self.epochs = epochs
         self.members = members
+
+
+class PeerError(ChainruleError, RuntimeError):
+    """Another process of this run has ended, or has refused its part.
+
+    A process that has ended cannot come back: start all again, with ``fit(...,
+    resume=path)`` where a `Checkpoint` was written.
+    """
 
 
 class GradientError(ChainruleError, AssertionError):

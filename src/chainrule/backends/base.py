@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +82,10 @@ class Backend:
         Whether operations are so cheap that a few rows need a short way through them.
     shares : int
         How many devices work on a batch, each on its rows.
+    processes : int
+        How many processes those devices belong to.
+    leads : bool
+        Whether this process writes the files of all.
     gather : int
         Bytes of samples that are gathered at once, for as many steps as they make; 0
         where each step gathers its own.
@@ -95,6 +99,8 @@ class Backend:
     group = 1
     direct = False
     shares = 1
+    processes = 1
+    leads = True
     gather = 0
 
     def __init__(
@@ -197,6 +203,10 @@ class Backend:
         """Return a vector of training (..., P) as inference takes it: P is `size`."""
         return a
 
+    def training_on(self, data: Any) -> Backend:
+        """Return the engine that trains on samples that lie as these do."""
+        return self
+
     def divided(self, a: Any) -> Any:
         """Return some rows of samples, where inference works on them."""
         return a
@@ -204,6 +214,19 @@ class Backend:
     def rounded(self, rows: int) -> int:
         """Return the number to which rows are filled up, where the backend `pads`."""
         return rows
+
+    # Processes that work together: each makes the same calls in the same order.
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return of each flag whether it is set in any of the processes."""
+        return flags
+
+    def compare(self, facts: Mapping[str, Any]) -> None:
+        """Raise an error unless these are the same in all processes."""
+
+    def together(self) -> Any:
+        """Return a context whose error in one process is an error in all of them."""
+        return contextlib.nullcontext()
 
     def copy(self, a: Any) -> Any:
         """Return a real copy: new memory, whoever owns the old."""

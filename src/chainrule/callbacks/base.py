@@ -63,6 +63,9 @@ class Callback:
     steers : bool
         Whether the fit depends on the callback's state, so that a fit that is resumed
         without it may end otherwise.
+    writes : bool
+        Whether it writes files of its own: of several processes that train together,
+        it is called in one.
     logs_rate : bool
         Whether the logs are to have "learning_rate", as `ReduceLROnPlateau` wants it.
     """
@@ -70,6 +73,7 @@ class Callback:
     model: Any = None
     session: Any = None
     steers = True
+    writes = False
     logs_rate = False
     # After how many steps of an epoch the callback wants a cut; None: between epochs.
     every_steps: int | None = None
@@ -224,6 +228,10 @@ class CallbackList:
         having = [each for each in self.callbacks if hasattr(type(each), "on_cut")]
         having.sort(key=lambda each: not getattr(each, "best_only", False))
         self._at_cuts = having
+
+    def follow(self) -> None:
+        """Leave out those that write: another process calls them."""
+        self.become([c for c in self.callbacks if not getattr(c, "writes", False)])
 
     def __len__(self) -> int:
         return len(self.callbacks)

@@ -158,6 +158,9 @@ class Checkpoint(Monitor):
     def _save(self, number: str) -> None:
         from chainrule.files import durable
 
+        if not self.session.leads:
+            self.session.save(self.path)  # its part of what another process writes
+            return
         if self._ask:
             self._ask_files()
         before = self._number, self._older

@@ -59,6 +59,7 @@ class CSVLogger(Callback):
     append: bool
 
     steers = False
+    writes = True
 
     def __init__(
         self,

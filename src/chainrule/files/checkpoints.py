@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Circumstances",
     "FitRecord",
+    "check_parts",
     "compare",
     "describe",
     "differences",
@@ -82,14 +83,7 @@ def describe(
     Data are compared by their SHA-256 as they are trained on: in the model's dtype.
     `how` are the other arguments of the fit: batch_size, shuffle, bootstrap,
     slope_weight, and how samples are cut into chunks, if they are.
-
-    Raises
-    ------
-    SerializationError
-        If the model has a part that no file can hold: now, not after an epoch.
     """
-    for name in ("network", "loss", "optimizer", "metrics"):
-        codec.encode(parts[name], name)
     wanted = {**how, "members": parts["members"], "member": parts["member"]}
     names = ("x", "y", "sample_weight", "slopes")
     for prefix, arrays in (("", data), ("validation ", validation or ())):
@@ -106,10 +100,23 @@ def describe(
     return Circumstances(wanted, around)
 
 
+def check_parts(parts: dict[str, Any]) -> None:
+    """Raise an error if a model has a part that no file can hold.
+
+    Raises
+    ------
+    SerializationError
+    """
+    for name in ("network", "loss", "optimizer", "metrics"):
+        codec.encode(parts[name], name)
+
+
 def write(
     path: str | os.PathLike[str],
     snapshot: ModelSnapshot,
     record: FitRecord,
+    *,
+    leads: bool = True,
 ) -> bool:
     """Write a checkpoint; return False, and write none, if it is not finite.
 
@@ -119,6 +126,8 @@ def write(
     snapshot : ModelSnapshot
         The model as it is at the end of its last whole epoch.
     record : FitRecord
+    leads : bool
+        Whether to write; if not, only the answer is returned.
     """
     training = snapshot.training
     assert training is not None
@@ -147,12 +156,16 @@ def write(
     if not all(np.isfinite(a).all() for a in finite if a.dtype.kind == "f"):
         if part is not None:  # the epoch's end will tell
             return False
+        if not leads:
+            return False
         checks.warn(
             f"no checkpoint is written to {path} after epoch {training.epoch}: the "
             f"model or the optimizer has numbers that are not finite. What was there "
             f"is kept."
         )
         return False
+    if not leads:
+        return True
     coded = {**codec.encode(fit, "fit", tensors), "part": coded_part}
     config = {"kind": "checkpoint", "model": config, "fit": coded}
     container.write_file(path, config, tensors)

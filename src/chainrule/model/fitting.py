@@ -94,6 +94,8 @@ class _Preparation:
         self.model, self.network, self.backend = model, network, backend
         self.callbacks, self.options = callbacks, options
         self.spec = model.spec
+        if not backend.leads:
+            callbacks.follow()
 
     @property
     def _shuffles(self) -> bool:
@@ -102,24 +104,34 @@ class _Preparation:
     def fit(self, given: FitData, columns: tuple[str, ...] | None) -> Fit:
         """Return the fit; the model has weights then."""
         model, options, spec = self.model, self.options, self.spec
-        with room(self.backend, "for the data of a fit", _FEWER):
-            objective, data, validation = self._data(given, columns)
-        batch_size = options.batch_size
-        if isinstance(data, Stream):
-            batch_size = data.batch_size(batch_size)
-        else:
-            batch_size = min(batch_size, data.x.shape[0])
-        logs = self._logs(objective, data, validation)
-        self._check(logs, batch_size)
-        sloped = given.slopes is not None
-        describe = functools.cache(
-            lambda: self._describe(data, validation, batch_size, sloped)
-        )
-        if self.callbacks.saves:
-            describe()  # what no file can hold is refused now, not after an epoch
+        with self.backend.together():
+            with room(self.backend, "for the data of a fit", _FEWER):
+                objective, data, validation = self._data(given, columns)
+            batch_size = options.batch_size
+            if isinstance(data, Stream):
+                batch_size = data.batch_size(batch_size)
+            else:
+                batch_size = min(batch_size, data.x.shape[0])
+            logs = self._logs(objective, data, validation)
+            self._check(logs, batch_size)
+            sloped = given.slopes is not None
+            describe = functools.cache(
+                lambda: self._describe(data, validation, batch_size, sloped)
+            )
+            if self.callbacks.saves:
+                from chainrule.files import checkpoints
+
+                # What no file can hold is refused now, not after an epoch.
+                checkpoints.check_parts(spec.arguments)
+                describe()
+        if self.backend.processes > 1:
+            self.backend.compare(self._facts(describe()))
         resumed = None
         if options.resume is not None:
-            resumed = self._resume(options.resume, describe())
+            with self.backend.together():
+                resumed = self._resume(options.resume, describe())
+            at = resumed and (model._state().step, getattr(resumed[2], "done", 0))
+            self.backend.compare({"steps of the checkpoint": at})
         if model.bound is None:
             model._build(self.network, self.backend)
         model._columns = model._columns or columns
@@ -140,8 +152,11 @@ class _Preparation:
             seen = bootstrap.resample(
                 data, spec.seed, members, self.backend, spec.dtype
             )
+        engine = self.backend
+        if not isinstance(seen, Stream):
+            engine = engine.training_on(seen)
         plan = FitPlan(
-            self.backend,
+            engine,
             self.network,
             objective,
             spec.optimizer,
@@ -281,6 +296,21 @@ class _Preparation:
             jit_compile=compiled,
         )
 
+    def _facts(self, circumstances: Circumstances) -> dict[str, Any]:
+        """Return what must be the same in all processes that train together."""
+        spec, training = self.spec, self.model.training
+        return {
+            **circumstances.wanted,
+            "parameters": [(e.name, e.shape) for e in self.network.entries],
+            "loss": spec.loss.name,
+            "optimizer": type(spec.optimizer).__name__,
+            "dtype": spec.dtype,
+            "seed": spec.seed,
+            "epochs": self.options.epochs,
+            "steps of the model": 0 if training is None else training.step,
+            "every_steps of callbacks": sorted(self.callbacks.cuts),
+        }
+
     def _resume(
         self, path: str | os.PathLike[str], circumstances: Circumstances
     ) -> tuple[int, History, PartialEpoch | None] | None:
@@ -347,6 +377,7 @@ class _Recorder:
         self._model, self._callbacks = model, callbacks
         self._describe, self._first = describe, first
         self._history, self._before = histories
+        self.leads: bool = model.backend.leads
 
     def save(self, path: str | os.PathLike[str], part: PartialEpoch | None) -> bool:
         """Write a checkpoint; return False, and write none, if it is not finite."""
@@ -370,7 +401,8 @@ class _Recorder:
             theta, state = snapshot.training.weights
             now = model._state()._replace(theta=theta, state=state, slots=())
             snapshot = snapshot._replace(training=now)
-        return checkpoints.write(path, snapshot, record)
+        with model.backend.together():
+            return checkpoints.write(path, snapshot, record, leads=self.leads)
 
     def identify(self, path: str | os.PathLike[str]) -> str | None:
         """Return of which cut a file is, None if it is no checkpoint."""

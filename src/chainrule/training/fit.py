@@ -77,6 +77,7 @@ class Fit:
     intact: bool
     interrupt: Interrupt
     cuts: set[int]
+    agreed: tuple[bool, bool]
     calling: bool
     unread: Any
     counted: int | None
@@ -111,6 +112,8 @@ class Fit:
         saves = session.has_recorder
         self.interrupt = Interrupt(sigterm=saves and callbacks.saves)
         self.cuts = callbacks.cuts if saves else set()
+        # Whether a signal, or a callback, ends the fit: what all processes know.
+        self.agreed = False, False
         self.calling = False  # whether what is under way is a callback
         # Losses of published epochs that nobody has waited for, a chain of (the chain
         # before, loss, group): to grow it is one assignment.
@@ -118,7 +121,8 @@ class Fit:
         self.counted: int | None = None  # epochs of this call that count, if not all
         with room(plan.backend, "at the beginning of a fit", "Use a smaller network."):
             self.training = self._training()
-        self.bar = ProgressBar(progress, plan.epochs, self.training.steps)
+        shown = progress if progress or plan.backend.leads else False
+        self.bar = ProgressBar(shown, plan.epochs, self.training.steps)
 
     def _training(self) -> MinibatchTraining | ProblemTraining:
         """Return what makes the epochs."""
@@ -193,7 +197,7 @@ class Fit:
         """Wait for what is under way, unless the fit was ended before its time."""
         if not self.stopping:
             self.training.drain()
-        elif self.interrupt.asked:
+        elif self.agreed[0] or self.interrupt.asked:
             self.history.interrupted = True
 
     @property
@@ -214,7 +218,21 @@ class Fit:
     @property
     def stopping(self) -> bool:
         """Whether a callback or a signal ends the fit."""
-        return self.model.stop_training or self.interrupt.asked
+        return any(self.agreed) or (
+            self.plan.backend.processes == 1
+            and (self.model.stop_training or self.interrupt.asked)
+        )
+
+    def agree(self) -> bool:
+        """Let all processes know what ends the fit; say whether a signal does."""
+        signals, backend = self.interrupt, self.plan.backend
+        if backend.processes > 1:
+            asked, terminated, stop = backend.any(
+                signals.asked, signals.terminated, bool(self.model.stop_training)
+            )
+            self.agreed = asked, stop
+            signals.terminated = signals.terminated or terminated
+        return self.agreed[0] or (backend.processes == 1 and signals.asked)
 
     def ahead(self) -> int:
         """How many epochs may be begun before somebody looks at them."""
@@ -253,6 +271,7 @@ class Fit:
         self.callbacks.on_epoch_end(epoch - 1, self.logs)
         if self.bar.shown:
             self.bar.show(functools.partial(self._shown, result), epochs=result.epochs)
+        self.agree()
         self.callbacks.on_cut(epoch, 0, not self.goes_on)
 
     def end_iteration(self, result: EpochResult) -> bool:
@@ -268,10 +287,10 @@ class Fit:
     def cut_within(self, part: PartialEpoch) -> bool:
         """Let callbacks save within an epoch; say whether it goes on."""
         self.calling, self.session.part = True, part
-        epoch, last = self.session.state.epoch, self.interrupt.asked
+        epoch, last = self.session.state.epoch, self.agree()
         self.callbacks.on_cut(epoch, part.done, last)
         self.calling, self.session.part = False, None
-        return not self.interrupt.asked
+        return not self.agree()
 
     def publish(self, result: EpochResult) -> None:
         """Make known what an epoch leaves: weights, slots, counters, history, at once.

@@ -30,7 +30,15 @@ class Trainee(Protocol):
 
 
 class Recorder(Protocol):
-    """Writes checkpoints of a fit, and knows them again."""
+    """Writes checkpoints of a fit, and knows them again.
+
+    Attributes
+    ----------
+    leads : bool
+        Whether this process writes them, of several that train together.
+    """
+
+    leads: bool
 
     def save(self, path: str | os.PathLike[str], part: PartialEpoch | None) -> bool:
         """Write one; return False, and write none, if a number in it is not finite."""
@@ -69,6 +77,11 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave it out of a callback's pickle or copy: it is of the fit under way."""
         return type(None), ()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files, of several that train together."""
+        return self._recorder is None or self._recorder.leads
 
     @property
     def has_recorder(self) -> bool:

@@ -8,8 +8,10 @@ and all of inference, is written for whole arrays; XLA divides the work.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,13 +22,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from chainrule.arrays.layout import Layout
 from chainrule.arrays.share import WHOLE, Share
+from chainrule.backends.base import Backend
 from chainrule.backends.jax import devices
 from chainrule.backends.jax.engine import JaxBackend
-from chainrule.errors import DeviceError
+from chainrule.config import checks
+from chainrule.errors import ArgumentError, ChainruleError, DeviceError, PeerError
 
 __all__ = ["DeviceShare", "MeshJaxBackend"]
 
 _EVERYWHERE = PartitionSpec()
+# Facts that processes compare, at most.
+_FACTS = 48
 
 
 class DeviceShare(Share):
@@ -161,6 +167,9 @@ class MeshJaxBackend(JaxBackend):
     device : jax.sharding.Mesh
         Of one axis, over which rows and parameters are divided; or of two: rows over
         both, parameters over the last one alone, each group of its devices having all.
+    divided : tuple of int
+        Which of the arrays of the samples that are trained on lie divided by rows; the
+        others lie everywhere.
 
     Attributes
     ----------
@@ -170,15 +179,21 @@ class MeshJaxBackend(JaxBackend):
         Of a batch: the devices.
     parts : int
         Of a vector of parameters: the devices of the last axis.
+    processes : int
+        Of `jax.distributed`, to which the devices belong.
     """
 
     device: Mesh
 
-    def __init__(self, device: Mesh) -> None:
+    def __init__(self, device: Mesh, divided: tuple[int, ...] = ()) -> None:
         super().__init__(_first(device))
+        self._divided = divided
         self.device = device
         self.axes: tuple[str, ...] = device.axis_names
         self.shares, self.parts = device.size, device.devices.shape[-1]
+        processes = {d.process_index for d in device.devices.flat}
+        self.processes = len(processes)
+        self.leads: bool = jax.process_index() == min(processes)
 
     @property
     def device_name(self) -> str:
@@ -188,6 +203,23 @@ class MeshJaxBackend(JaxBackend):
 
     def __repr__(self) -> str:
         return f"Backend('jax', device={self.device_name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        theirs = getattr(other, "_divided", ())
+        return super().__eq__(other) and self._divided == theirs
+
+    def __hash__(self) -> int:
+        return hash((super().__hash__(), self._divided))
+
+    def training_on(self, data: Any) -> Backend:
+        """Return the engine for samples that lie as these do: some divided by rows."""
+        rows = NamedSharding(self.device, PartitionSpec(self.axes))
+        divided = tuple(
+            i
+            for i, a in enumerate(data)
+            if a is not None and a.sharding.is_equivalent_to(rows, a.ndim)
+        )
+        return MeshJaxBackend(self.device, divided) if divided else self
 
     def versions(self) -> dict[str, str]:
         """Return the versions, and over how many devices sums are made."""
@@ -212,7 +244,25 @@ class MeshJaxBackend(JaxBackend):
         return self._put(a, _EVERYWHERE)
 
     def _put(self, a: Any, spec: PartitionSpec) -> Any:
-        return jax.device_put(a, NamedSharding(self.device, spec))
+        sharding = NamedSharding(self.device, spec)
+        if self.processes == 1:
+            return jax.device_put(a, sharding)
+        if isinstance(a, jax.Array) and not a.is_fully_addressable:
+            return _resharded(sharding)(a)
+        # device_put would have all processes compare what they put, number by number.
+        host = np.asarray(a)
+        host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype))
+        return jax.make_array_from_callback(
+            host.shape, sharding, lambda index: host[index]
+        )
+
+    def to_numpy(self, a: Any) -> Any:
+        """Return a NumPy copy; of what other processes have, too."""
+        if isinstance(a, jax.Array) and not a.is_fully_addressable:
+            if not a.is_fully_replicated:
+                a = self._put(a, _EVERYWHERE)
+            a = a.addressable_data(0)
+        return np.array(a)
 
     def _by_members(self, shape: Sequence[int]) -> bool:
         """Whether arrays of this shape, (members, P), lie divided by members."""
@@ -271,6 +321,74 @@ class MeshJaxBackend(JaxBackend):
         even = a.shape[0] and a.shape[0] % self.shares == 0
         return self._put(a, PartitionSpec(self.axes) if even else _EVERYWHERE)
 
+    # Processes.
+
+    @contextlib.contextmanager
+    def scope(self, dtype: str, precision: str = "highest") -> Iterator[None]:
+        """As `JaxBackend.scope`; the end of another process is a `PeerError`."""
+        try:
+            with super().scope(dtype, precision):
+                yield
+        except Exception as error:
+            if self.processes == 1 or not _is_of_a_peer(error):
+                raise
+            msg = (
+                "a process of this run has ended, or cannot be reached. Start all of "
+                "them again; with fit(..., resume=path) they go on from a checkpoint."
+            )
+            raise PeerError(msg) from error
+
+    def _of_each(self, mine: Any) -> Any:
+        """Return the int32 numbers of each process, one row for each of its devices."""
+        mine = np.asarray(mine, dtype=np.int32)[None, :]
+        sharding = NamedSharding(self.device, PartitionSpec(self.axes))
+        shape = (self.shares, mine.shape[1])
+        return self.to_numpy(
+            jax.make_array_from_callback(shape, sharding, lambda _: mine)
+        )
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """As `Backend.any`: an all-gather."""
+        if self.processes == 1:
+            return flags
+        return tuple(map(bool, self._of_each(flags).any(axis=0)))
+
+    def compare(self, facts: Mapping[str, Any]) -> None:
+        """As `Backend.compare`: of each fact a digest is compared."""
+        if self.processes == 1:
+            return
+        # Of as many facts as there are, the first of all: how many facts there are.
+        texts = [str(len(facts)), *(repr(value) for value in facts.values())]
+        texts += [""] * (_FACTS - len(texts))
+        digests = [hashlib.sha256(text.encode()).digest()[:8] for text in texts]
+        each = self._of_each(np.frombuffer(b"".join(digests), dtype=np.int32))
+        differ = (each != each[:1]).any(axis=0).reshape(-1, 2).any(axis=1)
+        names = [name for name, bad in zip(("", *facts), differ, strict=False) if bad]
+        if names:
+            mine = "; ".join(f"{name} {checks.show(facts[name])}" for name in names if name)
+            msg = (
+                f"the processes of this run were given different things, this one, "
+                f"number {jax.process_index()}: {mine}. Each must make the same calls "
+                f"with the same arguments."
+            )
+            raise ArgumentError(msg)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """As `Backend.together`."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, PeerError):
+                self.any(True)
+            raise
+        if self.any(False)[0]:
+            msg = (
+                "another process of this run has refused its part; its own error says "
+                "why. This one's model is as it was."
+            )
+            raise PeerError(msg)
+
     # The loop over steps.
 
     def scan(
@@ -288,53 +406,110 @@ class MeshJaxBackend(JaxBackend):
         devices', or else its rows of each batch.
         """
         steps, size = order.shape
+        axes, last = self.axes, self.axes[-1]
+
+        def along(ndim: int, by: Any = axes) -> PartitionSpec:
+            """Return the spec of an array whose last axis is divided."""
+            return PartitionSpec(*[None] * (ndim - 1), by)
+
         by_members = self._by_members(carry[0].shape)
-        axes = PartitionSpec(self.axes)
-        on_last = lambda n: PartitionSpec(*[None] * (n - 1), self.axes)  # noqa: E731
+        samples = [_EVERYWHERE for _ in data]
         if by_members:
             # Of arrays with an axis of members, the part of one's own.
-            place: Any = axes, axes, axes
-            samples = [
-                None if a is None else on_last(2) if i == 2 and a.ndim == 2 else _EVERYWHERE
-                for i, a in enumerate(data)
-            ]
-            scalars = PartitionSpec(None, None, self.axes) if rows.ndim == 4 else None
-            of_order, of_rows = _EVERYWHERE, scalars or _EVERYWHERE
-            each = data[2] is not None and data[2].ndim == 2
-            of_tally: Any = on_last(2), on_last(2) if each else _EVERYWHERE
+            place: Any = PartitionSpec(axes)
+            weighted = data[2] is not None and data[2].ndim == 2
+            if weighted:
+                samples[2] = along(2)
+            of_order = _EVERYWHERE
+            of_rows = PartitionSpec(None, None, axes) if rows.ndim == 4 else _EVERYWHERE
+            of_tally: Any = along(2), along(2) if weighted else _EVERYWHERE
         else:
-            along = PartitionSpec(*[None] * (carry[0].ndim - 1), self.axes[-1])
-            place = along, _EVERYWHERE, along
-            samples = [None if a is None else _EVERYWHERE for a in data]
-            of_order, of_rows = on_last(2), _EVERYWHERE
-            of_tally = _EVERYWHERE
-            missing = -size % self.shares
-            order = jnp.pad(jnp.asarray(order), ((0, 0), (0, missing)))
+            vector = along(carry[0].ndim, last)
+            place = vector, _EVERYWHERE, vector
+            of_order, of_rows, of_tally = along(2), _EVERYWHERE, _EVERYWHERE
+            order = jnp.pad(jnp.asarray(order), ((0, 0), (0, -size % self.shares)))
+            for i in self._divided:
+                samples[i] = PartitionSpec(axes)
+        divided = () if by_members else self._divided
 
-        def run(carry: Any, data: Any, order: Any, rows: Any, keys: Any) -> Any:
+        def run(carry: Any, data: Any, xs: Any) -> Any:
             share = WHOLE if by_members else DeviceShare(self, size)
 
             def body(carry: Any, xs: Any) -> Any:
-                index, row, key = xs
-                batch = [None if a is None else jnp.take(a, index, axis=0) for a in data]
+                index, wanted, row, key = xs
+                batch = [
+                    None
+                    if a is None
+                    else self._exchanged(a, wanted)
+                    if i in divided
+                    else jnp.take(a, index, axis=0)
+                    for i, a in enumerate(data)
+                ]
                 return step(carry, batch, row, key, share)
 
             # XLA must not know how long the loop is: one of a single step would be
             # fused with what comes after it, and have other bits when an epoch is cut.
             count = lax.optimization_barrier(jnp.int32(steps))
-            carry, (values, masses) = self.repeat(body, carry, (order, rows, keys), count)
+            carry, (values, masses) = self.repeat(body, carry, xs, count)
             return carry, (share.total(values), masses)
 
+        xs = order, order if divided else None, rows, keys
         return jax.shard_map(
             run,
             mesh=self.device,
-            in_specs=(place, samples, of_order, of_rows, _EVERYWHERE),
+            in_specs=(place, samples, (of_order, _EVERYWHERE, of_rows, _EVERYWHERE)),
             out_specs=(place, of_tally),
             check_vma=False,  # nothing is differentiated through it
-        )(carry, list(data), order, rows, keys)
+        )(carry, list(data), xs)
+
+    def _exchanged(self, a: Any, wanted: Any) -> Any:
+        """Return this device's share of the samples `wanted`, which lie divided.
+
+        Each gives what it has of all that are wanted, and zeros: a reduce-scatter
+        brings them to whom trains them.
+        """
+        at = wanted - lax.axis_index(self.axes) * a.shape[0]
+        mine = (at >= 0) & (at < a.shape[0])
+        rows = jnp.take(a, jnp.where(mine, at, 0), axis=0)
+        rows = jnp.where(mine.reshape(-1, *[1] * (a.ndim - 1)), rows, 0)
+        return lax.psum_scatter(rows, self.axes, scatter_dimension=0, tiled=True)
 
 
 def _first(mesh: Mesh) -> Any:
     """Return a device of the mesh that belongs to this process."""
     here = jax.process_index()
-    return next(d for d in mesh.devices.flat if d.process_index == here)
+    for device in mesh.devices.flat:
+        if device.process_index == here:
+            return device
+    msg = (
+        f"device: none of these devices belongs to this process, number {here}. Give "
+        f"each process the same list, with devices of its own in it: 'gpu:*', say."
+    )
+    raise DeviceError(msg)
+
+
+@functools.lru_cache(maxsize=64)
+def _resharded(sharding: NamedSharding) -> Any:
+    return jax.jit(lambda a: a, out_shardings=sharding)
+
+
+# How JAX, Gloo and NCCL tell that another process is gone.
+_LOST = (
+    "Gloo",
+    "NCCL",
+    "Connection reset by peer",
+    "Connection closed by peer",
+    "Connection refused",
+    "coordination service",
+    "heartbeat",
+    "UNAVAILABLE",
+)
+
+
+def _is_of_a_peer(error: Exception) -> bool:
+    """Whether an error of JAX says that another process is gone."""
+    if isinstance(error, ChainruleError):
+        return False
+    return isinstance(error, (ValueError, RuntimeError)) and any(
+        word in str(error) for word in _LOST
+    )
