@@ -62,7 +62,8 @@ def test_parts_add_up_to_the_whole(
         masses = [call(part)[2] for part in PARTS]
         assert sum(masses) == pytest.approx(mass, rel=1e-14)
         parts = [
-            call(part, share=Fraction(m / mass)) for part, m in zip(PARTS, masses, strict=True)
+            call(part, share=Fraction(m / mass))
+            for part, m in zip(PARTS, masses, strict=True)
         ]
     np.testing.assert_allclose(sum(p[0] for p in parts), value, rtol=1e-13)
     np.testing.assert_allclose(

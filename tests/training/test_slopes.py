@@ -74,7 +74,9 @@ def test_members_stand_alone() -> None:
     theta = np.random.default_rng(1).normal(size=(3, network.size))
     each = np.stack([W, np.ones(5), W[::-1]])
     for weights in (W, each.T):  # shared, or a column for each member
-        value, gradient = objective(network, engine, theta, weights, share=Fraction(2.0))
+        value, gradient = objective(
+            network, engine, theta, weights, share=Fraction(2.0)
+        )
         for k in range(3):
             mine = W if weights is W else each[k]
             one = objective(network, engine, theta[k], mine, share=Fraction(2.0))

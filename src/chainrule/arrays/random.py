@@ -102,9 +102,7 @@ def step_keys(seed: int, first: int, steps: int, draws: int) -> Any:
     return np.stack([x0, x1], axis=-1)
 
 
-def bits(
-    key: Any, rows: int, size: int, *, first: Any = 0, xp: ArrayNamespace
-) -> Any:
+def bits(key: Any, rows: int, size: int, *, first: Any = 0, xp: ArrayNamespace) -> Any:
     """Random int32 words of shape (rows, size), a function of (key, row, element).
 
     Parameters

@@ -224,6 +224,9 @@ class Backend:
     def compare(self, facts: Mapping[str, Any]) -> None:
         """Raise an error unless these are the same in all processes."""
 
+    def warn_alone(self) -> None:
+        """Warn where several processes run, and this one is to train alone."""
+
     def together(self) -> Any:
         """Return a context whose error in one process is an error in all of them."""
         return contextlib.nullcontext()

@@ -124,6 +124,7 @@ class _Preparation:
                 # What no file can hold is refused now, not after an epoch.
                 checkpoints.check_parts(spec.arguments)
                 describe()
+        self.backend.warn_alone()
         if self.backend.processes > 1:
             self.backend.compare(self._facts(describe()))
         resumed = None

@@ -48,9 +48,7 @@ def layer_norm(
     """
     if xp is None:
         return call_rule(layer_norm, x, gain, shift, eps=eps)
-    return _normalize(
-        x, gain, shift, axis=-1, eps=eps, keep=None, share=WHOLE, xp=xp
-    )
+    return _normalize(x, gain, shift, axis=-1, eps=eps, keep=None, share=WHOLE, xp=xp)
 
 
 def batch_norm(
@@ -94,9 +92,7 @@ def batch_norm(
     """
     if xp is None:
         return call_rule(batch_norm, x, gain, shift, eps=eps, keep=keep)
-    return _normalize(
-        x, gain, shift, axis=-2, eps=eps, keep=keep, share=share, xp=xp
-    )
+    return _normalize(x, gain, shift, axis=-2, eps=eps, keep=keep, share=share, xp=xp)
 
 
 # Sums of deviations up to 2⁴⁰ are squared as they are, greater ones are scaled down.

@@ -65,6 +65,7 @@ class Validation:
         run = job.backend.compile(
             linked.build_validation, job.network, job.loss, job.link
         )
+        theta = job.backend.whole(theta, job.network.size)
         result: tuple[Any, Any] = run(theta, state, *self.data)
         return result
 

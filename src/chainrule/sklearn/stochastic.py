@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from chainrule import optimizers
-from chainrule.arrays.trees import tree_map
 from chainrule.arrays.types import Array
 from chainrule.config import checks
 from chainrule.errors import DivergenceError
@@ -223,7 +222,7 @@ def run(estimator: Any, job: Job, theta: Any, state: Any, incremental: bool) -> 
     final = fit.make()
     # What stays in the estimator stays on the host: it is pickled and copied.
     after = fit.session.state
-    memory.slots = tree_map(backend.to_numpy, after.slots)
+    memory.slots = after.on_host(backend, network.size).slots
     memory.step, memory.last_rate = after.step, after.rate
     if final is not None:
         estimator.stopped_ = fit.stopped

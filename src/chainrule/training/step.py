@@ -66,9 +66,7 @@ def build_steps(
     penalised = "penalty" in names
     checked = False
 
-    def step(
-        carry: Any, batch: Any, row: Any, key: Any, share: Share = WHOLE
-    ) -> Any:
+    def step(carry: Any, batch: Any, row: Any, key: Any, share: Share = WHOLE) -> Any:
         nonlocal checked
         theta, state, slots = carry
         s: Any = make_scalars(*row)

@@ -82,6 +82,16 @@ def _warn_of_fork() -> None:
     checks.warn(msg)
 
 
+@functools.cache
+def _warn_alone(processes: int, platform: str) -> None:
+    msg = (
+        f"this is one of {processes} processes of jax.distributed, and trains alone, "
+        f"on devices of its own. To train one model on all of them, give each process "
+        f"the same data and device='{platform}:*'."
+    )
+    checks.warn(msg)
+
+
 # Shapes of its arguments for which a function is kept compiled: some 7 MB each.
 SHAPES = 32
 
@@ -236,6 +246,11 @@ class JaxBackend(Backend):
             jax.numpy_rank_promotion("allow"),
         ):
             yield
+
+    def warn_alone(self) -> None:
+        """Warn once where `jax.distributed` has started several processes."""
+        if self.processes == 1 and jax.process_count() > 1:
+            _warn_alone(jax.process_count(), self._default.platform)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Python, NumPy, JAX and what it compiles with."""

@@ -100,9 +100,7 @@ class DeviceShare(Share):
         g = layout.join_gradient(pieces, jnp)
         missing = -layout.size % self._parts
         g = jnp.pad(g, (*[(0, 0)] * (g.ndim - 1), (0, missing)))
-        g = lax.psum_scatter(
-            g, self._within, scatter_dimension=g.ndim - 1, tiled=True
-        )
+        g = lax.psum_scatter(g, self._within, scatter_dimension=g.ndim - 1, tiled=True)
         return [lax.psum(g, self._across) if self._across else g]
 
     def norm(self, top: Any, root: Any) -> tuple[Any, Any]:
@@ -365,7 +363,9 @@ class MeshJaxBackend(JaxBackend):
         differ = (each != each[:1]).any(axis=0).reshape(-1, 2).any(axis=1)
         names = [name for name, bad in zip(("", *facts), differ, strict=False) if bad]
         if names:
-            mine = "; ".join(f"{name} {checks.show(facts[name])}" for name in names if name)
+            mine = "; ".join(
+                f"{name} {checks.show(facts[name])}" for name in names if name
+            )
             msg = (
                 f"the processes of this run were given different things, this one, "
                 f"number {jax.process_index()}: {mine}. Each must make the same calls "
