@@ -18,6 +18,7 @@ from chainrule.data.samples import sample_shape, split
 from chainrule.data.stream import Source, Stream
 from chainrule.errors import ArgumentError, MissingFileError
 from chainrule.model.arguments import FitData, FitOptions
+from chainrule.model.recorder import Recorder
 from chainrule.network import Network
 from chainrule.state.epochs import PartialEpoch
 from chainrule.state.history import History
@@ -124,15 +125,7 @@ class _Preparation:
                 # What no file can hold is refused now, not after an epoch.
                 checkpoints.check_parts(spec.arguments)
                 describe()
-        self.backend.warn_alone()
-        if self.backend.processes > 1:
-            self.backend.compare(self._facts(describe()))
-        resumed = None
-        if options.resume is not None:
-            with self.backend.together():
-                resumed = self._resume(options.resume, describe())
-            at = resumed and (model._state().step, getattr(resumed[2], "done", 0))
-            self.backend.compare({"steps of the checkpoint": at})
+        resumed = self._begin(describe)
         if model.bound is None:
             model._build(self.network, self.backend)
         model._columns = model._columns or columns
@@ -169,9 +162,23 @@ class _Preparation:
             spec.dtype,
             part=part,
         )
-        recorder = _Recorder(model, self.callbacks, describe, first, (history, before))
+        recorder = Recorder(model, self.callbacks, describe, first, (history, before))
         session = Session(model, model._access, recorder)
         return Fit(plan, session, self.callbacks, logs, history, options.progress)
+
+    def _begin(self, describe: Callable[[], Circumstances]) -> Any:
+        """Return what `_resume` does, or None; what trains together begins as one."""
+        backend, path = self.backend, self.options.resume
+        backend.warn_alone()
+        if backend.processes > 1:
+            backend.compare(self._facts(describe()))
+        if path is None:
+            return None
+        with backend.together():
+            resumed = self._resume(path, describe())
+        at = resumed and (self.model._state().step, resumed[2] and resumed[2].done)
+        backend.compare({"steps of the checkpoint": at})
+        return resumed
 
     def _order(self, data: Any, batch_size: int) -> Any:
         if isinstance(data, Stream):
@@ -362,57 +369,3 @@ class _Preparation:
 def _described(data: Any) -> tuple[Any, str | None]:
     """Return what a checkpoint compares: the arrays, and how they are cut."""
     return data.described() if isinstance(data, Stream) else (data, None)
-
-
-class _Recorder:
-    """Writes the checkpoints of a fit, and knows them again."""
-
-    def __init__(
-        self,
-        model: Model,
-        callbacks: CallbackList,
-        describe: Callable[[], Circumstances],
-        first: int,
-        histories: tuple[History, History],
-    ) -> None:
-        self._model, self._callbacks = model, callbacks
-        self._describe, self._first = describe, first
-        self._history, self._before = histories
-        self.leads: bool = model.backend.leads
-
-    def save(self, path: str | os.PathLike[str], part: PartialEpoch | None) -> bool:
-        """Write a checkpoint; return False, and write none, if it is not finite."""
-        from chainrule.files import checkpoints
-
-        model, network = self._model, self._model._need()
-        if part is not None:
-            part = part.on_host(model.backend, network.size)
-        record = checkpoints.FitRecord(
-            self._first,
-            self._history,
-            self._before,
-            self._callbacks.states(),
-            self._describe(),
-            part,
-        )
-        snapshot = model.snapshot(include_optimizer=part is None)
-        if part is not None:
-            # The slots of the epoch's beginning are used up; its counters stand.
-            assert snapshot.training is not None
-            theta, state = snapshot.training.weights
-            now = model._state()._replace(theta=theta, state=state, slots=())
-            snapshot = snapshot._replace(training=now)
-        with model.backend.together():
-            return checkpoints.write(path, snapshot, record, leads=self.leads)
-
-    def identify(self, path: str | os.PathLike[str]) -> str | None:
-        """Return of which cut a file is, None if it is no checkpoint."""
-        from chainrule.files import checkpoints
-
-        return checkpoints.number(path)
-
-    def owns(self, path: str | os.PathLike[str], number: str) -> bool:
-        """Whether a file is this fit's checkpoint of that cut."""
-        from chainrule.files import checkpoints
-
-        return checkpoints.owns(self._describe(), path, number)

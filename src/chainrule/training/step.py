@@ -109,8 +109,9 @@ def _clipping(
 ) -> tuple[Array, Array]:
     """Return (top, factor), both (..., 1), of the clipped gradient g / top · factor.
 
-    The norm is over all pieces, one for each of their `lead` leading axes' entries:
-    top · root, with top the largest of all magnitudes, so that no square overflows and none that counts underflows.
+    The norm is over all pieces, one for each entry of their `lead` leading axes:
+    top · root, with top the largest of all magnitudes, so that no square overflows and
+    none that counts underflows.
     Within the limit both are 1.
     """
     pieces = [(g, tuple(range(lead, g.ndim))) for g in gradient if g is not None]

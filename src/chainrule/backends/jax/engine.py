@@ -160,7 +160,7 @@ class JaxBackend(Backend):
     def at(cls, device: Any) -> Backend:
         """Return the engine of a device, or of several."""
         if isinstance(device, jax.sharding.Mesh):
-            from chainrule.backends.jax.sharding import MeshJaxBackend
+            from chainrule.backends.jax.mesh import MeshJaxBackend
 
             return MeshJaxBackend(device)
         return cls(device)
