@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import array_api_strict
 import pytest
 from hypothesis import Phase, settings
+
+# Before JAX is loaded: what several devices do is tested on parts of one CPU.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 
 from tests.support.libraries import FLAGS, LIBRARIES, Library, backend, entered
 
