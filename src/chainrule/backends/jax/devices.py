@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from chainrule.config import checks
 from chainrule.errors import DeviceError
 
-__all__ = ["home", "locate"]
+__all__ = ["home", "locate", "name"]
 
 
 def locate(device: Any) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -129,8 +129,15 @@ register("jax.numpy", **FUNCTIONS)
 
 
 class JaxBackend(Backend):
-    """JAX, compiled by XLA."""
+    """JAX, compiled by XLA.
 
+    Attributes
+    ----------
+    of_mesh : type
+        The engine of several devices.
+    """
+
+    of_mesh: ClassVar[type[Backend]]
     jit_compiles: tuple[bool | None, ...] = (None, True)
     pads = True
     eager = False
@@ -160,9 +167,7 @@ class JaxBackend(Backend):
     def at(cls, device: Any) -> Backend:
         """Return the engine of a device, or of several."""
         if isinstance(device, jax.sharding.Mesh):
-            from chainrule.backends.jax.mesh import MeshJaxBackend
-
-            return MeshJaxBackend(device)
+            return cls.of_mesh(device)
         return cls(device)
 
     @staticmethod

@@ -252,6 +252,9 @@ def _first(mesh: Mesh) -> Any:
     raise DeviceError(msg)
 
 
+JaxBackend.of_mesh = MeshJaxBackend
+
+
 @functools.lru_cache(maxsize=64)
 def _resharded(where: NamedSharding) -> Any:
     return jax.jit(lambda a: a, out_shardings=where)
