@@ -48,8 +48,7 @@ jax.config.update("jax_default_device", two)
 assert place(backend="jax")[0] == two
 assert model.to("jax").backend.device == two
 """
-    flags = "--xla_force_host_platform_device_count=2"
-    environment = {**os.environ, "XLA_FLAGS": flags}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 

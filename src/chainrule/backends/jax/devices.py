@@ -97,8 +97,8 @@ def _several(given: Sequence[Any]) -> list[Any]:
             found.append(_named(each))
         else:
             msg = (
-                f"device: a list must have devices or their names; got "
-                f"{checks.show(each)} ({type(each).__name__})."
+                f"device must be a list of devices or of their names on the jax "
+                f"backend; got {checks.show(each)} ({type(each).__name__}) in it."
             )
             raise DeviceError(msg)
     return found
