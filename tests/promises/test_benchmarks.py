@@ -244,6 +244,23 @@ def test_slopes() -> None:
     assert bench("scaling").slopes([1], [3.0]) is None
 
 
+def test_collectives_are_read_from_a_compiled_program() -> None:
+    devices = bench("devices")
+    text = """
+  %a = f32[132]{0} all-gather(%x), metadata={op_name="jit(f)/shard_map/while/body/a"}
+  %b = f32[33]{0} reduce-scatter(%a), metadata={op_name="jit(f)/shard_map/while/body/b"}
+  %c = (f32[4,2]{1,0}, pred[]) all-reduce(%b, %d), metadata={op_name="jit(f)/while/c"}
+  %e = f32[] get-tuple-element(%c), index=0, metadata={op_name="jit(f)/all-reduce(/e"}
+"""
+    found = devices.collectives(text)
+    assert found == [
+        ("all-gather", 528, True),
+        ("reduce-scatter", 132, True),
+        ("all-reduce", 33, False),
+    ]
+    assert [each.sent(4) for each in found] == [396, 396, 49.5]
+
+
 RUNS = {
     "training_step": [
         *("--problems", "1-32-32-1", "--epochs", "1"),
@@ -259,6 +276,7 @@ RUNS = {
     ],
     "scaling": ["--axes", "depth", "--backends", "numpy", "--points", "2"],
     "launches": ["--problems", "1-32-32-1"],
+    "devices": ["--networks", "1-32-32-1", "--devices", "1", "2"],
     "precision": [
         *("--problem", "1-32-32-1", "--epochs", "1"),
         *("--contenders", "chainrule-numpy-tf32"),
@@ -330,6 +348,20 @@ def _launches(report: Any, printed: str, out: Path) -> None:
             assert found["kernels"]["median"] > 0
 
 
+def _devices(report: Any, printed: str, out: Path) -> None:
+    one, two = report["networks"]["1-32-32-1"].values()
+    if "skipped" in one:  # no JAX
+        assert f"1 on 1-32-32-1 skipped: {one['skipped']}" in printed
+        return
+    assert one["cpu"]["median"] > 0
+    (alone,), (shared,) = one["rounds"], two["rounds"]
+    assert (alone["collectives"], alone["sent"]) == ({}, 0)
+    assert shared["collectives"] == {"all-gather": 1, "reduce-scatter": 1}
+    # Half of θ, filled up to an even number of them, each way.
+    assert shared["sent"] == 4 * 2 * (shared["parameters"] + 1) / 2
+    assert shared["arguments"] < alone["arguments"]
+
+
 def _precision(report: Any, printed: str, out: Path) -> None:
     reason = report["contenders"]["chainrule-numpy-tf32"]["skipped"]
     assert "precision" in reason
@@ -342,6 +374,7 @@ CHECKS = {
     "startup": _startup,
     "scaling": _scaling,
     "launches": _launches,
+    "devices": _devices,
     "precision": _precision,
 }
 
