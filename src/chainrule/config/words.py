@@ -325,9 +325,17 @@ ATTRIBUTES: dict[str, str] = {
         "a schedule: chainrule.Adam(chainrule.schedules.CosineDecay(1e-2, 1000))"
     ),
     **dict.fromkeys(
-        ("CosineAnnealingLR", "CosineDecayRestarts", "CosineAnnealingWarmRestarts"),
+        ("CosineAnnealingLR",),
         "chainrule.schedules.CosineDecay(rate, decay_steps)",
     ),
+    **dict.fromkeys(
+        ("CosineDecayRestarts", "CosineAnnealingWarmRestarts"),
+        "chainrule.schedules.CosineRestarts(rate, first_steps)",
+    ),
+    "OneCycleLR": "chainrule.schedules.OneCycle(max_learning_rate, steps)",
+    "LinearLR": "chainrule.schedules.LinearWarmup(rate, steps)",
+    "PolynomialLR": "chainrule.schedules.PolynomialDecay(rate, decay_steps)",
+    "SequentialLR": "chainrule.schedules.Join(schedules, boundaries)",
     **dict.fromkeys(
         ("StepLR", "MultiStepLR", "ExponentialLR", "LambdaLR", "LRScheduler"),
         "chainrule.schedules, which count steps: StepDecay, ExponentialDecay",
