@@ -255,10 +255,8 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "eps": "write epsilon=",
         "decay": "write a schedule as learning_rate; see chainrule.schedules",
         "global_clipnorm": "write clip_norm=",
-        **dict.fromkeys(
-            ("clipnorm", "clipvalue"),
-            "write clip_norm=, of the gradient of all parameters together",
-        ),
+        "clipnorm": "write clip_norm=, of the gradient of all parameters together",
+        "clipvalue": "write clip_value=",
         "params": "leave it out: Model hands the parameters in",
         "amsgrad": "leave it out: there is none",
     },
