@@ -171,6 +171,8 @@ initializers.Constant(share)
 watching = [
     cr.EarlyStopping(patience=count, min_delta=share),
     callbacks.ReduceLROnPlateau(factor=share, patience=count, min_lr=rate),
+    callbacks.ExponentialMovingAverage(share, count),
+    callbacks.StochasticWeightAveraging(count, every=count),
 ]
 twins = cr.Model(cr.Sequential(*layers), members=count, seed=count)
 twins.fit(

@@ -315,10 +315,20 @@ ATTRIBUTES: dict[str, str] = {
     ),
     **dict.fromkeys(("MLPClassifier", "MLPRegressor"), "chainrule.sklearn"),
     **dict.fromkeys(
-        ("CSVLogger", "LambdaCallback", "ReduceLROnPlateau", "Callback"),
+        (
+            "CSVLogger",
+            "LambdaCallback",
+            "ReduceLROnPlateau",
+            "Callback",
+            "ExponentialMovingAverage",
+            "StochasticWeightAveraging",
+        ),
         "chainrule.callbacks",
     ),
     **dict.fromkeys(("ModelCheckpoint",), "chainrule.Checkpoint(path)"),
+    "AveragedModel": (
+        "chainrule.callbacks.StochasticWeightAveraging or ExponentialMovingAverage"
+    ),
     "LearningRateScheduler": (
         "a schedule: chainrule.Adam(chainrule.schedules.CosineDecay(1e-2, 1000))"
     ),
