@@ -184,3 +184,9 @@ class Weights(Predictor):
             batch_size=batch_size,
             sample_weight=sample_weight,
         )
+
+    def _repr_html_(self) -> str:
+        """Return the table of layers and parameters, for notebooks."""
+        from chainrule.model import summary
+
+        return summary.summarise_html(self)  # type: ignore[arg-type]
