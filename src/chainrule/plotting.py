@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.errors import MissingLibraryError
 
-__all__ = ["BLUE", "GREY", "ORANGE", "history", "styled_pyplot"]
+__all__ = ["BLUE", "GREY", "ORANGE", "history", "learning_rates", "styled_pyplot"]
 
 
 BLUE, ORANGE, GREY = "#2563a8", "#e07b39", "#8a8f98"
@@ -79,6 +79,26 @@ def history(record: Any, ax: Any = None) -> Any:
             _panel(below, record, names, name.replace("_", " "))
         axes[-1].set_xlabel("epoch")
     return axes[0]
+
+
+def learning_rates(found: Any, ax: Any = None) -> Any:
+    """Draw what `Model.find_learning_rate` returned; return the axes."""
+    style, plt = styled_pyplot()
+    with style:
+        if ax is None:
+            ax = plt.figure(figsize=(6, 3.6), layout="constrained").subplots()
+        ax.plot(found.rates, found.losses, color=GREY, lw=0.8, label="of each batch")
+        ax.plot(found.rates, found.smoothed, color=BLUE, label="smoothed")
+        if found.suggestion is not None:
+            label = f"suggestion {found.suggestion:.2g}"
+            ax.axvline(found.suggestion, color=ORANGE, linestyle="--", label=label)
+        ax.set_xscale("log")
+        if (found.losses > 0).all():
+            ax.set_yscale("log")
+        ax.set_xlabel("learning rate")
+        ax.set_ylabel("loss")
+        ax.legend()
+    return ax
 
 
 def _panel(ax: Any, record: Any, names: list[str], label: str) -> None:

@@ -240,6 +240,8 @@ def test_a_list_of_layers() -> None:
         (cr.losses, "MSELoss", r"SquaredError\(\)"),
         (cr.optimizers, "Adma", "Did you mean 'Adam'"),
         (cr.schedules, "CosineAnnealingLR", r"CosineDecay\(rate, decay_steps\)"),
+        (cr.schedules, "CosineAnnealingWarmRestarts", r"CosineRestarts\(rate, first"),
+        (cr.schedules, "OneCycleLR", r"OneCycle\(max_learning_rate, steps\)"),
         (cr.metrics, "Accuracy", "Did you mean 'accuracy'"),
         (cr.callbacks, "ModelCheckpoint", r"chainrule\.Checkpoint\(path\)"),
         (cr.callbacks, "LearningRateScheduler", "a schedule: "),

@@ -151,6 +151,12 @@ NEEDED: dict[str, tuple[Any, ...]] = {
     "CosineDecay": (0.1, 5),
     "StepDecay": (0.1, 5),
     "InverseTimeDecay": (0.1, 5),
+    "PolynomialDecay": (0.1, 5, 2.0),
+    "LinearWarmup": (cr.schedules.StepDecay(0.1, 5), 3),
+    "PolynomialWarmup": (0.1, 5),
+    "OneCycle": (0.1, 50),
+    "CosineRestarts": (0.1, 5, 2),
+    "schedules.Join": ((0.1, cr.schedules.CosineDecay(0.2, 9)), (4,)),
     "Metric": ("r2",),
 }
 

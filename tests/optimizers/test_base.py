@@ -114,19 +114,27 @@ def test_by_hand(cls: Any, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cls", DEFAULTS)
 def test_defaults(cls: Any) -> None:
     """Those of torch.optim, and optax's for Lion (whose decay is 0 here)."""
-    wanted = {"weight_decay": 0.0, "clip_norm": None, **DEFAULTS[cls]}
+    wanted = {
+        "weight_decay": 0.0,
+        "clip_norm": None,
+        "clip_value": None,
+        **DEFAULTS[cls],
+    }
     assert cls()._values() == wanted
 
 
 def test_rates_and_scalars() -> None:
-    optimizer = cr.AdamW(lambda step: 0.5 + step, weight_decay=0.1, clip_norm=2.0)
+    optimizer = cr.AdamW(
+        lambda step: 0.5 + step, weight_decay=0.1, clip_norm=2.0, clip_value=3.0
+    )
     np.testing.assert_array_equal(optimizer.rates(3, 2), [3.5, 4.5])
     np.testing.assert_array_equal(optimizer.rates(3, 2, 0.5), [1.75, 2.25])
     scalars = optimizer.scalars(3, np.array([0.5, 0.25]), 0.5)
     np.testing.assert_allclose(scalars["shrink"], [0.05, 0.025])
     assert (scalars["decay"], scalars["clip_norm"]) == (0.1, 2.0)
+    assert scalars["clip_value"] == 3.0
     plain = cr.AdamW(0.1, weight_decay=0.0).scalars(0, np.ones(1), 0.0)
-    assert not plain.keys() & {"decay", "shrink", "clip_norm"}
+    assert not plain.keys() & {"decay", "shrink", "clip_norm", "clip_value"}
 
 
 def test_an_epsilon_of_0_divides_nothing_by_0() -> None:
@@ -177,6 +185,33 @@ def test_clipping_by_hand(limit: float, members: int | None) -> None:
     norm = np.linalg.norm(gradient, axis=-1, keepdims=True)
     assert (norm > 0.3).all()
     want = gradient * np.minimum(1.0, limit / norm)
+    np.testing.assert_allclose(clipped, want, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("limit", [None, 0.03])
+def test_clipping_by_value_by_hand(limit: float | None, members: int | None) -> None:
+    """One step of plain descent: the entries first, and then their norm."""
+    moved = []
+    for clipping in ({}, {"clip_value": 0.02, "clip_norm": limit}):
+        model = cr.Model(
+            NETWORK,
+            optimizer=cr.SGD(1.0, **clipping),  # type: ignore[arg-type]
+            dtype="float64",
+            backend="numpy",
+            members=members,
+        ).build(3)
+        before = model.theta
+        model.fit(X, Y, epochs=1, batch_size=len(X), shuffle=False)
+        moved.append(before - model.theta)
+    gradient, clipped = moved
+    want = np.clip(gradient, -0.02, 0.02)
+    assert (np.abs(gradient) > 0.02).any(axis=-1).all()
+    assert (np.abs(gradient) < 0.02).any(axis=-1).all()
+    if limit is not None:
+        norm = np.linalg.norm(want, axis=-1, keepdims=True)
+        assert (norm > limit).all()
+        want = want * (limit / norm)
     np.testing.assert_allclose(clipped, want, rtol=1e-11, atol=1e-15)
 
 
@@ -273,13 +308,15 @@ def test_decay_spares_biases(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_kind_has_no_numbers(name: str) -> None:
-    one = ALL[name].replace(clip_norm=1.0, weight_decay=0.1)
-    other = one.replace(learning_rate=lambda _: 0.5, clip_norm=3.0, weight_decay=0.7)
+    one = ALL[name].replace(clip_norm=1.0, clip_value=0.5, weight_decay=0.1)
+    numbers: dict[str, Any] = {"clip_norm": 3.0, "clip_value": 2.0, "weight_decay": 0.7}
+    other = one.replace(learning_rate=lambda _: 0.5, **numbers)
     assert one != other
     assert one.structure() == other.structure()
     assert hash(one.structure()) == hash(other.structure())
     assert one.structure().slots == one.slots
     assert one.structure() != one.replace(clip_norm=None).structure()
+    assert one.structure() != one.replace(clip_value=None).structure()
     assert one.structure() != one.replace(weight_decay=0.0).structure()
 
 
@@ -305,6 +342,9 @@ def test_equal_by_value_and_found_by_name(name: Any) -> None:
         "Adam(epsilon=-1.0)",
         "AdamW(weight_decay=-0.1)",
         "Lion(clip_norm=0.0)",
+        "SGD(clip_value=0.0)",
+        "Adam(clip_value=-1.0)",
+        'AdamW(clip_value=float("inf"))',
         'optimizers.get("adamm")',
     ],
 )

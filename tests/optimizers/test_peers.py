@@ -44,7 +44,12 @@ def _batches() -> Iterator[tuple[Any, Any]]:
             yield X[low : low + BATCH], Y[low : low + BATCH]
 
 
-def _torch(make: Callable[[Any, Any], Any], decay: float, clip: float | None) -> Any:
+def _torch(
+    make: Callable[[Any, Any], Any],
+    decay: float,
+    clip: float | None,
+    value: float | None = None,
+) -> Any:
     """Train the same network with torch; weights and biases are two groups."""
     import torch
 
@@ -61,6 +66,8 @@ def _torch(make: Callable[[Any, Any], Any], decay: float, clip: float | None) ->
         optimizer.zero_grad()
         z = torch.tanh(torch.tensor(x) @ w1.T + b1) @ w2.T + b2
         torch.nn.functional.mse_loss(z, torch.tensor(y)).backward()
+        if value is not None:
+            torch.nn.utils.clip_grad_value_(leaves, value)
         if clip is not None:
             norm = torch.sqrt(sum((a.grad**2).sum() for a in leaves))
             given = [a.grad * torch.clamp(clip / norm, max=1.0) for a in leaves]
@@ -101,6 +108,35 @@ def test_100_steps_as_torch(name: str, decay: float, clip: float | None) -> None
     ours, theirs = TORCH[name]
     got = _fitted(ours(weight_decay=decay, clip_norm=clip))
     np.testing.assert_allclose(got, _torch(theirs, decay, clip), rtol=0, atol=1e-9)
+
+
+@pytest.mark.skipif(not here("torch"), reason="needs torch")
+@pytest.mark.parametrize("clip", [None, 0.1], ids=["value", "value, norm"])
+@pytest.mark.parametrize("name", ["momentum", "AdamW"])
+def test_clipping_by_value_as_torch(
+    name: str, clip: float | None, where: dict[str, Any]
+) -> None:
+    """On every backend, and for each member of an ensemble."""
+    ours, theirs = TORCH[name]
+    optimizer = ours(weight_decay=0.1, clip_norm=clip, clip_value=0.03)
+    start = _model("sgd").build(3)
+    want = _torch(theirs, 0.1, clip, 0.03)
+    away = _torch(theirs, 0.1, clip)
+    tolerance = 1e-9 if where.get("dtype") == "float64" else 3e-5
+    assert np.abs(want - away).max() > 1e-2
+    for rates in (optimizer.learning_rate, [optimizer.learning_rate] * 2):
+        members = 2 if isinstance(rates, list) else None
+        given = optimizer.replace(
+            learning_rate=tuple(rates) if isinstance(rates, list) else rates
+        )
+        model = cr.Model(NETWORK, optimizer=given, members=members, **where).build(3)
+        theta = np.broadcast_to(start.theta, (*np.shape(rates), start.theta.size))
+        model.set_weights((theta.copy(), model.get_weights()[1]))
+        model.fit(X, Y, epochs=EPOCHS, batch_size=BATCH, shuffle=False)
+        got = model.get_weights()[0]
+        np.testing.assert_allclose(
+            got, np.broadcast_to(want, got.shape), rtol=0, atol=tolerance
+        )
 
 
 def _optax(make: Callable[[Any, Any], Any]) -> Any:

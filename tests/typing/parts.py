@@ -158,6 +158,12 @@ cr.Adam([share, rate, 1e-3], beta_1=share, weight_decay=rate)
 cr.Adam(lambda step: np.float32(0.1) / (1 + step))
 cr.LBFGS(count, ftol=share)
 schedules.CosineDecay(share, count * 5, count, final=rate)
+schedules.OneCycle(share, count * 50, share)
+schedules.CosineRestarts(share, count, count, final=rate)
+schedules.LinearWarmup(schedules.PolynomialWarmup(share, count), count, rate)
+cr.Adam(
+    schedules.Join([share, Sawtooth(3), schedules.PolynomialDecay(rate, 9)], [9, count])
+)
 schedules.StepDecay(share, count, share)
 losses.Huber(share)
 losses.CrossEntropy([share, rate, 1.0], label_smoothing=share)
@@ -165,6 +171,8 @@ initializers.Constant(share)
 watching = [
     cr.EarlyStopping(patience=count, min_delta=share),
     callbacks.ReduceLROnPlateau(factor=share, patience=count, min_lr=rate),
+    callbacks.ExponentialMovingAverage(share, count),
+    callbacks.StochasticWeightAveraging(count, every=count),
 ]
 twins = cr.Model(cr.Sequential(*layers), members=count, seed=count)
 twins.fit(

@@ -267,7 +267,8 @@ class Backend:
     def fuse(self, optimizer: Optimizer) -> Callable[..., tuple[Array, ...]]:
         """Return ``optimizer.apply``, in as few calls as the library can."""
         # Where nothing is clipped they are one, and a small step feels each call.
-        return optimizer.apply if optimizer.clip_norm else optimizer.update
+        clips = optimizer.clip_norm or optimizer.clip_value
+        return optimizer.apply if clips else optimizer.update
 
     def compiling(self, wanted: bool | None) -> Any:
         """Return a context, that of a fit, inside which steps are compiled if wanted.

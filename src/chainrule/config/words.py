@@ -255,10 +255,8 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "eps": "write epsilon=",
         "decay": "write a schedule as learning_rate; see chainrule.schedules",
         "global_clipnorm": "write clip_norm=",
-        **dict.fromkeys(
-            ("clipnorm", "clipvalue"),
-            "write clip_norm=, of the gradient of all parameters together",
-        ),
+        "clipnorm": "write clip_norm=, of the gradient of all parameters together",
+        "clipvalue": "write clip_value=",
         "params": "leave it out: Model hands the parameters in",
         "amsgrad": "leave it out: there is none",
     },
@@ -317,17 +315,35 @@ ATTRIBUTES: dict[str, str] = {
     ),
     **dict.fromkeys(("MLPClassifier", "MLPRegressor"), "chainrule.sklearn"),
     **dict.fromkeys(
-        ("CSVLogger", "LambdaCallback", "ReduceLROnPlateau", "Callback"),
+        (
+            "CSVLogger",
+            "LambdaCallback",
+            "ReduceLROnPlateau",
+            "Callback",
+            "ExponentialMovingAverage",
+            "StochasticWeightAveraging",
+        ),
         "chainrule.callbacks",
     ),
     **dict.fromkeys(("ModelCheckpoint",), "chainrule.Checkpoint(path)"),
+    "AveragedModel": (
+        "chainrule.callbacks.StochasticWeightAveraging or ExponentialMovingAverage"
+    ),
     "LearningRateScheduler": (
         "a schedule: chainrule.Adam(chainrule.schedules.CosineDecay(1e-2, 1000))"
     ),
     **dict.fromkeys(
-        ("CosineAnnealingLR", "CosineDecayRestarts", "CosineAnnealingWarmRestarts"),
+        ("CosineAnnealingLR",),
         "chainrule.schedules.CosineDecay(rate, decay_steps)",
     ),
+    **dict.fromkeys(
+        ("CosineDecayRestarts", "CosineAnnealingWarmRestarts"),
+        "chainrule.schedules.CosineRestarts(rate, first_steps)",
+    ),
+    "OneCycleLR": "chainrule.schedules.OneCycle(max_learning_rate, steps)",
+    "LinearLR": "chainrule.schedules.LinearWarmup(rate, steps)",
+    "PolynomialLR": "chainrule.schedules.PolynomialDecay(rate, decay_steps)",
+    "SequentialLR": "chainrule.schedules.Join(schedules, boundaries)",
     **dict.fromkeys(
         ("StepLR", "MultiStepLR", "ExponentialLR", "LambdaLR", "LRScheduler"),
         "chainrule.schedules, which count steps: StepDecay, ExponentialDecay",

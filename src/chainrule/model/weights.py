@@ -15,6 +15,8 @@ from chainrule.training import rate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from chainrule.config.choices import Int, Real
+    from chainrule.model.rate_search import LearningRateSearch
     from chainrule.state.training import TrainingState
 
 __all__ = ["Weights"]
@@ -119,3 +121,72 @@ class Weights(Predictor):
                 self._rate_scale = scale
             else:
                 self.training = training._replace(rate_scale=scale)
+
+    def find_learning_rate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        low: Real = 1e-7,
+        high: Real = 10.0,
+        steps: Int = 100,
+        batch_size: Int = 32,
+        sample_weight: Any = None,
+    ) -> LearningRateSearch:
+        """Find a learning rate by a short fit of a copy in which it rises.
+
+        The rate of step k is low · (high / low)^(k / (steps - 1)); the search ends
+        before its last step where the loss grows far beyond its lowest or is not
+        finite. The model stays as it is, bit for bit; one without weights has none
+        afterwards.
+
+        Parameters
+        ----------
+        x : array, shape (n, *sample_shape)
+        y : array, shape (n, *output_shape), or (n,) for one output or for labels
+        low, high : float
+            The first and the last rate.
+        steps : int
+            At least 10.
+        batch_size : int
+            That of the fit to come: the best rate depends on it.
+        sample_weight : array, shape (n,), optional
+
+        Returns
+        -------
+        LearningRateSearch
+            With `rates`, `losses`, `smoothed`, `suggestion` (a float, or None where
+            the loss never falls) and ``plot()``. The suggestion is where the loss
+            falls steepest: a good constant rate, and a cautious highest rate of
+            `schedules.OneCycle`.
+
+        Raises
+        ------
+        ArgumentError
+            If the optimizer has no learning rate, or low is not below high.
+        DivergenceError
+            If the first step's loss is not finite already.
+
+        Notes
+        -----
+        The copy's optimizer begins anew, with one rate for all members of an ensemble,
+        in place of its schedule. Source: Smith 2017 (arXiv:1506.01186), section 3.3.
+        """
+        from chainrule.model import rate_search
+
+        return rate_search.search(
+            self,
+            x,
+            y,
+            low=low,
+            high=high,
+            steps=steps,
+            batch_size=batch_size,
+            sample_weight=sample_weight,
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table of layers and parameters, for notebooks."""
+        from chainrule.model import summary
+
+        return summary.summarise_html(self)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ class Adam(Optimizer):
         False: e = epsilon sqrt(1 - b2^t), that is epsilon stands beside the corrected
         moment (the paper's algorithm 1, torch, optax). True: e = epsilon (the end of
         the paper's section 2, scikit-learn).
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`; the decay is L2.
 
     Notes
@@ -59,12 +59,14 @@ class Adam(Optimizer):
         epsilon_hat: bool = False,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         name = type(self).__name__
         self._configure(
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             beta_1=checks.real(f"{name}: beta_1", beta_1, 0.0, 1.0, open_high=True),
             beta_2=checks.real(f"{name}: beta_2", beta_2, 0.0, 1.0, open_high=True),
             epsilon=checks.real(f"{name}: epsilon", epsilon, 0.0),
@@ -157,6 +159,7 @@ class AdamW(Adam):
         *,
         epsilon_hat: bool = False,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -166,6 +169,7 @@ class AdamW(Adam):
             epsilon_hat=epsilon_hat,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
+            clip_value=clip_value,
         )
 
 
@@ -182,7 +186,7 @@ class NAdam(Optimizer):
     beta_1, beta_2 : float in [0, 1)
     epsilon : float
     momentum_decay : float
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`; the decay is L2.
 
     Notes
@@ -207,11 +211,13 @@ class NAdam(Optimizer):
         *,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             beta_1=checks.real("NAdam: beta_1", beta_1, 0.0, 1.0, open_high=True),
             beta_2=checks.real("NAdam: beta_2", beta_2, 0.0, 1.0, open_high=True),
             epsilon=checks.real("NAdam: epsilon", epsilon, 0.0),

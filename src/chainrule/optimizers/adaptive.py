@@ -23,7 +23,7 @@ class RMSprop(Optimizer):
     learning_rate : float or callable
     rho : float in [0, 1)
     epsilon : float
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`; the decay is L2.
 
     Notes
@@ -44,11 +44,13 @@ class RMSprop(Optimizer):
         *,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             rho=checks.real("RMSprop: rho", rho, 0.0, 1.0, open_high=True),
             epsilon=checks.real("RMSprop: epsilon", epsilon, 0.0),
         )
@@ -79,7 +81,7 @@ class Adagrad(Optimizer):
     ----------
     learning_rate : float or callable
     epsilon : float
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`; the decay is L2.
 
     Notes
@@ -98,11 +100,13 @@ class Adagrad(Optimizer):
         *,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             epsilon=checks.real("Adagrad: epsilon", epsilon, 0.0),
         )
 

@@ -98,6 +98,10 @@ class Optimizer(BaseOptimizer):
     clip_norm : float, optional
         Scale the gradient down when its norm over all parameters exceeds this (in
         Keras `global_clipnorm`).
+    clip_value : float, optional
+        Clip each entry of the gradient to [-clip_value, clip_value], before its norm is
+        taken (in Keras `clipvalue`, in PyTorch `clip_grad_value_`). It changes the
+        gradient's direction, and makes an infinite entry a finite one.
 
     Attributes
     ----------
@@ -108,9 +112,10 @@ class Optimizer(BaseOptimizer):
         of the L2 term in the gradient.
     numbers : tuple of str
         Names of the attributes that reach `step` as scalars alone: a new value of one,
-        or of learning_rate, weight_decay or clip_norm, compiles nothing. Without them,
-        and in a subclass with a `step` or `update` of its own, `step` may read every
-        attribute of self, and what is compiled serves an equal optimizer alone.
+        or of learning_rate, weight_decay, clip_norm or clip_value, compiles nothing.
+        Without them, and in a subclass with a `step` or `update` of its own, `step` may
+        read every attribute of self, and what is compiled serves an equal optimizer
+        alone.
 
     Notes
     -----
@@ -141,6 +146,7 @@ class Optimizer(BaseOptimizer):
     learning_rate: _Kept | tuple[_Kept, ...]
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    clip_value: float | None = None
     slots: tuple[str, ...] = ()
     decoupled: bool = False
     numbers: tuple[str, ...]
@@ -151,21 +157,31 @@ class Optimizer(BaseOptimizer):
         *,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
-        self._configure(learning_rate, weight_decay, clip_norm)
+        self._configure(learning_rate, weight_decay, clip_norm, clip_value)
 
     def _configure(
-        self, learning_rate: Any, weight_decay: Any, clip_norm: Any, **values: Any
+        self,
+        learning_rate: Any,
+        weight_decay: Any,
+        clip_norm: Any,
+        clip_value: Any = None,
+        **values: Any,
     ) -> None:
         name = type(self).__name__
         learning_rate = _rates(learning_rate)
-        if clip_norm is not None:
-            clip_norm = checks.real(f"{name}: clip_norm", clip_norm, 0.0, open_low=True)
+        clipping = {"clip_norm": clip_norm, "clip_value": clip_value}
+        for each, bound in clipping.items():
+            if bound is not None:
+                clipping[each] = checks.real(
+                    f"{name}: {each}", bound, 0.0, open_low=True
+                )
         self._set(
             learning_rate=learning_rate,
             **values,
             weight_decay=checks.real(f"{name}: weight_decay", weight_decay, 0.0),
-            clip_norm=clip_norm,
+            **clipping,
         )
 
     def structure(self) -> Self:
@@ -180,7 +196,8 @@ class Optimizer(BaseOptimizer):
                 break
             if "step" in vars(base) or "update" in vars(base):
                 return self
-        names = ("learning_rate", "weight_decay", "clip_norm", *self.numbers)
+        common = ("learning_rate", "weight_decay", "clip_norm", "clip_value")
+        names = (*common, *self.numbers)
         cls = type(self)
         return self.replace(
             **{
@@ -245,6 +262,8 @@ class Optimizer(BaseOptimizer):
             common["shrink"] = rates * self.weight_decay
         if self.clip_norm:
             common["clip_norm"] = self.clip_norm
+        if self.clip_value:
+            common["clip_value"] = self.clip_value
         return {**self.own_scalars(first, rates, previous), **common}
 
     def own_scalars(self, first: int, rates: Host, previous: Any) -> dict[str, Any]:
@@ -266,8 +285,11 @@ class Optimizer(BaseOptimizer):
         """Return ``(theta, *slots)`` after clipping and `update`.
 
         Where there is a clip_norm, s has `clip_top` and `clip_factor`, both (..., 1):
-        the clipped gradient is g / clip_top · clip_factor.
+        the clipped gradient is g / clip_top · clip_factor. They are of the gradient
+        whose entries are clipped already, if there is a clip_value.
         """
+        if self.clip_value:
+            g = xp.maximum(xp.minimum(g, s.clip_value), -s.clip_value)
         if self.clip_norm:
             g = g / s.clip_top * s.clip_factor
         return self.update(xp, s, g, decay, theta, *slots)

@@ -25,7 +25,7 @@ class Lion(Optimizer):
     ----------
     learning_rate : float or callable
     beta_1, beta_2 : float in [0, 1)
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`.
 
     Notes
@@ -47,11 +47,13 @@ class Lion(Optimizer):
         *,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         self._configure(
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             beta_1=checks.real("Lion: beta_1", beta_1, 0.0, 1.0, open_high=True),
             beta_2=checks.real("Lion: beta_2", beta_2, 0.0, 1.0, open_high=True),
         )

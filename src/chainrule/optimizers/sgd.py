@@ -34,7 +34,7 @@ class SGD(Optimizer):
         False: d = mu (torch, optax). True: d = mu lr_k-1 / lr_k, so that lr m is the
         velocity that carries each step's own rate (scikit-learn). The two differ only
         where the learning rate changes.
-    weight_decay, clip_norm : float
+    weight_decay, clip_norm, clip_value : float
         See `Optimizer`; the decay is L2.
 
     Notes
@@ -56,6 +56,7 @@ class SGD(Optimizer):
         rate_in_velocity: bool = False,
         weight_decay: Real = 0.0,
         clip_norm: Real | None = None,
+        clip_value: Real | None = None,
     ) -> None:
         mu = checks.real("SGD: momentum", momentum, 0.0, 1.0, open_high=True)
         nesterov = checks.boolean("SGD: nesterov", nesterov)
@@ -66,6 +67,7 @@ class SGD(Optimizer):
             learning_rate,
             weight_decay,
             clip_norm,
+            clip_value,
             momentum=mu,
             nesterov=nesterov,
             rate_in_velocity=checks.boolean("SGD: rate_in_velocity", rate_in_velocity),

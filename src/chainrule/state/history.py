@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError
+from chainrule.errors import ArgumentTypeError, MissingLibraryError
+from chainrule.state.tables import html_table
 
 __all__ = ["History", "draw_with"]
 
@@ -30,6 +31,17 @@ _DRAW: list[Callable[[History, Any], Any]] = []
 def draw_with(draw: Callable[[History, Any], Any]) -> None:
     """Let histories be drawn by a function of (history, axes or None)."""
     _DRAW[:] = [draw]
+
+
+# Epochs that a notebook shows.
+_SHOWN = 10
+
+
+def _shown(value: Any) -> str:
+    """Return a number, or the range of those of members, as a table has it."""
+    if not isinstance(value, str) and np.ndim(value) and np.size(value):
+        return f"{np.min(value):.4g} to {np.max(value):.4g}"
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 class History(_Columns):
@@ -209,6 +221,51 @@ class History(_Columns):
             a panel for each metric and for the learning rate, too.
         """
         return _DRAW[0](self, ax)
+
+    def to_frame(self) -> Any:
+        """Return it as a pandas data frame with a row for each epoch.
+
+        Returns
+        -------
+        DataFrame
+            Its index, "epoch", is the epochs' numbers. What has a value for each member
+            of an ensemble has a column for each: "member_loss_0", "member_loss_1", ...
+
+        Raises
+        ------
+        MissingLibraryError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            msg = (
+                "History.to_frame needs pandas, which is not installed. Install it "
+                "with: pip install pandas. history.history has the columns as lists."
+            )
+            raise MissingLibraryError(msg) from error
+        columns: dict[str, Any] = {}
+        for name, column in self.items():
+            members = max((len(v) for v in column if np.ndim(v)), default=0)
+            if not members:
+                columns[name] = column
+            for k in range(members):
+                each = [float(v[k] if np.ndim(v) else v) for v in column]
+                columns[f"{name}_{k}"] = each
+        numbers = range(self.first, self.first + self.epochs)
+        return pd.DataFrame(columns, index=pd.Index(numbers, name="epoch"))
+
+    def _repr_html_(self) -> str:
+        """Return a table of the last epochs, for notebooks."""
+        begin = max(0, self.epochs - _SHOWN)
+        rows = [
+            [str(self.first + i), *(_shown(column[i]) for column in self.values())]
+            for i in range(begin, self.epochs)
+        ]
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        last = f", the last {_SHOWN}" if begin else ""
+        caption = f"History: {epochs}{last}"
+        return html_table(caption, ["epoch", *self], rows, text=0)
 
     def __repr__(self) -> str:
         last = ", ".join(

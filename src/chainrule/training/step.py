@@ -59,6 +59,7 @@ def build_steps(
     """
     xp = backend.xp
     clips, decays = bool(structure.clip_norm), bool(structure.weight_decay)
+    bounds = bool(structure.clip_value)
     make_scalars = _scalars(names, clips)
     unflatten = backend.memoize(lambda theta: network.unflatten(theta, xp))
     value_and_gradient = objective.build(backend, network, train=True)
@@ -80,8 +81,9 @@ def build_steps(
         )
         gradient = share.reduced(gradient, network.layout)
         if clips:
+            bound = _by_member(s.clip_value) if bounds else None
             top, factor = _clipping(
-                gradient, value.ndim, _by_member(s.clip_norm), share, xp
+                gradient, value.ndim, _by_member(s.clip_norm), bound, share, xp
             )
             s = make_scalars(*s[: len(names)], top, factor)
         update: Callable[..., Any] = functools.partial(optimize, xp, s)
@@ -105,14 +107,20 @@ def _by_member(scalar: Any) -> Any:
 
 
 def _clipping(
-    gradient: list[Array | None], lead: int, limit: Any, share: Share, xp: Namespace
+    gradient: list[Array | None],
+    lead: int,
+    limit: Any,
+    bound: Any,
+    share: Share,
+    xp: Namespace,
 ) -> tuple[Array, Array]:
     """Return (top, factor), both (..., 1), of the clipped gradient g / top · factor.
 
     The norm is over all pieces, one for each entry of their `lead` leading axes:
     top · root, with top the largest of all magnitudes, so that no square overflows and
     none that counts underflows.
-    Within the limit both are 1.
+    Within the limit both are 1. With a bound the norm is that of the gradient whose
+    entries are clipped to it.
     """
     pieces = [(g, tuple(range(lead, g.ndim))) for g in gradient if g is not None]
     top: Any = None
@@ -120,10 +128,17 @@ def _clipping(
         most = xp.max(xp.abs(g), axis=axes)
         top = most if top is None else xp.maximum(top, most)
     one = xp.ones_like(top)
+    if bound is not None:
+        top = xp.minimum(top, bound)
     top = xp.where(top == 0.0, one, top)
     total: Any = 0.0
     for g, axes in pieces:
-        part = g / top[(..., *[None] * len(axes))]
+        beside = (..., *[None] * len(axes))
+        part = g
+        if bound is not None:
+            most = bound[beside] if getattr(bound, "ndim", 0) else bound
+            part = xp.maximum(xp.minimum(g, most), -most)
+        part = part / top[beside]
         total = total + xp.sum(part * part, axis=axes)
     top, root = share.norm(top, xp.sqrt(total))
     within = top * root <= limit

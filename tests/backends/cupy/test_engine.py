@@ -188,7 +188,9 @@ def steps_of(fit: Callable[[int], Any]) -> Any:
 def test_fused_updates_are_numpys(
     cupy: Any, name: str, layers: str, members: int | None
 ) -> None:
-    optimizer = OPTIMIZERS[name].replace(weight_decay=0.1, clip_norm=0.5)
+    optimizer = OPTIMIZERS[name].replace(
+        weight_decay=0.1, clip_norm=0.5, clip_value=0.1
+    )
     if members:
         rates = tuple(optimizer.learning_rate * k for k in (1, 2, 3))
         optimizer = optimizer.replace(learning_rate=rates)
@@ -239,7 +241,7 @@ def test_an_update_is_one_launch_whatever_the_depth(
 
 def test_clipping_is_in_the_kernel_of_the_update(cupy: Any) -> None:
     LAUNCHES.clear()
-    optimizer = cr.Adam(0.01, weight_decay=0.1, clip_norm=0.5)
+    optimizer = cr.Adam(0.01, weight_decay=0.1, clip_norm=0.5, clip_value=0.1)
     model = cr.Model(cr.MLP((5, 2)), optimizer=optimizer, backend="cupy")
     model.fit(X, Y, epochs=2, batch_size=11)
     assert LAUNCHES["chainrule_Adam"] == 2 * -(-len(X) // 11)
@@ -265,7 +267,9 @@ def test_new_numbers_are_no_new_kernels(cupy: Any) -> None:
     from chainrule.backends.cupy import kernels
 
     def fit(rate: Any, decay: float, seed: int) -> None:
-        optimizer = cr.Adam(rate, beta_1=0.8 + 0.01 * seed, weight_decay=decay)
+        optimizer = cr.Adam(
+            rate, beta_1=0.8 + 0.01 * seed, weight_decay=decay, clip_value=decay
+        )
         model = cr.Model(cr.MLP((7, 2)), optimizer=optimizer, backend="cupy", seed=seed)
         model.fit(X, Y, epochs=2, batch_size=8)
 

@@ -19,7 +19,7 @@ def test_jax_compiles_once_for_equal_structures() -> None:
     from chainrule.backends.jax.engine import _compiled
 
     def fit(rate: float, seed: int, decay: float) -> None:
-        optimizer = cr.Adam(rate, weight_decay=decay, clip_norm=1.0)
+        optimizer = cr.Adam(rate, weight_decay=decay, clip_norm=1.0, clip_value=decay)
         model = cr.Model(cr.MLP((7, 1)), optimizer=optimizer, backend="jax", seed=seed)
         model.fit(X, X[:, :1], epochs=2, batch_size=8)
 

@@ -46,7 +46,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"batch_size": 30, "sample_weight": W},
     ),
     "clipped": (
-        {"optimizer": cr.AdamW(0.01, weight_decay=0.1, clip_norm=0.05)},
+        {
+            "optimizer": cr.AdamW(
+                0.01, weight_decay=0.1, clip_norm=0.05, clip_value=0.02
+            )
+        },
         {"batch_size": 29, "sample_weight": W},
     ),
     "classes": (
@@ -66,7 +70,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"bootstrap": True, "sample_weight": W, "epochs": 4},
     ),
     "odd members": (
-        {"members": 5, "optimizer": cr.Adam(RATES[:5], clip_norm=0.1)},
+        {"members": 5, "optimizer": cr.Adam(RATES[:5], clip_norm=0.1, clip_value=0.05)},
         {"bootstrap": True, "batch_size": 30, "epochs": 4},
     ),
     "validated": ({}, {"validation_split": 0.2, "batch_size": 100, "epochs": 30}),

@@ -48,7 +48,7 @@ LABELS = RNG.integers(0, 3, 40)
                 cr.Dropout(0.25),
                 cr.Dense(2),
             ),
-            {"optimizer": cr.AdamW(1e-2, clip_norm=0.5)},
+            {"optimizer": cr.AdamW(1e-2, clip_norm=0.5, clip_value=0.1)},
             {"sample_weight": W},
         ),
         (

@@ -17,6 +17,7 @@ OPTIMIZERS: dict[str, Optimizer | ProblemOptimizer] = {
     "Adam": optimizers.Adam(1e-2),
     "Adam, epsilon_hat": optimizers.Adam(1e-2, epsilon_hat=True),
     "Adam, clip_norm": optimizers.Adam(1e-2, clip_norm=0.1, weight_decay=1e-3),
+    "SGD, clip_value": optimizers.SGD(0.1, clip_value=0.05, clip_norm=0.2),
     "AdamW": optimizers.AdamW(1e-2),
     "RMSprop": optimizers.RMSprop(1e-2),
     "Adagrad": optimizers.Adagrad(1e-1),

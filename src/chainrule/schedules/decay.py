@@ -1,36 +1,24 @@
-"""Learning rates as functions of the step, computed on the host in float64.
-
-A schedule is any callable from the step's number (0, 1, 2, ...) to a learning rate.
-"""
+"""Learning rates that fall."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chainrule.config import checks
-from chainrule.config.explain import explain_missing
-from chainrule.config.record import Config
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError
+from chainrule.schedules.base import Schedule, check_rate, check_steps
 
 if TYPE_CHECKING:
     from chainrule.config.choices import Int, Real
 
 __all__ = [
-    "Constant",
     "CosineDecay",
     "ExponentialDecay",
     "InverseTimeDecay",
-    "Schedule",
+    "PolynomialDecay",
     "StepDecay",
-    "get",
-    "rate",
 ]
-
-
-def _steps(name: str, value: Any, low: int) -> int:
-    return checks.integer(name, value, low, high=2**53)  # they divide as floats
 
 
 def _scaled(rate: float, base: float, exponent: float) -> float:
@@ -39,31 +27,6 @@ def _scaled(rate: float, base: float, exponent: float) -> float:
         return float(rate * base**exponent)
     except OverflowError:
         return math.inf
-
-
-def _rate(name: str, value: Any) -> float:
-    return checks.real(name, value, 0.0, open_low=True)
-
-
-class Schedule(Config):
-    """Base of the schedules; any other callable serves as well."""
-
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        raise NotImplementedError
-
-
-class Constant(Schedule):
-    """The same learning rate at every step."""
-
-    learning_rate: float
-
-    def __init__(self, learning_rate: Real) -> None:
-        self._set(learning_rate=_rate("learning_rate", learning_rate))
-
-    def __call__(self, step: int) -> float:
-        """Return the learning rate."""
-        return self.learning_rate
 
 
 class ExponentialDecay(Schedule):
@@ -75,9 +38,9 @@ class ExponentialDecay(Schedule):
 
     def __init__(self, learning_rate: Real, decay_steps: Int, decay_rate: Real) -> None:
         self._set(
-            learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_steps("decay_steps", decay_steps, 1),
-            decay_rate=_rate("decay_rate", decay_rate),
+            learning_rate=check_rate("learning_rate", learning_rate),
+            decay_steps=check_steps("decay_steps", decay_steps, 1),
+            decay_rate=check_rate("decay_rate", decay_rate),
         )
 
     def __call__(self, step: int) -> float:
@@ -117,9 +80,9 @@ class CosineDecay(Schedule):
         final: Real = 0.0,
     ) -> None:
         self._set(
-            learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_steps("decay_steps", decay_steps, 1),
-            warmup_steps=_steps("warmup_steps", warmup_steps, 0),
+            learning_rate=check_rate("learning_rate", learning_rate),
+            decay_steps=check_steps("decay_steps", decay_steps, 1),
+            warmup_steps=check_steps("warmup_steps", warmup_steps, 0),
             final=checks.real("final", final, 0.0),
         )
         if self.warmup_steps >= self.decay_steps:
@@ -148,9 +111,9 @@ class StepDecay(Schedule):
 
     def __init__(self, learning_rate: Real, every: Int, factor: Real = 0.1) -> None:
         self._set(
-            learning_rate=_rate("learning_rate", learning_rate),
-            every=_steps("every", every, 1),
-            factor=_rate("factor", factor),
+            learning_rate=check_rate("learning_rate", learning_rate),
+            every=check_steps("every", every, 1),
+            factor=check_rate("factor", factor),
         )
 
     def __call__(self, step: int) -> float:
@@ -169,8 +132,8 @@ class InverseTimeDecay(Schedule):
         self, learning_rate: Real, decay_steps: Int, decay_rate: Real = 1.0
     ) -> None:
         self._set(
-            learning_rate=_rate("learning_rate", learning_rate),
-            decay_steps=_steps("decay_steps", decay_steps, 1),
+            learning_rate=check_rate("learning_rate", learning_rate),
+            decay_steps=check_steps("decay_steps", decay_steps, 1),
             decay_rate=checks.real("decay_rate", decay_rate, 0.0),
         )
 
@@ -179,45 +142,47 @@ class InverseTimeDecay(Schedule):
         return self.learning_rate / (1.0 + self.decay_rate * step / self.decay_steps)
 
 
-def rate(schedule: Callable[[int], Real], step: int) -> float:
-    """Return a schedule's rate of `step` as a float.
+class PolynomialDecay(Schedule):
+    """final + (learning_rate - final) · (1 - step / decay_steps)^power.
 
-    Raises
-    ------
-    ArgumentTypeError
-        If it returns anything but a real number, or an array of none.
+    Parameters
+    ----------
+    learning_rate : float
+        The rate of step 0.
+    decay_steps : int
+        Steps until `final` is reached; it stays.
+    power : float
+        Above 0; 1 is a straight line.
+    final : float
+        The lowest rate.
+
+    Notes
+    -----
+    torch.optim.lr_scheduler.PolynomialLR, where final is 0.
     """
-    value: Any = schedule(step)
-    if type(value) is float:
-        return value
-    try:
-        kind = getattr(value, "dtype", None)
-        plain = not isinstance(value, (bool, str, bytes, bytearray))
-        if plain and not getattr(value, "ndim", 0) and "complex" not in str(kind):
-            return float(value)
-    except OverflowError:
-        return math.inf
-    except (TypeError, ValueError):
-        pass
-    msg = (
-        f"learning_rate: the schedule {checks.show(schedule)} must return a number; "
-        f"got {checks.show(value)} ({type(value).__name__}) of step {step}."
-    )
-    raise ArgumentTypeError(msg)
 
+    learning_rate: float
+    decay_steps: int
+    power: float
+    final: float
 
-def get(learning_rate: Any, name: str = "learning_rate") -> Callable[[int], float]:
-    """Return a schedule from a number, or as it is if it is callable."""
-    if callable(learning_rate) and not isinstance(learning_rate, type):
-        return learning_rate  # type: ignore[no-any-return]
-    if isinstance(learning_rate, str):
-        msg = (
-            f"{name} must be a number above 0 or a schedule; "
-            f"got {learning_rate!r} (str)."
+    def __init__(
+        self,
+        learning_rate: Real,
+        decay_steps: Int,
+        power: Real = 1.0,
+        final: Real = 0.0,
+    ) -> None:
+        self._set(
+            learning_rate=check_rate("learning_rate", learning_rate),
+            decay_steps=check_steps("decay_steps", decay_steps, 1),
+            power=check_rate("power", power),
+            final=checks.real("final", final, 0.0),
         )
-        raise ArgumentTypeError(msg)
-    return Constant(_rate(name, learning_rate))
 
-
-if not TYPE_CHECKING:
-    __getattr__ = explain_missing(__name__, __all__)
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        left = max(0.0, 1.0 - step / self.decay_steps)
+        return self.final + (self.learning_rate - self.final) * math.pow(
+            left, self.power
+        )
