@@ -193,9 +193,9 @@ def crps(
 ) -> float:
     """Continuous ranked probability score of Gaussians, in the target's units.
 
-    ``crps(y, *model.predict(x, return_std=True))`` wants std by its name:
-    ``mean, std = model.predict(x, return_std=True); crps(y, mean, std=std)``.
-    `crps_members` is that of an ensemble's members, or of samples.
+    By hand: ``mean, std = model.predict(x, return_std=True)``, then
+    ``crps(y, mean, std=std)``. `crps_members` is that of an ensemble's members, or of
+    samples.
 
     Parameters
     ----------
