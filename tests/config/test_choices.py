@@ -44,9 +44,11 @@ TAKEN: dict[str, Callable[[Any], Any]] = {
     "FanMode": lambda name: initializers.VarianceScaling(mode=name),
     "InitializerName": lambda name: cr.Dense(1, kernel_initializer=name),
     "LossName": losses.get,
+    "MetricAverage": metrics.F1,
     "MetricName": metrics.get,
     "OptimizerName": optimizers.get,
     "PrecisionName": lambda name: model(precision=name),
+    "RankingAverage": metrics.AUC,
     "SpreadMethod": spread,
     "ThresholdMode": lambda name: callbacks.EarlyStopping(threshold_mode=name),
 }

@@ -12,6 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import initializers, layers, losses, metrics, optimizers
 from chainrule.config import hints, words
+from chainrule.metrics.table import NAMES as METRICS
 
 from tests.support.libraries import LIBRARIES, backend, estimators, here
 from tests.support.words import X, Y, new_model, trained
@@ -49,9 +50,9 @@ def test_metrics_that_mean_the_same() -> None:
 
 def test_one_word_stands_for_one_name() -> None:
     """No alias shadows a name, and each leads to a name that there is."""
-    names = {
+    names: dict[str, Any] = {
         "loss": losses._NAMES,
-        "metric": [*metrics._NAMES, "mean_squared_error"],
+        "metric": METRICS,
         "activation": layers.activations._NAMES,
         "optimizer": optimizers._NAMES,
         "initializer": initializers._NAMES,

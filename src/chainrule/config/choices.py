@@ -29,10 +29,12 @@ __all__ = [
     "LossAlias",
     "LossName",
     "MetricAlias",
+    "MetricAverage",
     "MetricName",
     "OptimizerAlias",
     "OptimizerName",
     "PrecisionName",
+    "RankingAverage",
     "Rate",
     "RateSchedule",
     "Real",
@@ -73,8 +75,51 @@ LossAlias = Literal[
     "pinball_loss",
 ]
 
-MetricName = Literal["accuracy", "mean_absolute_error", "r2"]
-MetricAlias = Literal["acc", "mae", "r2_score"]
+MetricName = Literal[
+    "accuracy",
+    "auc",
+    "average_precision",
+    "balanced_accuracy",
+    "brier",
+    "crps",
+    "expected_calibration_error",
+    "f1",
+    "log_loss",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "median_absolute_error",
+    "pinball",
+    "precision",
+    "r2",
+    "recall",
+    "root_mean_squared_error",
+    "top_k",
+]
+MetricAlias = Literal[
+    "acc",
+    "average_precision_score",
+    "balanced_accuracy_score",
+    "brier_score",
+    "brier_score_loss",
+    "ece",
+    "f1_score",
+    "mae",
+    "mape",
+    "mean_pinball_loss",
+    "mse",
+    "pinball_loss",
+    "precision_score",
+    "r2_score",
+    "recall_score",
+    "rmse",
+    "roc_auc",
+    "roc_auc_score",
+    "top_k_accuracy",
+]
+# How a metric of each class becomes one number.
+MetricAverage = Literal["auto", "binary", "macro", "micro", "weighted"]
+RankingAverage = Literal["macro", "weighted"]
 
 OptimizerName = Literal[
     "adagrad",

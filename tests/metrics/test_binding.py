@@ -1,4 +1,4 @@
-"""Metrics: agreement with scikit-learn, and where a fit shows them."""
+"""Metrics in a model: what they are told, their names and directions; accuracy."""
 
 from __future__ import annotations
 
@@ -353,7 +353,11 @@ def test_a_metric_is_kept_in_files(tmp_path: Any) -> None:
     ("make", "match"),
     [
         (lambda: metrics.Metric(3), "function must be a function; got 3"),
-        (lambda: metrics.Metric("f1"), "must be one of accuracy"),
+        (lambda: metrics.Metric("f2"), "must be one of accuracy"),
+        (lambda: metrics.Metric(metrics.AUC), r"function or an object.*Write AUC"),
+        (lambda: metrics.get(metrics.AUC), r"must be names or functions.*Write AUC"),
+        (lambda: metrics.get(metrics.crps_members), "crps_members is called with"),
+        (lambda: metrics.get(metrics.interval_coverage), "coverage is called with"),
         (lambda: metrics.Metric(plain, name=3), "name must be a string"),  # type: ignore[arg-type]
         (lambda: metrics.Metric(plain, greater_is_better=1), "True, False or None"),  # type: ignore[arg-type]
     ],
