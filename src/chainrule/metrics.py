@@ -112,11 +112,11 @@ def accuracy(
     Notes
     -----
     cross_entropy, and labels under any loss: the largest output is the class.
-    binary_cross_entropy: each output is yes where its logit is above 0, and a sample
-    counts with the share of its outputs that are right, whether there is one or many
-    (Keras's binary_accuracy; scikit-learn's accuracy_score counts a sample with several
-    labels only if all of them are right). Losses of values, such as squared_error, with
-    one output and targets 0 and 1: yes above ½.
+    binary_cross_entropy, binary_focal and hinge: each output is yes where it is above
+    0, and a sample counts with the share of its outputs that are right, whether there
+    is one or many (Keras's binary_accuracy; scikit-learn's accuracy_score counts a
+    sample with several labels only if all of them are right). Losses of values, such as
+    squared_error, with one output and targets 0 and 1: yes above ½.
     """
     t, z = np.asarray(y_true), np.asarray(y_pred)
     if t.ndim == z.ndim == 2 and t.shape[-1] == 1 < z.shape[-1]:
@@ -143,7 +143,7 @@ def accuracy(
 
 def _decision(loss: Loss | None, outputs: int, labels: bool) -> str:
     """Say how outputs become answers: "largest", "logit", "probability" or "value"."""
-    link = "logit" if loss is None else loss.link
+    link = "logit" if loss is None or loss.link == "margin" else loss.link
     if labels or link == "softmax":
         return "largest"
     if loss is None and outputs > 1:
@@ -231,7 +231,7 @@ def _mean(name: str, z: Any, loss: Any) -> Any:
 
 
 def _check_mean(name: str, loss: Loss) -> None:
-    if loss.link == "softmax":
+    if loss.link in {"margin", "softmax"}:
         msg = (
             f"metrics: {name} compares values, and the outputs of {loss.name} are "
             f"classes. Take accuracy, or a metric of your own."

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 from chainrule.config.explain import explain_missing
 from chainrule.config.names import lookup, resolve_with
 from chainrule.losses.base import Loss
-from chainrule.losses.classification import BinaryCrossEntropy, CrossEntropy
+from chainrule.losses.classification import (
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CrossEntropy,
+    Focal,
+    Hinge,
+    KullbackLeibler,
+)
 from chainrule.losses.regression import (
     AbsoluteError,
+    CosineDistance,
     Huber,
+    LogCosh,
     Poisson,
     Quantile,
     SquaredError,
@@ -25,8 +34,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CosineDistance",
     "CrossEntropy",
+    "Focal",
+    "Hinge",
     "Huber",
+    "KullbackLeibler",
+    "LogCosh",
     "Loss",
     "Poisson",
     "Quantile",
@@ -35,7 +50,22 @@ __all__ = [
 ]
 
 _NAMES: dict[str, type[Loss]] = {
-    cls.rule.__name__: cls for cls in Loss.__subclasses__()
+    cls.rule.__name__: cls
+    for cls in (
+        BinaryCrossEntropy,
+        BinaryFocal,
+        CrossEntropy,
+        Focal,
+        Hinge,
+        KullbackLeibler,
+        AbsoluteError,
+        CosineDistance,
+        Huber,
+        LogCosh,
+        Poisson,
+        Quantile,
+        SquaredError,
+    )
 }
 
 

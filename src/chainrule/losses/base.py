@@ -29,9 +29,10 @@ class Loss(Config):
 
     Attributes
     ----------
-    link : {"identity", "log", "logit", "softmax"}
+    link : {"identity", "log", "logit", "margin", "softmax"}
         Which function of a target's mean the network's outputs are: what turns outputs
-        into probabilities, and what metrics take them for.
+        into probabilities, and what metrics take them for. "margin" is none: the sign
+        of an output is the answer.
     """
 
     rule: Callable[..., Any]
@@ -198,7 +199,7 @@ class Loss(Config):
         """Turn the network's output into probabilities, if the loss has such a link."""
         msg = (
             f"predict_proba needs a loss whose outputs are logits, cross_entropy or "
-            f"binary_cross_entropy; this model's loss is {self.name}. Use predict."
+            f"binary_cross_entropy, say; this model's loss is {self.name}. Use predict."
         )
         raise ArgumentError(msg)
 

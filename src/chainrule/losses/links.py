@@ -43,6 +43,12 @@ _TAKES: dict[str, tuple[str, str, str, set[str]]] = {
         "predict_proba gives probabilities",
         {"probabilities"},
     ),
+    "margin": (
+        "numbers whose sign is the answer",
+        "the margin",
+        "the sign of what predict returns is the answer",
+        {*_GIVES.values()},
+    ),
     "log": (
         "the logarithm of a rate",
         "exp",

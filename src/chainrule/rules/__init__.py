@@ -36,13 +36,21 @@ from chainrule.rules.activations import (
     softsign,
     tanh,
 )
-from chainrule.rules.classification import binary_cross_entropy, cross_entropy
+from chainrule.rules.classification import (
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    kullback_leibler,
+)
 from chainrule.rules.dense import dense
 from chainrule.rules.dropout import dropout
+from chainrule.rules.focal import binary_focal, focal
 from chainrule.rules.normalization import batch_norm, batch_norm_inference, layer_norm
 from chainrule.rules.regression import (
     absolute_error,
+    cosine_distance,
     huber,
+    log_cosh,
     poisson,
     quantile,
     squared_error,
@@ -53,21 +61,27 @@ __all__ = [
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
+    "binary_focal",
     "celu",
+    "cosine_distance",
     "cross_entropy",
     "dense",
     "dropout",
     "elu",
     "exp",
+    "focal",
     "gelu",
     "gelu_tanh",
     "hard_sigmoid",
     "hard_silu",
     "hard_tanh",
+    "hinge",
     "huber",
     "identity",
+    "kullback_leibler",
     "layer_norm",
     "leaky_relu",
+    "log_cosh",
     "log_softmax",
     "mish",
     "poisson",

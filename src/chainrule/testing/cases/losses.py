@@ -7,10 +7,12 @@ import numpy as np
 from chainrule import losses
 from chainrule.testing.cases.base import RNG, ROWS, LossCase, fixed, normal
 from chainrule.testing.cases.rules import (
+    ANSWERS,
     CHANCES,
     CLASSES,
     COUNTS,
     LABELS,
+    SHARES,
     SMOOTHED,
     WEIGHT,
     T,
@@ -39,4 +41,11 @@ LOSSES: dict[str, LossCase] = {
         fixed(RNG.integers(0, 3, size=(ROWS, 2)).astype(np.int32)),
         WEIGHT,
     ),
+    "LogCosh": LossCase(losses.LogCosh(), Z, T, WEIGHT),
+    "CosineDistance": LossCase(losses.CosineDistance(), Z, T, WEIGHT),
+    "Hinge": LossCase(losses.Hinge(), Z, ANSWERS, WEIGHT, kinks=True),
+    "Hinge, squared": LossCase(losses.Hinge(squared=True), Z, ANSWERS),
+    "KullbackLeibler": LossCase(losses.KullbackLeibler(), Z, SHARES, WEIGHT),
+    "BinaryFocal": LossCase(losses.BinaryFocal(1.5, (0.5, 3.0)), Z, CHANCES, WEIGHT),
+    "Focal": LossCase(losses.Focal(class_weight=(0.5, 3.0, 1.0)), Z, LABELS, WEIGHT),
 }

@@ -10,11 +10,13 @@ from chainrule import rules
 from chainrule.testing.cases.base import RNG, ROWS, RuleCase, fixed, normal, uniform
 
 __all__ = [
+    "ANSWERS",
     "CHANCES",
     "CLASSES",
     "COUNTS",
     "LABELS",
     "RULES",
+    "SHARES",
     "SMOOTHED",
     "WEIGHT",
     "T",
@@ -111,13 +113,19 @@ CHANCES = uniform(0.0, 0.8, ROWS, 3)
 
 LABELS = fixed(np.array([0, 2, 1, 1, 0], dtype=np.int32))
 
-_SOFT = fixed(0.7 * np.eye(3)[LABELS] + 0.1)
+ANSWERS = fixed(np.eye(3)[LABELS])
+
+SHARES = fixed(0.7 * ANSWERS + 0.1)
 
 WEIGHT = fixed(np.array([0.5, 2.0, 0.0, 1.0, 3.0]))
 
 SMOOTHED: dict[str, Any] = {"class_weight": (0.5, 3.0), "label_smoothing": 0.2}
 
 CLASSES: dict[str, Any] = {"class_weight": (0.5, 3.0, 1.0), "label_smoothing": 0.2}
+
+_FOCUS: dict[str, Any] = {"gamma": 0.7, "class_weight": (0.5, 3.0)}
+
+_FOCI: dict[str, Any] = {"gamma": 1.5, "class_weight": (0.5, 3.0, 1.0)}
 
 
 def _losses() -> dict[str, RuleCase]:
@@ -138,7 +146,7 @@ def _losses() -> dict[str, RuleCase]:
             False,
         ),
         ("cross_entropy", rules.cross_entropy, LABELS, {}, False),
-        ("cross_entropy, options", rules.cross_entropy, _SOFT, CLASSES, False),
+        ("cross_entropy, options", rules.cross_entropy, SHARES, CLASSES, False),
         (
             "cross_entropy, labels, options",
             rules.cross_entropy,
@@ -146,6 +154,16 @@ def _losses() -> dict[str, RuleCase]:
             CLASSES,
             False,
         ),
+        ("log_cosh", rules.log_cosh, T, {}, False),
+        ("cosine_distance", rules.cosine_distance, T, {}, False),
+        ("cosine_distance, options", rules.cosine_distance, T, {"eps": 4.0}, False),
+        ("hinge", rules.hinge, ANSWERS, {}, True),
+        ("hinge, options", rules.hinge, ANSWERS, {"squared": True}, False),
+        ("kullback_leibler", rules.kullback_leibler, SHARES, {}, False),
+        ("binary_focal", rules.binary_focal, CHANCES, {}, False),
+        ("binary_focal, options", rules.binary_focal, CHANCES, _FOCUS, False),
+        ("focal", rules.focal, LABELS, {}, False),
+        ("focal, options", rules.focal, SHARES, _FOCI, False),
     )
     found = {}
     for weight, more in ((None, ""), (WEIGHT, ", weighted")):
