@@ -88,7 +88,9 @@ def _entries(case: Case) -> tuple[Any, Any]:
     return _entries_of_classes(case.name, z, t, o)
 
 
-def _entries_of_classes(name: str, z: Any, t: Any, o: dict[str, Any]) -> Any:
+def _entries_of_classes(
+    name: str, z: Any, t: Any, o: dict[str, Any]
+) -> tuple[Any, Any]:
     mass = np.ones_like(z)
     gamma = o.get("gamma", 2.0)
     if name == "binary_focal":
@@ -107,9 +109,8 @@ def _entries_of_classes(name: str, z: Any, t: Any, o: dict[str, Any]) -> Any:
     s = t * (1 - eps) + eps / 3
     logp = z - np.log(np.exp(z).sum(-1, keepdims=True))
     if name == "kullback_leibler":
-        return (t * (np.log(np.where(t > 0, t, 1)) - logp)).sum(-1)[:, None], mass[
-            :, :1
-        ]
+        l = t * (np.log(np.where(t > 0, t, 1)) - logp)  # noqa: E741
+        return l.sum(-1, keepdims=True), mass[:, :1]
     if name == "focal":
         logp = (1 - np.exp(logp)) ** gamma * logp
     return -(c * s * logp).sum(-1, keepdims=True), (c * t).sum(-1, keepdims=True)

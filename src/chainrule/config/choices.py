@@ -59,13 +59,17 @@ LossName = Literal[
     "cosine_distance",
     "cross_entropy",
     "focal",
+    "gaussian_nll",
     "hinge",
     "huber",
     "kullback_leibler",
     "log_cosh",
+    "mixture_density",
+    "negative_binomial",
     "poisson",
     "quantile",
     "squared_error",
+    "student_t",
 ]
 LossAlias = Literal[
     "cosine",

@@ -18,6 +18,12 @@ from chainrule.losses.classification import (
     Hinge,
     KullbackLeibler,
 )
+from chainrule.losses.likelihood import (
+    GaussianNLL,
+    MixtureDensity,
+    NegativeBinomial,
+    StudentT,
+)
 from chainrule.losses.regression import (
     AbsoluteError,
     CosineDistance,
@@ -38,14 +44,18 @@ __all__ = [
     "CosineDistance",
     "CrossEntropy",
     "Focal",
+    "GaussianNLL",
     "Hinge",
     "Huber",
     "KullbackLeibler",
     "LogCosh",
     "Loss",
+    "MixtureDensity",
+    "NegativeBinomial",
     "Poisson",
     "Quantile",
     "SquaredError",
+    "StudentT",
     "get",
 ]
 
@@ -65,6 +75,10 @@ _NAMES: dict[str, type[Loss]] = {
         Poisson,
         Quantile,
         SquaredError,
+        GaussianNLL,
+        MixtureDensity,
+        NegativeBinomial,
+        StudentT,
     )
 }
 

@@ -45,6 +45,12 @@ from chainrule.rules.classification import (
 from chainrule.rules.dense import dense
 from chainrule.rules.dropout import dropout
 from chainrule.rules.focal import binary_focal, focal
+from chainrule.rules.likelihood import (
+    gaussian_nll,
+    mixture_density,
+    negative_binomial,
+    student_t,
+)
 from chainrule.rules.normalization import batch_norm, batch_norm_inference, layer_norm
 from chainrule.rules.regression import (
     absolute_error,
@@ -70,6 +76,7 @@ __all__ = [
     "elu",
     "exp",
     "focal",
+    "gaussian_nll",
     "gelu",
     "gelu_tanh",
     "hard_sigmoid",
@@ -84,6 +91,8 @@ __all__ = [
     "log_cosh",
     "log_softmax",
     "mish",
+    "mixture_density",
+    "negative_binomial",
     "poisson",
     "quantile",
     "relu",
@@ -94,6 +103,7 @@ __all__ = [
     "softplus",
     "softsign",
     "squared_error",
+    "student_t",
     "tanh",
 ]
 

@@ -86,6 +86,8 @@ class Evaluation:
         """Return the loss, unless it is known, and the metrics of `data`."""
         backend, network = self.backend, self.network
         build: tuple[Any, ...] = (forward.build_output,)
+        if self.loss.has_spread:  # metrics compare with the mean
+            build = (forward.build_expectation, self.loss)
         if self.members is not None:
             build = (ensemble.build_mean, *build)
         sums: list[tuple[Any, Any]] = []

@@ -13,7 +13,9 @@ __all__ = [
     "ANSWERS",
     "CHANCES",
     "CLASSES",
+    "COLUMN",
     "COUNTS",
+    "HEADS",
     "LABELS",
     "RULES",
     "SHARES",
@@ -180,10 +182,54 @@ def _losses() -> dict[str, RuleCase]:
     return found
 
 
+# Outputs of several heads, drawn after all else so that other draws stay as they are.
+HEADS = {width: normal(ROWS, width) for width in (2, 4, 6, 10, 9)}
+
+COLUMN = fixed(T[:, :2])
+
+
+def _likelihoods() -> dict[str, RuleCase]:
+    two, counts = COLUMN, fixed(COUNTS[:, :2])
+    listed: tuple[tuple[str, Any, Any, int, dict[str, Any]], ...] = (
+        ("gaussian_nll", rules.gaussian_nll, two, 4, {}),
+        ("student_t", rules.student_t, two, 4, {}),
+        ("student_t, learned", rules.student_t, two, 6, {"df": None}),
+        ("negative_binomial", rules.negative_binomial, counts, 4, {}),
+        (
+            "negative_binomial, options",
+            rules.negative_binomial,
+            counts,
+            2,
+            {"dispersion": 0.3},
+        ),
+        ("mixture_density", rules.mixture_density, two[:, :1], 9, {}),
+        (
+            "mixture_density, options",
+            rules.mixture_density,
+            two,
+            10,
+            {"components": 2},
+        ),
+    )
+    return {
+        name + more: RuleCase(
+            rule,
+            (HEADS[width],),
+            (t, weight),
+            options,
+            ranks=(2, 2, 1),
+            rows=(0, 1) if weight is None else (0, 1, 2),
+        )
+        for weight, more in ((None, ""), (WEIGHT, ", weighted"))
+        for name, rule, t, width, options in listed
+    }
+
+
 RULES: dict[str, RuleCase] = {
     **_ACTIVATIONS,
     **_DENSE,
     **_DROPOUT,
     **_NORMALIZATION,
     **_losses(),
+    **_likelihoods(),
 }
