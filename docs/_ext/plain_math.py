@@ -206,7 +206,10 @@ class _Reader:
                     text += f"/{below}"
                 continue
             space = r"\," if text and token.spaced else ""
-            text += space + self.factor(closing)
+            factor = self.factor(closing)
+            if not space and re.search(r"\\[A-Za-z]+$", text) and factor[0].isalpha():
+                space = " "  # a command ends where no letter follows
+            text += space + factor
         return text
 
     def begins_factor(self, closing: str) -> bool:

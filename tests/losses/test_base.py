@@ -15,8 +15,14 @@ from chainrule import losses, rules
 from chainrule.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
+    BinaryFocal,
+    CosineDistance,
     CrossEntropy,
+    Focal,
+    Hinge,
     Huber,
+    KullbackLeibler,
+    LogCosh,
     Loss,
     Poisson,
     Quantile,
@@ -33,6 +39,12 @@ NAMES: dict[str, type[Loss]] = {
     "poisson": Poisson,
     "binary_cross_entropy": BinaryCrossEntropy,
     "cross_entropy": CrossEntropy,
+    "log_cosh": LogCosh,
+    "cosine_distance": CosineDistance,
+    "hinge": Hinge,
+    "kullback_leibler": KullbackLeibler,
+    "binary_focal": BinaryFocal,
+    "focal": Focal,
 }
 LOSSES: list[Loss] = [
     *[kind() for kind in NAMES.values()],
@@ -40,6 +52,10 @@ LOSSES: list[Loss] = [
     Quantile(0.9),
     BinaryCrossEntropy([1.0, 3.0], 0.1),
     CrossEntropy([1.0, 2.0, 0.5], 0.2),
+    CosineDistance(0.1),
+    Hinge(squared=True),
+    BinaryFocal(0.5, [1.0, 3.0]),
+    Focal(0.5, [1.0, 2.0, 0.5]),
 ]
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 12)
@@ -99,8 +115,13 @@ def test_class_weight_forms(given: Any) -> None:
         (lambda: CrossEntropy([math.nan]), ValueError, r"class_weight\[0\] .*nan"),
         (lambda: CrossEntropy([None]), TypeError, r"class_weight\[0\] .*None"),  # type: ignore[list-item]
         (lambda: BinaryCrossEntropy([1.0]), ValueError, "needs 2 values; got 1"),
+        (lambda: BinaryFocal(-1.0), ValueError, "^BinaryFocal: gamma .*got -1"),
+        (lambda: BinaryFocal(1.0, [1, 2, 3]), ValueError, "^BinaryFocal: .*got 3"),
+        (lambda: Focal(math.nan), ValueError, "^Focal: gamma .*got nan"),
+        (lambda: Hinge("yes"), TypeError, "^Hinge: squared .*'yes'"),  # type: ignore[arg-type]
+        (lambda: CosineDistance(0.0), ValueError, "^CosineDistance: eps .*got 0"),
     ],
-    ids=range(16),
+    ids=range(21),
 )
 def test_bad_options(make: Callable[[], Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match) as caught:
@@ -110,9 +131,9 @@ def test_bad_options(make: Callable[[], Any], error: Any, match: str) -> None:
 
 def _target(loss: Loss, shape: tuple[int, ...]) -> Any:
     rng = np.random.default_rng(1)
-    if isinstance(loss, CrossEntropy):
+    if isinstance(loss, (CrossEntropy, Focal)):
         return rng.integers(0, shape[-1], shape[:-1]).astype(np.int32)
-    if isinstance(loss, BinaryCrossEntropy):
+    if isinstance(loss, (BinaryCrossEntropy, BinaryFocal, Hinge)):
         return rng.integers(0, 2, shape).astype(np.float64)
     return rng.uniform(0.0, 2.0, shape)
 
@@ -197,8 +218,15 @@ def test_bool_labels(lib: Library) -> None:
         (BinaryCrossEntropy(), (1,), [0, 2], r"\[0, 1\]"),
         (BinaryCrossEntropy(), (1,), [-0.1, 0.0], r"\[0, 1\]"),
         (Poisson(), (1,), [-1.0, 2.0], "not be negative"),
+        (BinaryFocal(), (1,), [0, 2], r"\[0, 1\] for binary_focal"),
+        (Focal(), (3,), [0, 3], r"labels in 0 \.\.\. 2.*from 0 to 3"),
+        (Focal(), (1,), [0, 1], "need binary_focal"),
+        (Hinge(), (1,), [-1, 1], r"must hold 0 and 1 .*\(y \+ 1\) / 2"),
+        (KullbackLeibler(), (3,), [0, 1], "rows of probabilities.*cross_entropy"),
+        (KullbackLeibler(), (2,), [[1.0, 1.0]], "for kullback_leibler.*neither"),
+        (CosineDistance(), (1,), [0.0, 1.0], "at least 2 units"),
     ],
-    ids=range(10),
+    ids=range(17),
 )
 def test_bad_targets(
     loss: Loss, shape: tuple[int, ...], y: Any, match: str, lib: Library
@@ -221,12 +249,13 @@ def test_links(lib: Library) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_predict_proba(name: Any) -> None:
     model = cr.Model(cr.MLP((3,)), loss=name, dtype="float64").build(4)
-    if not name.endswith("cross_entropy"):
+    classes = {"cross_entropy", "focal", "kullback_leibler"}
+    if name not in classes | {"binary_cross_entropy", "binary_focal"}:
         with pytest.raises(cr.ArgumentError, match=f"loss is {name}. Use predict"):
             model.predict_proba(X)
         return
     z, p = model.predict(X), model.predict_proba(X)
-    if name == "cross_entropy":
+    if name in classes:
         np.testing.assert_allclose(p.sum(axis=1), 1.0)
         np.testing.assert_allclose(
             np.log(p[:, :1] / p[:, 1:]), z[:, :1] - z[:, 1:], rtol=1e-9, atol=1e-12

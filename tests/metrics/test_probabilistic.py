@@ -210,6 +210,28 @@ def test_crps_of_a_model() -> None:
         cr.Model(cr.MLP((4, 1)), metrics=["crps"]).fit(x, y, epochs=1)
 
 
+@pytest.mark.parametrize("members", [None, 3])
+def test_metrics_of_a_distribution_see_its_mean_and_deviation(
+    members: int | None,
+) -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(40, 2)), rng.random(40)
+    y = x.sum(axis=1, keepdims=True)
+    names = ["crps", "root_mean_squared_error", "r2"]
+    model = cr.Model(
+        cr.MLP((4, 2)), loss="gaussian_nll", metrics=names, members=members, seed=0
+    )
+    history = model.fit(x, y, epochs=2, sample_weight=w)
+    mean, std = model.predict(x, return_std=True)
+    logs = model.evaluate(x, y, w)
+    assert logs["crps"] == pytest.approx(metrics.crps(y, mean, w, std=std), rel=1e-5)
+    assert history["crps"][-1] == pytest.approx(logs["crps"], rel=1e-5)
+    for name in names[1:]:
+        for loss in (None, "gaussian_nll"):
+            want = getattr(metrics, name)(y, mean, w, loss=loss)
+            assert logs[name] == pytest.approx(want, rel=1e-5)
+
+
 @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 1.0, 0.0]])
 def test_coverage(weight: Any) -> None:
     y = np.array([0.0, 1.0, 2.0, 3.0])

@@ -71,6 +71,47 @@ def test_binary_cross_entropy_slope() -> None:
     close(pullback()[0], (p - t) / x.size)
 
 
+def test_focal_slope() -> None:
+    x = draw(BATCH, N)
+    labels, gamma = np.array([0, 3, 1, 1, 2]), 1.5
+    t = np.eye(N)[labels]
+    p = rules.softmax(x)[0]
+    g = -((1.0 - p) ** gamma) * (1.0 - gamma * p * np.log(p) / (1.0 - p))
+    _, pullback = rules.focal(x, labels, gamma=gamma)
+    slope = t * g - p * np.sum(t * g, axis=-1, keepdims=True)
+    close(pullback()[0], slope / BATCH)
+
+    def forward(x: Any) -> Any:
+        q = np.exp(x) / np.sum(np.exp(x), axis=-1, keepdims=True)
+        return -np.sum(t * (1.0 - q) ** gamma * np.log(q)) / BATCH
+
+    close(pullback()[0], differences(forward, x))
+
+
+def test_cosine_distance_slope() -> None:
+    x, t = draw(BATCH, N), draw(BATCH, N, seed=1)
+    length = np.sqrt(np.sum(x * x, axis=-1, keepdims=True))
+    u, v = x / length, t / np.sqrt(np.sum(t * t, axis=-1, keepdims=True))
+    cos = np.sum(u * v, axis=-1, keepdims=True)
+    value, pullback = rules.cosine_distance(x, t)
+    close(value, np.mean(np.sum((u - v) ** 2, axis=-1)) / 2.0)
+    close(value, 1.0 - np.mean(cos))
+    close(pullback()[0], -(v - cos * u) / length / BATCH)
+    close(np.sum(pullback()[0] * x, axis=-1), np.zeros(BATCH))  # turned, not stretched
+
+
+def test_log_cosh_near_zero() -> None:
+    for d in (1e-9, 1e-3, 0.7, 3.0, 40.0):
+        value, pullback = rules.log_cosh(np.array([[d]]), np.zeros((1, 1)))
+        u = np.expm1(min(d, 3.0))
+        near, far = (
+            np.log1p(u * u / (2.0 + 2.0 * u)),
+            d + np.log((1 + np.exp(-2 * d)) / 2),
+        )
+        assert value == pytest.approx(near if d <= 3.0 else far, rel=1e-12)
+        assert pullback()[0] == pytest.approx(np.tanh(d), rel=1e-12)
+
+
 @pytest.mark.parametrize("eps", [1e-5, 0.5])
 def test_layer_norm_jacobian_is_symmetric(eps: float) -> None:
     x, one, zero = draw(1, N), np.ones(N), np.zeros(N)

@@ -138,7 +138,9 @@ def letters(text: str) -> Counter[str]:
         text = text.replace(sign, latex)
     text = re.sub(r"\\(?:begin|end)\{\w+\}|\\(?:left|right|quad|qquad|colon)", "", text)
     text = re.sub(
-        r"\\(?:frac|text\w*|sqrt|mathit|operatorname|ldots|le|ge)\b", "", text
+        r"\\(?:frac|tfrac|text\w*|sqrt|mathit|operatorname|ldots|le|ge|cdot)(?![a-z])",
+        "",
+        text.replace("½", "12"),
     )
     text = text.replace(r"\top", "T").replace("varepsilon", "epsilon")
     text = text.replace("varphi", "phi").replace("theta", "θ")

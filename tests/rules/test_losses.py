@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,8 +35,13 @@ from tests.support.rules import (
 
 pytestmark = pytest.mark.no_sync
 
-LOSSES = (*regression.__all__, *classification.__all__)
-CASES = cases(regression, classification)
+# The package has a function of the module's name.
+FOCAL: Any = sys.modules["chainrule.rules.focal"]
+LOSSES = (*regression.__all__, *classification.__all__, *FOCAL.__all__)
+CASES = cases(regression, classification, FOCAL)
+# Losses whose targets may be labels; those of chances of classes.
+LABELLED = {"cross_entropy", "focal"}
+CHANCES = {*LABELLED, "binary_cross_entropy", "binary_focal", "kullback_leibler"}
 TARGETS = {name: CASES[name].data[0] for name in LOSSES}
 ((Z,), (T, WEIGHT)) = CASES["squared_error, weighted"][1:3]
 LABELS = TARGETS["cross_entropy"]
@@ -68,10 +74,32 @@ def _entries(case: Case) -> tuple[Any, Any]:
     if case.name == "quantile":
         q = o.get("q", 0.5)
         return np.maximum(-q * d, (1 - q) * d), mass
-    if case.name == "poisson":
-        return np.exp(z) - t * z, mass
+    smooth = {"poisson": np.exp(z) - t * z, "log_cosh": np.log(np.cosh(d))}
+    if case.name in smooth:
+        return smooth[case.name], mass
+    if case.name == "cosine_distance":
+        eps = o.get("eps", 1e-8)
+        lengths = [np.maximum(np.sqrt((a**2).sum(-1)), eps) for a in (z, t)]
+        cos = (z * t).sum(-1) / np.prod(lengths, axis=0)
+        return (1 - cos)[:, None], mass[:, :1]
+    if case.name == "hinge":
+        gap = np.maximum(1 - (2 * t - 1) * z, 0.0)
+        return (gap**2 if o.get("squared") else gap), mass
+    return _entries_of_classes(case.name, z, t, o)
+
+
+def _entries_of_classes(
+    name: str, z: Any, t: Any, o: dict[str, Any]
+) -> tuple[Any, Any]:
+    mass = np.ones_like(z)
+    gamma = o.get("gamma", 2.0)
+    if name == "binary_focal":
+        c0, c1 = o.get("class_weight", (1.0, 1.0))
+        p = 1 / (1 + np.exp(-z))
+        yes, no = (1 - p) ** gamma * np.log(p), p**gamma * np.log(1 - p)
+        return -c1 * t * yes - c0 * (1 - t) * no, c1 * t + c0 * (1 - t)
     eps = o.get("label_smoothing", 0.0)
-    if case.name == "binary_cross_entropy":
+    if name == "binary_cross_entropy":
         c0, c1 = o.get("class_weight", (1.0, 1.0))
         s = t * (1 - eps) + eps / 2
         p = 1 / (1 + np.exp(-z))
@@ -80,6 +108,11 @@ def _entries(case: Case) -> tuple[Any, Any]:
     c = np.asarray(o.get("class_weight", (1.0, 1.0, 1.0)))
     s = t * (1 - eps) + eps / 3
     logp = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    if name == "kullback_leibler":
+        l = t * (np.log(np.where(t > 0, t, 1)) - logp)  # noqa: E741
+        return l.sum(-1, keepdims=True), mass[:, :1]
+    if name == "focal":
+        logp = (1 - np.exp(logp)) ** gamma * logp
     return -(c * s * logp).sum(-1, keepdims=True), (c * t).sum(-1, keepdims=True)
 
 
@@ -104,6 +137,37 @@ class TestLosses(RuleChecks):
                 l = jnp.maximum(-q * d, (1 - q) * d)  # noqa: E741
             elif name == "poisson":
                 l = jnp.exp(z) - t * z  # noqa: E741
+            elif name == "log_cosh":
+                l = jnp.log(jnp.cosh(d))  # noqa: E741
+            elif name == "cosine_distance":
+                u, v = (
+                    a
+                    / jnp.maximum(jnp.linalg.norm(a, axis=-1), o.get("eps", 1e-8))[
+                        :, None
+                    ]
+                    for a in (z, t)
+                )
+                l = 1 - jnp.sum(u * v, -1, keepdims=True)  # noqa: E741
+                mass = mass[:, :1]
+            elif name == "hinge":
+                l = jax.nn.relu(1 - (2 * t - 1) * z)  # noqa: E741
+                l = l**2 if o.get("squared") else l  # noqa: E741
+            elif name == "binary_focal":
+                c0, c1 = o.get("class_weight", (1.0, 1.0))
+                mass = c1 * t + c0 * (1 - t)
+                up, down = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
+                gamma = o.get("gamma", 2.0)
+                l = -c1 * t * jnp.exp(gamma * down) * up  # noqa: E741
+                l = l - c0 * (1 - t) * jnp.exp(gamma * up) * down  # noqa: E741
+            elif name == "kullback_leibler":
+                l = jax.scipy.special.rel_entr(t, jax.nn.softmax(z))  # noqa: E741
+                l, mass = jnp.sum(l, -1, keepdims=True), mass[:, :1]  # noqa: E741
+            elif name == "focal":
+                c = jnp.asarray(o.get("class_weight", (1.0, 1.0, 1.0)))
+                logp, p = jax.nn.log_softmax(z), jax.nn.softmax(z)
+                l = c * t * (1 - p) ** o.get("gamma", 2.0) * logp  # noqa: E741
+                l = -jnp.sum(l, -1, keepdims=True)  # noqa: E741
+                mass = jnp.sum(c * t, -1, keepdims=True)
             elif name == "binary_cross_entropy":
                 c0, c1 = o.get("class_weight", (1.0, 1.0))
                 s = t * (1 - eps) + eps / 2
@@ -138,14 +202,24 @@ class TestLosses(RuleChecks):
                 t = t if t.dtype.is_floating_point else t.long()
                 l = f.cross_entropy(z, t, **options)  # noqa: E741
             else:
-                if o.keys() & {"q", "class_weight"} or name == "quantile":
+                no_such = {"quantile", "hinge", "focal", "binary_focal", "log_cosh"}
+                if o.keys() & {"q", "class_weight"} or name in no_such:
                     pytest.skip("PyTorch has no such loss")
+                if name == "cosine_distance" and "eps" in o:
+                    pytest.skip("PyTorch differentiates a length that it replaced")
                 own: dict[str, Callable[..., Any]] = {
                     "squared_error": f.mse_loss,
                     "absolute_error": f.l1_loss,
                     "huber": f.huber_loss,
                     "poisson": f.poisson_nll_loss,  # log_input=True is its default
                     "binary_cross_entropy": f.binary_cross_entropy_with_logits,
+                    "kullback_leibler": lambda z, t, reduction: _rows(
+                        f.kl_div(z.log_softmax(-1), t, reduction="none").sum(-1),
+                        reduction,
+                    ),
+                    "cosine_distance": lambda z, t, eps=1e-8, reduction="none": _rows(
+                        1 - f.cosine_similarity(z, t, eps=eps), reduction
+                    ),
                 }
                 l = own[name](z, t, **o, **options)  # noqa: E741
             if weight is None:
@@ -154,6 +228,10 @@ class TestLosses(RuleChecks):
             return (weight * l).sum() / weight.sum()
 
         return forward
+
+
+def _rows(l: Any, reduction: str) -> Any:  # noqa: E741
+    return l.mean() if reduction == "mean" else l
 
 
 def test_every_loss_has_a_case() -> None:
@@ -248,7 +326,9 @@ def test_subnormal_weights(name: str, dtype: str) -> None:
     close(dz, back()[0], 1e-4, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["absolute_error", "quantile", "squared_error"])
+@pytest.mark.parametrize(
+    "name", ["absolute_error", "log_cosh", "quantile", "squared_error"]
+)
 def test_no_slope_on_target(name: str, lib: Library) -> None:
     t = lib.array(T)
     value, pullback = getattr(rules, name)(t, t, xp=lib.xp)
@@ -287,15 +367,17 @@ def test_finite_wherever_the_loss_is(
     case = CASES[name]
     *lead, rows, m = shape
     options = dict(case.options)
-    if case.name == "cross_entropy" and "class_weight" in options:
+    if case.name in LABELLED and "class_weight" in options:
         options["class_weight"] = (0.5, 3.0, 1.0, 2.0)[:m]
     # e⁸⁸ is finite in float32, but not a sum of such.
     bound = 80.0 if case.name == "poisson" else 1e4
     z = data.draw(floats(dtype, shape, bound=bound))
-    if case.name.endswith("cross_entropy"):
+    if case.name == "hinge":
+        t = data.draw(hnp.arrays(dtype, shape, elements=st.sampled_from([0.0, 1.0])))
+    elif case.name in CHANCES:
         chances = st.sampled_from([0.0, 0.25, 0.5, 1.0])
         t = data.draw(hnp.arrays(dtype, shape, elements=chances))
-        if case.name == "cross_entropy" and data.draw(st.booleans()):
+        if case.name in LABELLED and data.draw(st.booleans()):
             t = data.draw(
                 hnp.arrays(np.int32, shape[:-1], elements=st.integers(0, m - 1))
             )
@@ -327,10 +409,12 @@ def test_extremes_everywhere(
     z = np.asarray([*EXTREMES, 5.0, -5.0], dtype=dtype).reshape(6, 3)
     weight = np.array([1.0, 0.0, 2.0, 3.0, 0.5, 1e-3]) if weighted else None
     t: Any = z[::-1]
-    if name == "cross_entropy":
+    if name in LABELLED:
         t = np.array([0, 1, 2, 0, 1, 2], dtype=np.int32)
-    elif name == "binary_cross_entropy":
+    elif name in CHANCES:
         t = np.tile(np.array([0.0, 0.5, 1.0]), (6, 1))
+    elif name == "hinge":
+        t = np.tile(np.array([0.0, 1.0, 1.0]), (6, 1))
     value, pullback = call(CASES[name], lib, cast((z, t, weight), dtype))
     finite(dtype, lib.host(value), *pull(lib, pullback, np.ones((), dtype=dtype)))
 
@@ -362,6 +446,33 @@ def test_integer_targets_of_the_wrong_shape(shape: tuple[int, ...]) -> None:
 def test_a_list_is_no_array(name: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"rules take arrays.*got list"):
         getattr(rules, name)(Z.tolist(), TARGETS[name])
+
+
+def test_focal_without_focus_is_cross_entropy(lib: Library) -> None:
+    z, t = lib.array(Z), lib.array(HOT)
+    for rule, plain in (
+        (rules.focal, rules.cross_entropy),
+        (rules.binary_focal, rules.binary_cross_entropy),
+    ):
+        value, pullback = rule(z, t, gamma=0.0, xp=lib.xp)
+        wanted, back = plain(z, t, xp=lib.xp)
+        close(lib.host(value), lib.host(wanted))
+        close(lib.host(pullback()[0]), lib.host(back()[0]))
+
+
+def test_focal_of_two_classes_is_binary_focal() -> None:
+    two = np.stack([np.zeros(5), Z[:, 0]], axis=1)
+    t = np.array([0, 1, 1, 0, 1])
+    pair: Any = {"gamma": 1.3, "class_weight": (0.25, 0.75)}
+    one = rules.binary_focal(Z[:, :1], t[:, None].astype(float), **pair)[0]
+    close(one, rules.focal(two, t, **pair)[0])
+
+
+def test_cosine_distance_of_rows_that_nearly_agree(lib: Library) -> None:
+    t = np.array([[3e-5, 0.0], [0.0, 2e20]])
+    z = t + np.array([[0.0, 3e-13], [2e12, 0.0]])
+    value, _ = rules.cosine_distance(lib.array(z), lib.array(t), xp=lib.xp)
+    close(lib.host(value), 0.5e-16, 1e-6, 0)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

@@ -17,6 +17,7 @@ from chainrule.arrays.types import ArrayNamespace
 __all__ = [
     "BOOTSTRAP",
     "ORDER",
+    "SAMPLES",
     "WEIGHTS",
     "bits",
     "generator",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # What a host draw is for: the first number of its spawn key.
-WEIGHTS, ORDER, BOOTSTRAP = 0, 1, 2
+WEIGHTS, ORDER, BOOTSTRAP, SAMPLES = 0, 1, 2, 3
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA  # Salmon et al. 2011: the key schedule's constant

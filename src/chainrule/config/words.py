@@ -20,6 +20,10 @@ ALIASES: dict[str, dict[str, str]] = {
         "huber_loss": "huber",
         "pinball": "quantile",
         "pinball_loss": "quantile",
+        "cosine": "cosine_distance",
+        "hinge_loss": "hinge",
+        "kl_div": "kullback_leibler",
+        "kl_divergence": "kullback_leibler",
     },
     "metric": {
         "acc": "accuracy",
@@ -89,8 +93,8 @@ ADVICE: dict[str, dict[str, str]] = {
         "nll": _CLASSES,
         "nll_loss": _CLASSES,
         "rmse": "Write 'squared_error': its minimum is the same",
-        "hinge": "Write 'binary_cross_entropy', or a Loss of your own",
-        "kl_divergence": "Write 'cross_entropy', which takes rows of probabilities",
+        "squared_hinge": "Write chainrule.losses.Hinge(squared=True)",
+        "cosine_similarity": "Write 'cosine_distance': 1 less the similarity",
     },
     "metric": {
         "pr_auc": "Write 'average_precision', which draws no line between points",

@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING
 from chainrule.config.explain import explain_missing
 from chainrule.config.names import lookup, resolve_with
 from chainrule.losses.base import Loss
-from chainrule.losses.classification import BinaryCrossEntropy, CrossEntropy
+from chainrule.losses.classification import (
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CrossEntropy,
+    Focal,
+    Hinge,
+    KullbackLeibler,
+)
+from chainrule.losses.likelihood import (
+    GaussianNLL,
+    MixtureDensity,
+    NegativeBinomial,
+    StudentT,
+)
 from chainrule.losses.regression import (
     AbsoluteError,
+    CosineDistance,
     Huber,
+    LogCosh,
     Poisson,
     Quantile,
     SquaredError,
@@ -25,17 +40,46 @@ if TYPE_CHECKING:
 __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CosineDistance",
     "CrossEntropy",
+    "Focal",
+    "GaussianNLL",
+    "Hinge",
     "Huber",
+    "KullbackLeibler",
+    "LogCosh",
     "Loss",
+    "MixtureDensity",
+    "NegativeBinomial",
     "Poisson",
     "Quantile",
     "SquaredError",
+    "StudentT",
     "get",
 ]
 
 _NAMES: dict[str, type[Loss]] = {
-    cls.rule.__name__: cls for cls in Loss.__subclasses__()
+    cls.rule.__name__: cls
+    for cls in (
+        BinaryCrossEntropy,
+        BinaryFocal,
+        CrossEntropy,
+        Focal,
+        Hinge,
+        KullbackLeibler,
+        AbsoluteError,
+        CosineDistance,
+        Huber,
+        LogCosh,
+        Poisson,
+        Quantile,
+        SquaredError,
+        GaussianNLL,
+        MixtureDensity,
+        NegativeBinomial,
+        StudentT,
+    )
 }
 
 

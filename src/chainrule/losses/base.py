@@ -29,9 +29,11 @@ class Loss(Config):
 
     Attributes
     ----------
-    link : {"identity", "log", "logit", "softmax"}
+    link : {"identity", "heads", "log", "logit", "margin", "softmax"}
         Which function of a target's mean the network's outputs are: what turns outputs
-        into probabilities, and what metrics take them for.
+        into probabilities, and what metrics take them for. "margin" is none: the sign
+        of an output is the answer. "heads": the outputs are several numbers for each
+        target; `mean` has its mean.
     """
 
     rule: Callable[..., Any]
@@ -75,7 +77,8 @@ class Loss(Config):
         lead = z.shape[: z.ndim - core]
         flat = xp.reshape(z, (*lead, rows, m))
         labels = xp.isdtype(t.dtype, "integral")
-        own = (rows,) if labels else (rows, m)
+        # Targets may have fewer columns than the outputs that say how they scatter.
+        own = (rows,) if labels else (rows, t.shape[-1] if shape else 1)
         t = xp.reshape(t, (*t.shape[: t.ndim - core + labels], *own))
         if weight is not None:
             weight = xp.broadcast_to(weight[..., None], (*weight.shape, middle))
@@ -176,6 +179,11 @@ class Loss(Config):
         raise NotImplementedError
 
     @property
+    def has_slope(self) -> bool:
+        """Whether the pullback is the slope of the value."""
+        return True
+
+    @property
     def has_residuals(self) -> bool:
         """Whether the loss is a sum of squares."""
         return type(self).residuals is not Loss.residuals
@@ -198,9 +206,30 @@ class Loss(Config):
         """Turn the network's output into probabilities, if the loss has such a link."""
         msg = (
             f"predict_proba needs a loss whose outputs are logits, cross_entropy or "
-            f"binary_cross_entropy; this model's loss is {self.name}. Use predict."
+            f"binary_cross_entropy, say; this model's loss is {self.name}. Use predict."
         )
         raise ArgumentError(msg)
+
+    def units(self, columns: int) -> int:
+        """Return how wide the network's output is for targets of so many columns."""
+        return columns
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether its outputs mean a distribution: `mean`, `spread` and `draw`."""
+        return type(self).spread is not Loss.spread
+
+    def mean(self, z: Any, *, xp: ArrayNamespace) -> Any:
+        """Return the mean of the target that outputs (..., units) stand for."""
+        raise NotImplementedError
+
+    def spread(self, z: Any, *, xp: ArrayNamespace) -> tuple[Any, Any]:
+        """Return the mean and the variance of the target, each (..., columns)."""
+        raise NotImplementedError
+
+    def draw(self, z: Any, generator: np.random.Generator) -> Any:
+        """Draw a target for each output, of NumPy arrays in float64."""
+        raise NotImplementedError
 
 
 def _checked(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,14 @@ from chainrule.losses.base import Loss
 if TYPE_CHECKING:
     from chainrule.config.choices import Real
 
-__all__ = ["BinaryCrossEntropy", "CrossEntropy"]
+__all__ = [
+    "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CrossEntropy",
+    "Focal",
+    "Hinge",
+    "KullbackLeibler",
+]
 
 
 def _class_weight(name: str, value: Any) -> tuple[float, ...] | None:
@@ -48,44 +55,49 @@ def _smoothing(name: str, value: Any) -> float:
     return checks.real(f"{name}: label_smoothing", value, 0.0, 1.0, open_high=True)
 
 
-class BinaryCrossEntropy(Loss):
-    """Yes/no outputs, from logits.
+def _pair(name: str, value: Any) -> tuple[float, ...] | None:
+    weights = _class_weight(name, value)
+    if weights is not None and len(weights) != 2:
+        msg = f"{name}: class_weight needs 2 values; got {len(weights)}."
+        raise ArgumentError(msg)
+    return weights
 
-    Parameters
-    ----------
-    class_weight : (float, float), optional
-        Weights of class 0 and class 1.
-    label_smoothing : float in [0, 1)
-    """
 
-    rule: Rule = staticmethod(rules.binary_cross_entropy)
-    link = "logit"
-    options: tuple[str, ...] = ("class_weight", "label_smoothing")
-    class_weight: tuple[float, ...] | None
-    label_smoothing: float
+# Loss of exclusive classes -> of two in one unit.
+_IN_ONE_UNIT = {"cross_entropy": "binary_cross_entropy", "focal": "binary_focal"}
 
-    def __init__(
-        self,
-        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
-        label_smoothing: Real = 0.0,
-    ) -> None:
-        weights = _class_weight("BinaryCrossEntropy", class_weight)
-        if weights is not None and len(weights) != 2:
+
+def _distribution(name: str, y: Any, xp: ArrayNamespace) -> Any:
+    """Check rows of probabilities, and return them as numbers."""
+    if xp.isdtype(y.dtype, "bool"):
+        y = xp.astype(y, xp.int32)
+    if y.shape[0]:
+        sums = xp.sum(y, axis=-1)
+        if xp.isdtype(y.dtype, "real floating"):
+            wrong = xp.abs(sums - 1.0) > 1e-3
+        else:
+            wrong = sums != 1
+        if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
             msg = (
-                f"BinaryCrossEntropy: class_weight needs 2 values; got {len(weights)}."
+                "y's rows must be one-hot or probabilities (not negative, sum 1) "
+                f"for {name}; got a row that is neither."
             )
             raise ArgumentError(msg)
-        self._set(
-            class_weight=weights,
-            label_smoothing=_smoothing("BinaryCrossEntropy", label_smoothing),
-        )
+    return y
+
+
+class _YesNo(Loss):
+    """What losses of yes/no outputs share: targets, weights of classes, sigmoid."""
+
+    link = "logit"
+    class_weight: tuple[float, ...] | None
 
     def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """As `Loss.target`; entries must lie in [0, 1]."""
         y = super().target(y, shape, xp=xp)
         if y.shape[0] and bool(xp.any((y < 0) | (y > 1))):
             msg = (
-                "y must lie in [0, 1] for binary_cross_entropy; got a value outside. "
+                f"y must lie in [0, 1] for {self.name}; got a value outside. "
                 "Labels of more than two classes need cross_entropy."
             )
             raise ArgumentError(msg)
@@ -105,19 +117,18 @@ class BinaryCrossEntropy(Loss):
         return rules.sigmoid(z, xp=xp)[0]
 
 
-class CrossEntropy(Loss):
-    """Exclusive classes, from logits.
+class BinaryCrossEntropy(_YesNo):
+    """Yes/no outputs, from logits.
 
     Parameters
     ----------
-    class_weight : sequence of m floats, or dict from label to float, optional
+    class_weight : (float, float), optional
+        Weights of class 0 and class 1.
     label_smoothing : float in [0, 1)
     """
 
-    rule: Rule = staticmethod(rules.cross_entropy)
-    link = "softmax"
+    rule: Rule = staticmethod(rules.binary_cross_entropy)
     options: tuple[str, ...] = ("class_weight", "label_smoothing")
-    class_weight: tuple[float, ...] | None
     label_smoothing: float
 
     def __init__(
@@ -126,18 +137,25 @@ class CrossEntropy(Loss):
         label_smoothing: Real = 0.0,
     ) -> None:
         self._set(
-            class_weight=_class_weight("CrossEntropy", class_weight),
-            label_smoothing=_smoothing("CrossEntropy", label_smoothing),
+            class_weight=_pair("BinaryCrossEntropy", class_weight),
+            label_smoothing=_smoothing("BinaryCrossEntropy", label_smoothing),
         )
+
+
+class _Exclusive(Loss):
+    """What losses of exclusive classes share: labels, weights of classes, softmax."""
+
+    link = "softmax"
+    class_weight: tuple[float, ...] | None
 
     def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
         """Labels of shape (batch, ...) or (batch, ..., 1), or rows of probabilities."""
         m = shape[-1] if shape else 1
         if m < 2:
             msg = (
-                f"cross_entropy needs an output of at least 2 units, one per class; "
+                f"{self.name} needs an output of at least 2 units, one per class; "
                 f"the network's is {shape}. Two classes in one unit need "
-                f"binary_cross_entropy."
+                f"{_IN_ONE_UNIT[self.name]}."
             )
             raise ShapeError(msg)
         weights = self.class_weight
@@ -149,7 +167,7 @@ class CrossEntropy(Loss):
         if tuple(y.shape[1:]) == (*shape[:-1], 1):
             y = xp.reshape(y, y.shape[:-1])
         if tuple(y.shape[1:]) == shape:
-            return self._distribution(y, xp)
+            return _distribution(self.name, y, xp)
         if tuple(y.shape[1:]) != shape[:-1]:
             msg = (
                 f"y must hold labels of shape {('batch', *shape[:-1])} or one-hot rows "
@@ -171,24 +189,6 @@ class CrossEntropy(Loss):
             )
             raise ArgumentError(msg)
         return xp.astype(y, xp.int32)
-
-    @staticmethod
-    def _distribution(y: Any, xp: ArrayNamespace) -> Any:
-        if xp.isdtype(y.dtype, "bool"):
-            y = xp.astype(y, xp.int32)
-        if y.shape[0]:
-            sums = xp.sum(y, axis=-1)
-            if xp.isdtype(y.dtype, "real floating"):
-                wrong = xp.abs(sums - 1.0) > 1e-3
-            else:
-                wrong = sums != 1
-            if bool(xp.any(y < 0)) or bool(xp.any(wrong)):
-                msg = (
-                    "y's rows must be one-hot or probabilities (not negative, sum 1) "
-                    "for cross_entropy; got a row that is neither."
-                )
-                raise ArgumentError(msg)
-        return y
 
     def labels(self, t: Array, shape: Shape) -> bool:
         """Whether t has no axis of classes."""
@@ -213,3 +213,129 @@ class CrossEntropy(Loss):
     def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
         """Return softmax(z) along the last axis."""
         return rules.softmax(z, xp=xp)[0]
+
+
+class CrossEntropy(_Exclusive):
+    """Exclusive classes, from logits.
+
+    Parameters
+    ----------
+    class_weight : sequence of m floats, or dict from label to float, optional
+    label_smoothing : float in [0, 1)
+    """
+
+    rule: Rule = staticmethod(rules.cross_entropy)
+    options: tuple[str, ...] = ("class_weight", "label_smoothing")
+    label_smoothing: float
+
+    def __init__(
+        self,
+        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
+        label_smoothing: Real = 0.0,
+    ) -> None:
+        self._set(
+            class_weight=_class_weight("CrossEntropy", class_weight),
+            label_smoothing=_smoothing("CrossEntropy", label_smoothing),
+        )
+
+
+class BinaryFocal(_YesNo):
+    """Yes/no outputs, from logits; sure and right answers count less.
+
+    Parameters
+    ----------
+    gamma : float, not negative
+        How much less; 0 is `BinaryCrossEntropy`.
+    class_weight : (float, float), optional
+        Weights of class 0 and class 1.
+    """
+
+    rule: Rule = staticmethod(rules.binary_focal)
+    options: tuple[str, ...] = ("gamma", "class_weight")
+    gamma: float
+
+    def __init__(
+        self,
+        gamma: Real = 2.0,
+        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
+    ) -> None:
+        self._set(
+            gamma=checks.real("BinaryFocal: gamma", gamma, 0.0),
+            class_weight=_pair("BinaryFocal", class_weight),
+        )
+
+
+class Focal(_Exclusive):
+    """Exclusive classes, from logits; sure and right answers count less.
+
+    Parameters
+    ----------
+    gamma : float, not negative
+        How much less; 0 is `CrossEntropy`.
+    class_weight : sequence of m floats, or dict from label to float, optional
+    """
+
+    rule: Rule = staticmethod(rules.focal)
+    options: tuple[str, ...] = ("gamma", "class_weight")
+    gamma: float
+
+    def __init__(
+        self,
+        gamma: Real = 2.0,
+        class_weight: Iterable[Real] | Mapping[Any, Real] | None = None,
+    ) -> None:
+        self._set(
+            gamma=checks.real("Focal: gamma", gamma, 0.0),
+            class_weight=_class_weight("Focal", class_weight),
+        )
+
+
+class KullbackLeibler(Loss):
+    """Rows of probabilities as targets, from logits: how far softmax is from them."""
+
+    rule: Rule = staticmethod(rules.kullback_leibler)
+    link = "softmax"
+
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
+        """As `Loss.target`; rows must be probabilities."""
+        if tuple(y.shape[1:]) != shape or (shape[-1] if shape else 1) < 2:
+            msg = (
+                f"kullback_leibler needs y with rows of probabilities, one for each of "
+                f"at least 2 outputs, of shape {('batch', *shape)}; got y of shape "
+                f"{tuple(y.shape)}. Labels need cross_entropy."
+            )
+            raise ShapeError(msg)
+        return _distribution(self.name, y, xp)
+
+    def probabilities(self, z: Any, *, xp: ArrayNamespace) -> Any:
+        """Return softmax(z) along the last axis."""
+        return rules.softmax(z, xp=xp)[0]
+
+
+class Hinge(Loss):
+    """Yes/no outputs whose sign is the answer, as a support vector machine's.
+
+    Parameters
+    ----------
+    squared : bool
+        Whether what is missing of the margin counts squared.
+    """
+
+    rule: Rule = staticmethod(rules.hinge)
+    link = "margin"
+    options: tuple[str, ...] = ("squared",)
+    squared: bool
+
+    def __init__(self, squared: bool = False) -> None:
+        self._set(squared=checks.boolean("Hinge: squared", squared))
+
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
+        """As `Loss.target`; entries must be 0 or 1."""
+        y = super().target(y, shape, xp=xp)
+        if y.shape[0] and bool(xp.any((y != 0) & (y != 1))):
+            msg = (
+                "y must hold 0 and 1 for hinge; got another value. Write (y + 1) / 2 "
+                "for targets -1 and 1."
+            )
+            raise ArgumentError(msg)
+        return y

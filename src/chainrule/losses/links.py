@@ -43,6 +43,18 @@ _TAKES: dict[str, tuple[str, str, str, set[str]]] = {
         "predict_proba gives probabilities",
         {"probabilities"},
     ),
+    "heads": (
+        "heads that may be any real numbers",
+        "the exponential where one must be positive",
+        "predict gives the mean, predict(x, return_std=True) its spread",
+        {*_GIVES.values()},
+    ),
+    "margin": (
+        "numbers whose sign is the answer",
+        "the margin",
+        "the sign of what predict returns is the answer",
+        {*_GIVES.values()},
+    ),
     "log": (
         "the logarithm of a rate",
         "exp",

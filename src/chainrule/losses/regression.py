@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 from chainrule import rules
 from chainrule.arrays.types import Array, ArrayNamespace, Rule, Shape
 from chainrule.config import checks
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ShapeError
 from chainrule.losses.base import Loss
 
 if TYPE_CHECKING:
     from chainrule.config.choices import Real
 
-__all__ = ["AbsoluteError", "Huber", "Poisson", "Quantile", "SquaredError"]
+__all__ = [
+    "AbsoluteError",
+    "CosineDistance",
+    "Huber",
+    "LogCosh",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+]
 
 
 class SquaredError(Loss):
@@ -82,3 +90,37 @@ class Poisson(Loss):
             msg = "y must not be negative for the poisson loss; got a negative value."
             raise ArgumentError(msg)
         return y
+
+
+class LogCosh(Loss):
+    """Squared near the target, absolute far from it, with all derivatives."""
+
+    rule: Rule = staticmethod(rules.log_cosh)
+
+
+class CosineDistance(Loss):
+    """1 - cos of the angle between output and target; lengths do not count.
+
+    Parameters
+    ----------
+    eps : float
+        The least length that a row is divided by.
+    """
+
+    rule: Rule = staticmethod(rules.cosine_distance)
+    options: tuple[str, ...] = ("eps",)
+    eps: float
+
+    def __init__(self, eps: Real = 1e-8) -> None:
+        self._set(eps=checks.real("CosineDistance: eps", eps, 1e-30))
+
+    def target(self, y: Any, shape: Shape, *, xp: ArrayNamespace) -> Any:
+        """As `Loss.target`; a single output has no direction."""
+        if (shape[-1] if shape else 1) < 2:
+            msg = (
+                f"cosine_distance needs an output of at least 2 units, a direction; "
+                f"the network's is {shape}. Give the last layer more, or take "
+                f"squared_error."
+            )
+            raise ShapeError(msg)
+        return super().target(y, shape, xp=xp)

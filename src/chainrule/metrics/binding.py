@@ -84,19 +84,27 @@ class Bound:
         self.name = named or _name(self.function)
         self.greater_is_better = _direction_of(metric, self.name)
         try:
-            parameters = inspect.signature(self.function).parameters
-            self._weighted = "sample_weight" in parameters
+            takes = {*inspect.signature(self.function).parameters}
         except (TypeError, ValueError):
-            self._weighted = False
+            takes = set()
+        self._weighted = "sample_weight" in takes
         self._own = self.function in NAMES.values() or isinstance(
             self.function, OptionMetric
         )
+        self._spread = self._own and "std" in takes
 
     def __call__(
-        self, y_true: Any, y_pred: Any, weight: Array | None, loss: Any = None
+        self,
+        y_true: Any,
+        y_pred: Any,
+        weight: Array | None,
+        loss: Any = None,
+        std: Array | None = None,
     ) -> float:
         """Return the function's value, as a float."""
         more = {"loss": loss} if self._own else {}
+        if self._spread:
+            more["std"] = std
         if self._weighted and weight is not None:
             more["sample_weight"] = weight
         if self._own:  # of a network that diverges: the value is inf or NaN

@@ -5,7 +5,7 @@ The loss's link decides, never what the data look like.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -31,7 +31,7 @@ __all__ = [
     "mean_of",
     "one_class",
     "read",
-    "std_of",
+    "refuse_value",
 ]
 
 
@@ -46,16 +46,16 @@ def loss_of(loss: Any) -> Loss | None:
 def mean_of(name: str, z: Any, loss: Any) -> Any:
     """Return the mean of the target that outputs stand for, in float64.
 
-    A loss whose outputs are several things, a mean and a deviation, say, has a method
-    ``mean(z, *, xp)``.
+    Of a loss whose outputs are a distribution, z is the mean already: what `predict`
+    gives.
     """
     z = np.asarray(numeric(name, "y_pred", z), dtype=np.float64)
     loss = loss_of(loss)
     if loss is None:
         return z
     check_mean(name, loss)
-    if callable(own := getattr(loss, "mean", None)):
-        return own(z, xp=namespace(z))
+    if loss.has_spread:
+        return z
     if loss.link == "log":
         with np.errstate(over="ignore"):
             return np.exp(z)
@@ -64,22 +64,16 @@ def mean_of(name: str, z: Any, loss: Any) -> Any:
     return z
 
 
-def std_of(name: str, z: Any, loss: Any) -> Any:
-    """Return the standard deviation that outputs stand for, in float64.
-
-    It is the loss's to say, in a method ``std(z, *, xp)``.
-    """
+def refuse_value(name: str, loss: Any) -> NoReturn:
+    """Raise the error of a metric of distributions that gets values alone."""
     loss = loss_of(loss)
-    if not callable(own := getattr(loss, "std", None)):
-        told = "without a loss" if loss is None else f"under {loss.name}"
-        msg = (
-            f"{name} compares a distribution, and {told} the outputs have no standard "
-            f"deviation. Hand it in, {name}(y_true, mean, std=std), or take "
-            f"mean_absolute_error, which it is of a value alone."
-        )
-        raise ArgumentError(msg)
-    z = np.asarray(numeric(name, "y_pred", z), dtype=np.float64)
-    return own(z, xp=namespace(z))
+    told = "without a loss" if loss is None else f"under {loss.name}"
+    msg = (
+        f"{name} compares a distribution, and {told} the outputs have no standard "
+        f"deviation. Hand it in, {name}(y_true, mean, std=std), or take "
+        f"mean_absolute_error, which it is of a value alone."
+    )
+    raise ArgumentError(msg)
 
 
 def check_mean(name: str, loss: Loss) -> None:

@@ -15,7 +15,7 @@ from chainrule.arrays.namespace import namespace
 from chainrule.config import checks
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.metrics.base import OptionMetric, Situation, own
-from chainrule.metrics.meaning import check_probabilities, mean_of, read, std_of
+from chainrule.metrics.meaning import check_probabilities, mean_of, read, refuse_value
 from chainrule.metrics.samples import align, average, numeric, weights
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ class ExpectedCalibrationError(OptionMetric):
 
 
 def _check_crps(situation: Situation) -> None:
-    if not callable(getattr(situation.loss, "std", None)):
-        std_of(situation.name, 0.0, situation.loss)
+    if not situation.loss.has_spread:
+        refuse_value(situation.name, situation.loss)
 
 
 @own(greater_is_better=False, check=_check_crps)
@@ -201,13 +201,15 @@ def crps(
     ----------
     y_true : array, shape (batch, ...)
     y_pred : array, shape (batch, ...)
-        The means; with a loss, the network's outputs.
+        The means, as `predict` gives them.
     sample_weight : array, shape (batch,), optional
     std : array, of y_pred's shape, or float, optional
-        Standard deviations, not negative. By default the loss's.
+        Standard deviations, not negative. A model hands in those of a loss whose
+        outputs are a distribution (gaussian_nll, say); under another one the metric is
+        refused. What is no normal distribution is taken for one of its mean and
+        deviation.
     loss : str or Loss, optional
-        What outputs mean. A model hands in its own; without `std` it must have a method
-        ``std(z, *, xp)``, or the metric is refused.
+        What the means are.
 
     Notes
     -----
@@ -218,7 +220,7 @@ def crps(
     """
     mean = mean_of("crps", y_pred, loss)
     if std is None:
-        std = std_of("crps", y_pred, loss)
+        refuse_value("crps", loss)
     t, mean = align("crps", y_true, mean)
     std = np.asarray(numeric("crps", "std", std), dtype=np.float64)
     if std.shape == mean.shape[:-1] and mean.shape[-1] == 1:

@@ -86,7 +86,8 @@ class Derivatives(Predictor):
         It can be traced, compiled and differentiated there, by all its arguments and as
         often as you like: ``jax.grad``, ``jit`` and ``vmap`` on JAX, autograd and
         ``torch.func`` on PyTorch. It has no parameters of its own; the model's are in
-        `theta` and `state`, copies, as they are now.
+        `theta` and `state`, copies, as they are now. What it returns is the network's
+        own output: no loss's link, no mean of a distribution.
 
         Returns
         -------
@@ -123,6 +124,9 @@ class Derivatives(Predictor):
     def jacobian(self, x: Any) -> NDArray[Any]: ...
     def jacobian(self, x: Any) -> Any:
         """Return ∂Z/∂X of each sample.
+
+        Z is what the network gives, also where the loss is one of a whole distribution:
+        of gaussian_nll and student_t the first m outputs are the m means.
 
         In forward mode (one tangent per input) or in reverse mode (one gradient per
         output), whichever is cheaper for this network.

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+import numpy as np
+
+from chainrule import backends
+from chainrule.arrays import random
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
@@ -111,6 +115,10 @@ class Prediction(Predictor):
     ) -> Any:
         """Return the network's output for x: logits, for the cross entropies.
 
+        For a loss of a whole distribution (gaussian_nll, student_t, negative_binomial,
+        mixture_density) it is the mean of the target, and the standard deviation is the
+        target's.
+
         Parameters
         ----------
         x : array, shape (batch, *sample_shape)
@@ -122,7 +130,10 @@ class Prediction(Predictor):
             the optimum, carried to the output; of a lone model whose loss is
             squared_error. A fit by `LevenbergMarquardt` (of up to 512 parameters)
             leaves it behind; after any other, call `parameter_covariance(x, y)` once.
-            It is that of the fit, without the noise of a new observation.
+            It is that of the fit, without the noise of a new observation. Without a
+            method, a loss of a whole distribution gives the standard deviation of a new
+            observation, a lone model's too; an ensemble's is that of the mixture of its
+            members: sqrt(mean of variances + variance of means).
         out : array (batch, *output_shape), or a pair of them, optional
             Where results are written, and what is returned: what takes ``out[a:b] =
             rows``, as memory maps, h5py's and zarr's arrays do.
@@ -167,13 +178,22 @@ class Prediction(Predictor):
 
             return streams.apply(self, x, predict, out, chunk_bytes)
         if not return_std:
-            return self._apply(x, *self._joint(forward.build_output))
+            return self._apply(x, *self._joint(*self._outcome()))
         checks.boolean("return_std", return_std)
         if method is not None:
             checks.choice("method", method, ("ensemble", "laplace"))
         if method == "laplace":
             return self.predict(x), self._band(x)
-        if self.spec.members is None:
+        members, loss = self.spec.members, self.spec.loss
+        if loss.has_spread and method is None:
+            return self._apply(
+                x,
+                ensemble.build_spread,
+                loss,
+                members,
+                finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
+            )
+        if members is None:
             msg = (
                 "predict(x, return_std=True) of a lone model needs method='laplace'; "
                 "or make an ensemble: Model(..., members=8)."
@@ -182,7 +202,7 @@ class Prediction(Predictor):
         return self._apply(
             x,
             ensemble.build_mean_and_std,
-            forward.build_output,
+            *self._outcome(),
             finish=lambda z, _: (z[:, 0, ...], z[:, 1, ...]),
         )
 
@@ -207,7 +227,7 @@ class Prediction(Predictor):
         return self._apply(
             x,
             ensemble.build_members,
-            forward.build_output,
+            *self._outcome(),
             finish=lambda z, xp: xp.moveaxis(z, 0, 1),
         )
 
@@ -232,6 +252,59 @@ class Prediction(Predictor):
         if not self.spec.loss.has_probabilities:
             self.spec.loss.probabilities(None, xp=self.backend.xp)
         return self._apply(x, *self._joint(forward.build_probabilities, self.spec.loss))
+
+    def _outcome(self) -> tuple[Any, ...]:
+        """Return what builds a member's prediction: its output, or a target's mean."""
+        loss = self.spec.loss
+        if loss.has_spread:
+            return forward.build_expectation, loss
+        return (forward.build_output,)
+
+    def sample(self, x: Any, n: int = 1, *, seed: int = 0) -> NDArray[Any]:
+        """Draw targets for x from the distribution that the model predicts.
+
+        Parameters
+        ----------
+        x : array, shape (batch, *sample_shape)
+        n : int
+            How many draws for each sample.
+        seed : int
+            Equal seeds draw the same for the same x; draw i is the same for every n.
+
+        Returns
+        -------
+        NumPy array, shape (n, batch, *target_shape)
+            In the model's dtype. A draw of an ensemble is that of one member for the
+            whole batch, each as likely.
+
+        Raises
+        ------
+        ArgumentError
+            If the loss is not one of a whole distribution.
+        """
+        loss, members = self.spec.loss, self.spec.members
+        if not loss.has_spread:
+            msg = (
+                f"sample needs a loss of a whole distribution, such as gaussian_nll, "
+                f"student_t, negative_binomial or mixture_density; this model's loss "
+                f"is {loss.name}."
+            )
+            raise ArgumentError(msg)
+        n = checks.integer("sample: n", n, 1)
+        seed = checks.integer("sample: seed", seed, 0)
+        build: tuple[Any, ...] = (forward.build_output,)
+        if members is not None:
+            build = (ensemble.build_members, *build)
+        z = self._apply(x, *build)
+        host = np.asarray(backends.of(z).to_numpy(z), dtype=np.float64)
+        draws = []
+        for i in range(n):
+            generator = random.generator(seed, random.SAMPLES, i)
+            one = host
+            if members is not None:
+                one = host[:, int(generator.integers(members)), ...]
+            draws.append(loss.draw(one, generator))
+        return np.stack(draws).astype(self.spec.dtype)
 
     def evaluate(
         self,

@@ -100,7 +100,8 @@ class Predictor:
     def _bind_direct(self) -> None:
         """Make the function that predicts a few rows."""
         self._direct = None
-        if self.bound is not None and self.spec.members is None and self.backend.direct:
+        plain = self.spec.members is None and not self.spec.loss.has_spread
+        if self.bound is not None and plain and self.backend.direct:
             self._direct = forward.build_direct(self.backend, self.bound)
 
     def _joint(self, build: Any, *key: Any) -> tuple[Any, ...]:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.arrays.types import Array
-from chainrule.network.forward import Build, Function
+from chainrule.network.forward import Build, Function, build_output
 from chainrule.network.network import Network
 
 if TYPE_CHECKING:
     from chainrule.backends import Backend
+    from chainrule.losses import Loss
 
 __all__ = [
     "build_mean",
     "build_mean_and_std",
     "build_members",
+    "build_spread",
     "initial",
 ]
 
@@ -86,3 +88,29 @@ def build_mean_and_std(
         return xp.concat([mean, std], axis=1)
 
     return mean_and_std
+
+
+def build_spread(
+    backend: Backend, network: Network, loss: Loss, members: int | None
+) -> Function:
+    """Return ``f(theta, state, x)`` (batch, 2, ...): mean and standard deviation.
+
+    They are of the target, as a loss with a spread has them. For an ensemble they are
+    those of the mixture of its members, by the law of total variance: the mean of the
+    variances and the variance of the means.
+    """
+    xp = backend.xp
+    if members is None:
+        output = build_output(backend, network)
+    else:
+        output = build_members(backend, network, build_output)
+
+    def spread(theta: Array, state: Array, x: Array) -> Any:
+        z = output(theta, state, x)
+        mean, variance = loss.spread(z if members else z[:, None, ...], xp=xp)
+        middle = xp.mean(mean, axis=1, keepdims=True)
+        d = mean - middle
+        total = xp.mean(variance + d * d, axis=1, keepdims=True)
+        return xp.concat([middle, xp.sqrt(total)], axis=1)
+
+    return spread

@@ -21,6 +21,7 @@ __all__ = [
     "Function",
     "begin_pass",
     "build_direct",
+    "build_expectation",
     "build_function",
     "build_loss",
     "build_output",
@@ -178,6 +179,16 @@ def build_loss(backend: Backend, network: Network, loss: Loss) -> Function:
         return loss(z, t, weight, network.output_shape, xp=xp)[0], share
 
     return value
+
+
+def build_expectation(backend: Backend, network: Network, loss: Loss) -> Function:
+    """Return ``f(theta, state, x) -> mean`` of the target, where a loss says it."""
+    output = build_output(backend, network)
+
+    def expectation(theta: Array, state: Array, x: Array) -> Any:
+        return loss.mean(output(theta, state, x), xp=backend.xp)
+
+    return expectation
 
 
 def build_probabilities(backend: Backend, network: Network, loss: Loss) -> Function:

@@ -67,7 +67,14 @@ class LBFGS(ProblemOptimizer):
         )
 
     def check(self, loss: Loss) -> None:
-        """Say so, before training, where SciPy is missing."""
+        """Say so, before training, where SciPy is missing or the loss has no slope."""
+        if not loss.has_slope:
+            msg = (
+                f"LBFGS needs a loss whose gradient is the slope of its value; this "
+                f"model's is {loss!r}, which is weighed by constants. Set beta=0, or "
+                f"take Adam."
+            )
+            raise ArgumentError(msg)
         _scipy()
 
     def check_memory(self, memory: Any, network: Network, dtype: str) -> None:

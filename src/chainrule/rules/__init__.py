@@ -36,13 +36,27 @@ from chainrule.rules.activations import (
     softsign,
     tanh,
 )
-from chainrule.rules.classification import binary_cross_entropy, cross_entropy
+from chainrule.rules.classification import (
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    kullback_leibler,
+)
 from chainrule.rules.dense import dense
 from chainrule.rules.dropout import dropout
+from chainrule.rules.focal import binary_focal, focal
+from chainrule.rules.likelihood import (
+    gaussian_nll,
+    mixture_density,
+    negative_binomial,
+    student_t,
+)
 from chainrule.rules.normalization import batch_norm, batch_norm_inference, layer_norm
 from chainrule.rules.regression import (
     absolute_error,
+    cosine_distance,
     huber,
+    log_cosh,
     poisson,
     quantile,
     squared_error,
@@ -53,23 +67,32 @@ __all__ = [
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
+    "binary_focal",
     "celu",
+    "cosine_distance",
     "cross_entropy",
     "dense",
     "dropout",
     "elu",
     "exp",
+    "focal",
+    "gaussian_nll",
     "gelu",
     "gelu_tanh",
     "hard_sigmoid",
     "hard_silu",
     "hard_tanh",
+    "hinge",
     "huber",
     "identity",
+    "kullback_leibler",
     "layer_norm",
     "leaky_relu",
+    "log_cosh",
     "log_softmax",
     "mish",
+    "mixture_density",
+    "negative_binomial",
     "poisson",
     "quantile",
     "relu",
@@ -80,6 +103,7 @@ __all__ = [
     "softplus",
     "softsign",
     "squared_error",
+    "student_t",
     "tanh",
 ]
 

@@ -1,4 +1,4 @@
-"""Losses of classes: cross entropies, from logits.
+"""Losses of classes: cross entropies and their like, from logits; hinge.
 
 Arguments, weights and pullbacks are those of `chainrule.rules.regression`; a label may
 be a whole number. For finite logits E and its gradient are finite wherever the
@@ -9,16 +9,15 @@ float64: nothing is subtracted that a sure and right answer would lose.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from chainrule.arrays.types import Array, ArrayNamespace, Pullback
-from chainrule.errors import ShapeError
 from chainrule.rules.call import call_rule
+from chainrule.rules.logits import exponentials, labels, ratios
 from chainrule.rules.weighting import average, check_same_shape, counted, scaled_to_one
 
-__all__ = ["binary_cross_entropy", "cross_entropy"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "hinge", "kullback_leibler"]
 
 
 def binary_cross_entropy(
@@ -63,7 +62,7 @@ def binary_cross_entropy(
         yes, no = keep * yes + more, keep * no + more
     mass = None
     if class_weight is not None:
-        c0, c1 = _ratios(class_weight)
+        c0, c1 = ratios(class_weight)
         yes, no = c1 * yes, c0 * no
         mass = c1 * t + c0 * (1.0 - t)  # without smoothing: how much an entry counts
         mass = xp.sum(mass, axis=-1, keepdims=True)
@@ -125,14 +124,14 @@ def cross_entropy(
         options: dict[str, Any] = {"class_weight": class_weight}
         options["label_smoothing"] = label_smoothing
         return call_rule(cross_entropy, z, t, weight, integral=(1,), **options)
-    labels = xp.isdtype(t.dtype, "integral")
+    integral = xp.isdtype(t.dtype, "integral")
     c = None
     if class_weight is not None:
         # Of the targets' rank: JAX can be told to refuse other ranks.
-        c = xp.asarray(_ratios(class_weight), dtype=z.dtype)
-        c = xp.reshape(c, (*[1] * (min(z.ndim, t.ndim + labels) - 1), c.shape[0]))
-    if labels:
-        t = _labels(z, t, xp)
+        c = xp.asarray(ratios(class_weight), dtype=z.dtype)
+        c = xp.reshape(c, (*[1] * (min(z.ndim, t.ndim + integral) - 1), c.shape[0]))
+    if integral:
+        t = labels(z, t, "cross_entropy", xp)
         classes = xp.arange(z.shape[-1], dtype=t.dtype)
         hot = t[..., None] == classes[(*[None] * t.ndim, ...)]
         if not label_smoothing:
@@ -140,37 +139,6 @@ def cross_entropy(
         t = xp.astype(hot, z.dtype)
     check_same_shape(z, t, "cross_entropy")
     return _uncertain(z, t, c, label_smoothing, weight, xp)
-
-
-def _labels(z: Array, t: Array, xp: ArrayNamespace) -> Any:
-    """Check the shape of labels, and make them numbers that can be compared with m."""
-    if t.ndim == z.ndim and t.shape == z.shape:
-        msg = (
-            f"cross_entropy: an integer t holds labels, of shape {z.shape[:-1]}; "
-            f"got integers of z's own shape {t.shape}. Cast a one-hot target to "
-            f"{z.dtype}."
-        )
-        raise ShapeError(msg)
-    if t.ndim < 1 or t.shape[-1] != z.shape[-2]:
-        msg = (
-            f"cross_entropy: the target must have one label for each row of the "
-            f"output, {(z.shape[-2],)} in its last axis; got {t.shape}."
-        )
-        raise ShapeError(msg)
-    if t.dtype in (xp.int32, xp.int64):
-        return t
-    # Eight bits do not count 300 classes, and PyTorch does not compare wide unsigned.
-    return xp.astype(t, xp.int64 if t.dtype == xp.uint64 else xp.int32)
-
-
-def _exponentials(z: Array, xp: ArrayNamespace) -> tuple[Any, Any]:
-    """Return h = (z - max z) / 2 and e = e^(2h), the greatest of which is 1.
-
-    exp overflows float32 above 88: what is subtracted cancels. Half of the difference
-    cannot overflow, and where its exponential is 0 in every dtype it stops falling.
-    """
-    h = 0.5 * z - 0.5 * xp.max(z, axis=-1, keepdims=True)
-    return h, xp.exp(2.0 * xp.maximum(h, -450.0))
 
 
 def _certain(
@@ -181,7 +149,7 @@ def _certain(
     p_y - 1 is -Σₖ pₖ, and the sum leaves y out: of a sure and right answer, whose p_y
     is 1 in the dtype, nothing is lost.
     """
-    h, e = _exponentials(z, xp)
+    h, e = exponentials(z, xp)
     own = xp.sum(xp.where(hot, h, 0.0), axis=-1, keepdims=True)  # a masked h is -inf
     hot = xp.astype(hot, z.dtype)
     known = xp.sum(hot, axis=-1, keepdims=True)  # 0 for a label of no class, else 1
@@ -210,15 +178,17 @@ def _uncertain(
     smoothing: float,
     weight: Array | None,
     xp: ArrayNamespace,
+    *,
+    divergence: bool = False,
 ) -> tuple[Any, Pullback]:
-    """Cross entropy of probabilities t."""
+    """Cross entropy of probabilities t; as a divergence, less what t has of its own."""
     s, mass = t, None
     if smoothing:
         s = (1.0 - smoothing) * t + smoothing / z.shape[-1]
     if c is not None:
         s = c * s
         mass = xp.sum(c * t, axis=-1, keepdims=True)
-    h, e = _exponentials(z, xp)
+    h, e = exponentials(z, xp)
     s_sum = xp.sum(s, axis=-1, keepdims=True)
     # Σₖ eₖ is 1 + more: more leaves out one of those that have the maximum.
     first = xp.astype(h == 0, z.dtype)
@@ -226,6 +196,9 @@ def _uncertain(
     more = more + (xp.sum(first, axis=-1, keepdims=True) - 1.0)
     fall = xp.sum(s * xp.where(s == 0, 0.0, h), axis=-1, keepdims=True)
     l = 0.5 * s_sum * xp.log1p(more) - fall  # noqa: E741 - the math's name
+    if divergence:
+        own = 0.5 * s * xp.log(xp.where(s > 0, s, 1.0))
+        l = l + xp.sum(own, axis=-1, keepdims=True)  # noqa: E741
 
     def slope(share: Any) -> Any:
         # p Σs - s is Σₖ (p sₖ - pₖ s), k all others: only what is equal cancels. A sum
@@ -240,11 +213,60 @@ def _uncertain(
     return average(lambda share: counted(l, share, xp), slope, l, weight, xp, 2.0, mass)
 
 
-def _ratios(class_weight: Sequence[float]) -> list[float]:
-    """Return class weights of at most 1, for only their ratios matter.
+def kullback_leibler(
+    z: Array, t: Array, weight: Array | None = None, *, xp: ArrayNamespace | None = None
+) -> tuple[Any, Pullback]:
+    """Kullback-Leibler divergence of softmax(z) from rows of probabilities t.
 
-    They are divided by a power of two, which rounds nothing.
+    z, t (..., rows, m), weight (..., rows) -> E (...)
+    Forward   l = Σⱼ tⱼ (log tⱼ - log p_j),  p = softmax(z);  0 log 0 = 0
+    Pullback  dl/dz = p Σⱼ tⱼ - t
+    `cross_entropy` of the same rows, less their entropy: 0 where p is t, to rounding.
+    torch's `KLDivLoss(reduction="batchmean")` of log_softmax(z).
+    Source: Kullback, Leibler 1951.
     """
-    weights = [float(c) for c in class_weight]
-    power = math.frexp(max(weights, default=0.0))[1]
-    return [math.ldexp(c, -power) for c in weights]
+    if xp is None:
+        return call_rule(kullback_leibler, z, t, weight)
+    check_same_shape(z, t, "kullback_leibler")
+    return _uncertain(z, t, None, 0.0, weight, xp, divergence=True)
+
+
+def hinge(
+    z: Array,
+    t: Array,
+    weight: Array | None = None,
+    *,
+    squared: bool = False,
+    xp: ArrayNamespace | None = None,
+) -> tuple[Any, Pullback]:
+    """Hinge loss of yes/no outputs; each of the m outputs is its own.
+
+    z, t (..., rows, m) with t 0 or 1, weight (..., rows) -> E (...)
+    Forward   s = 2 t - 1;  l = max(0, 1 - s z), or its square
+    Pullback  dl/dz = -s where s z < 1, 0 elsewhere;  of the square, -2 s (1 - s z)
+    z is no logit: its sign is the answer, and there is no probability.
+    Source: Cortes, Vapnik 1995 (a support vector machine's slack).
+    """
+    if xp is None:
+        return call_rule(hinge, z, t, weight, squared=squared)
+    check_same_shape(z, t, "hinge")
+    side = 2.0 * t - 1.0
+    gap = 1.0 - side * z
+    # What is beyond the margin is cut off, not multiplied: there it may be infinite.
+    inside = xp.where(gap > 0, side, 0.0 * side)
+    gap = xp.where(gap > 0, gap, 0.0 * side)
+    if squared:
+
+        def value(share: Any) -> Any:
+            g = counted(gap, share, xp)
+            return g * xp.where(g == 0, 0.0, gap)
+
+        def slope(share: Any) -> Any:
+            return inside * (-2.0 * counted(gap, share, xp))
+
+        return average(value, slope, z, weight, xp)
+
+    def fall(share: Any) -> Any:
+        return inside * (-share)
+
+    return average(lambda share: counted(gap, share, xp), fall, z, weight, xp)

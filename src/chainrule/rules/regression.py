@@ -33,7 +33,17 @@ from chainrule.rules.weighting import (
     half_difference,
 )
 
-__all__ = ["absolute_error", "huber", "poisson", "quantile", "squared_error"]
+__all__ = [
+    "absolute_error",
+    "cosine_distance",
+    "huber",
+    "log_cosh",
+    "poisson",
+    "quantile",
+    "squared_error",
+]
+
+_LOG_2 = 0.6931471805599453
 
 
 def squared_error(
@@ -153,3 +163,79 @@ def poisson(
         return counted(e, share, xp) - t * share * xp.where(counts == 0, 0.0, z)
 
     return average(value, lambda share: counted(e - t, share, xp), z, weight, xp)
+
+
+def log_cosh(
+    z: Array, t: Array, weight: Array | None = None, *, xp: ArrayNamespace | None = None
+) -> tuple[Any, Pullback]:
+    """Squared error near the target, absolute error far from it, smooth everywhere.
+
+    z, t (..., rows, m), weight (..., rows) -> E (...)
+    Forward   l = log cosh(z - t): d²/2 for small d = z - t, |d| - log 2 for great
+    Pullback  dl/dz = tanh(z - t)
+    """
+    if xp is None:
+        return call_rule(log_cosh, z, t, weight)
+    h = half_difference(z, t, "log_cosh")
+    a = xp.where(h > 0, h, -h)
+    # Near 0, cosh d - 1 = u² / (2 + 2u) with u = e^|d| - 1: log cosh itself would lose
+    # it. Far from 0 it overflows where |d| + log((1 + e^-2|d|) / 2) does not.
+    u = xp.expm1(2.0 * xp.minimum(a, 1.5))
+    near = 0.5 * xp.log1p(u * u / (2.0 + 2.0 * u))
+    far = a + 0.5 * (xp.log1p(xp.exp(-4.0 * xp.clip(a, 1.0, 200.0))) - _LOG_2)
+    l = xp.where(a < 1.5, near, far)  # noqa: E741 - half of the math's l
+
+    def slope(share: Any) -> Any:
+        return xp.tanh(2.0 * xp.clip(h, -50.0, 50.0)) * (0.5 * share)
+
+    return average(lambda share: l * share, slope, h, weight, xp, 2.0)
+
+
+def cosine_distance(
+    z: Array,
+    t: Array,
+    weight: Array | None = None,
+    *,
+    eps: float = 1e-8,
+    xp: ArrayNamespace | None = None,
+) -> tuple[Any, Pullback]:
+    """1 - cos of the angle between the rows of z and t: their lengths do not count.
+
+    z, t (..., rows, m), weight (..., rows) -> E (...)
+    Forward   u = z / max(‖z‖, ε),  v = t / max(‖t‖, ε);  l = 1 - u·v
+    Pullback  dl/dz = -(v - (u·v) u) / ‖z‖, or -v / ε where ‖z‖ <= ε
+    A row of zeros has l = 1. The loss of a row is one number, not the mean of m.
+    torch's `1 - cosine_similarity(z, t)`, and its `cosine_embedding_loss` of label 1.
+    """
+    if xp is None:
+        return call_rule(cosine_distance, z, t, weight, eps=eps)
+    check_same_shape(z, t, "cosine_distance")
+    u, length, least, long = _direction(z, eps, xp)
+    v, _, _, full = _direction(t, eps, xp)
+    # ½ |u - v|² + ½ (1 - |u|²) + ½ (1 - |v|²): of rows of length 1 the last two are 0,
+    # and nothing cancels between rows that nearly agree.
+    d = u - v
+    l = xp.sum(d * d, axis=-1, keepdims=True)  # noqa: E741 - twice the math's l
+    for a, whole in ((u, long), (v, full)):
+        own = 1.0 - xp.sum(a * a, axis=-1, keepdims=True)
+        l = l + xp.where(whole, 0.0, own)  # noqa: E741
+
+    def slope(share: Any) -> Any:
+        # v - (u·v) u = (v - u) + l u for a row of length 1.
+        turn = xp.where(long, d - 0.5 * l * u, -v)
+        return turn * (2.0 * share) / length / least
+
+    return average(lambda share: l * share, slope, l, weight, xp, 0.5)
+
+
+def _direction(a: Any, eps: float, xp: ArrayNamespace) -> tuple[Any, Any, Any, Any]:
+    """Return a / max(‖a‖, ε), two factors of that divisor, and whether it is ‖a‖."""
+    size = xp.where(a > 0, a, -a)
+    # Scaled by the greatest entry, for squares overflow where the length does not.
+    most = xp.maximum(xp.max(size, axis=-1, keepdims=True), eps)
+    b = a / most
+    squares = xp.sum(b * b, axis=-1, keepdims=True)
+    long = squares > (eps / most) ** 2
+    length = xp.sqrt(xp.where(long, squares, 1.0))
+    # ε / most is 1 where no entry is above ε; elsewhere ‖a‖ is.
+    return b / length, length, most, long

@@ -37,7 +37,10 @@ __all__ = [
 ACTIVATIONS = frozenset(activations._NAMES) | {"logistic"}
 
 
-LOSSES = frozenset(losses._NAMES)
+# Names of losses of one output for each target.
+LOSSES = frozenset(
+    name for name, kind in losses._NAMES.items() if kind.spread is losses.Loss.spread
+)
 
 
 # out_activation_ -> the layer by which predictions follow from a network's outputs.
@@ -133,7 +136,14 @@ def custom_loss(loss: Any) -> losses.Loss:
         raise ArgumentTypeError(msg)
     if callable(loss) and not isinstance(loss, losses.Loss):
         return FunctionLoss(loss)
-    return losses.get(loss)
+    found = losses.get(loss)
+    if found.has_spread:
+        msg = (
+            f"loss: an estimator has one output for each target, and {found.name} "
+            f"needs {found.units(1)} for one. Take chainrule.Model with that loss."
+        )
+        raise ArgumentError(msg)
+    return found
 
 
 def output_activation(

@@ -85,19 +85,18 @@ class Evaluation:
     ) -> dict[str, Any]:
         """Return the loss, unless it is known, and the metrics of `data`."""
         backend, network = self.backend, self.network
-        build: tuple[Any, ...] = (forward.build_output,)
-        if self.members is not None:
-            build = (ensemble.build_mean, *build)
+        build, *key = self._outcome()
         sums: list[tuple[Any, Any]] = []
         hosts: list[tuple[Any, ...]] = []
         for part in evaluation.parts_of(backend, data) if loss or self.metrics else ():
             if loss:
                 sums += evaluation.sums(backend, network, self.loss, weights, part)
             if self.metrics:
-                z = chunks.outputs(
-                    backend, weights, part.x, build[0], network, *build[1:]
-                )
-                some = part.t, z, part.weight
+                z = chunks.outputs(backend, weights, part.x, build, network, *key)
+                std = None
+                if self.loss.has_spread:
+                    z, std = z[:, 0, ...], z[:, 1, ...]
+                some = part.t, z, part.weight, std
                 hosts.append(
                     tuple(None if a is None else self._on_host(a) for a in some)
                 )
@@ -114,9 +113,18 @@ class Evaluation:
             else np.concatenate(column)
             for column in zip(*hosts, strict=True)
         ]
+        t, z, weight, std = host
         for name, metric in self.metrics.items():
-            logs[prefix + name] = metric(*host, self.loss)
+            logs[prefix + name] = metric(t, z, weight, self.loss, std)
         return logs
+
+    def _outcome(self) -> tuple[Any, ...]:
+        """Return what builds what metrics see: outputs, or a mean and a deviation."""
+        if self.loss.has_spread:
+            return ensemble.build_spread, self.loss, self.members
+        if self.members is not None:
+            return ensemble.build_mean, forward.build_output
+        return (forward.build_output,)
 
     def _on_host(self, a: Any) -> Any:
         return a if isinstance(a, np.ndarray) else self.backend.to_numpy(a)

@@ -76,6 +76,12 @@ class SlopeObjective(Objective):
             name = type(optimizer).__name__
             msg = f"slopes need an optimizer that goes by batches, as Adam; got {name}."
             raise ArgumentError(msg)
+        if self.loss.has_spread:
+            msg = (
+                f"slopes are those of one output for each target, and {self.loss.name} "
+                f"has several. Take squared_error, or leave slopes out."
+            )
+            raise ArgumentError(msg)
         if members is not None:
             msg = (
                 f"slopes are fitted by one network; this model has {members} "

@@ -7,10 +7,14 @@ import numpy as np
 from chainrule import losses
 from chainrule.testing.cases.base import RNG, ROWS, LossCase, fixed, normal
 from chainrule.testing.cases.rules import (
+    ANSWERS,
     CHANCES,
     CLASSES,
+    COLUMN,
     COUNTS,
+    HEADS,
     LABELS,
+    SHARES,
     SMOOTHED,
     WEIGHT,
     T,
@@ -39,4 +43,19 @@ LOSSES: dict[str, LossCase] = {
         fixed(RNG.integers(0, 3, size=(ROWS, 2)).astype(np.int32)),
         WEIGHT,
     ),
+    "LogCosh": LossCase(losses.LogCosh(), Z, T, WEIGHT),
+    "CosineDistance": LossCase(losses.CosineDistance(), Z, T, WEIGHT),
+    "Hinge": LossCase(losses.Hinge(), Z, ANSWERS, WEIGHT, kinks=True),
+    "Hinge, squared": LossCase(losses.Hinge(squared=True), Z, ANSWERS),
+    "KullbackLeibler": LossCase(losses.KullbackLeibler(), Z, SHARES, WEIGHT),
+    "BinaryFocal": LossCase(losses.BinaryFocal(1.5, (0.5, 3.0)), Z, CHANCES, WEIGHT),
+    "Focal": LossCase(losses.Focal(class_weight=(0.5, 3.0, 1.0)), Z, LABELS, WEIGHT),
+    "GaussianNLL": LossCase(losses.GaussianNLL(), HEADS[4], COLUMN, WEIGHT),
+    "GaussianNLL, sequences": LossCase(
+        losses.GaussianNLL(), normal(ROWS, 2, 4), normal(ROWS, 2, 2), WEIGHT
+    ),
+    "StudentT": LossCase(losses.StudentT(4.0), HEADS[4], COLUMN, WEIGHT),
+    "StudentT, learned": LossCase(losses.StudentT(None), HEADS[6], COLUMN),
+    "NegativeBinomial": LossCase(losses.NegativeBinomial(), HEADS[6], COUNTS, WEIGHT),
+    "MixtureDensity": LossCase(losses.MixtureDensity(2), HEADS[10], COLUMN, WEIGHT),
 }

@@ -10,11 +10,15 @@ from chainrule import rules
 from chainrule.testing.cases.base import RNG, ROWS, RuleCase, fixed, normal, uniform
 
 __all__ = [
+    "ANSWERS",
     "CHANCES",
     "CLASSES",
+    "COLUMN",
     "COUNTS",
+    "HEADS",
     "LABELS",
     "RULES",
+    "SHARES",
     "SMOOTHED",
     "WEIGHT",
     "T",
@@ -111,13 +115,19 @@ CHANCES = uniform(0.0, 0.8, ROWS, 3)
 
 LABELS = fixed(np.array([0, 2, 1, 1, 0], dtype=np.int32))
 
-_SOFT = fixed(0.7 * np.eye(3)[LABELS] + 0.1)
+ANSWERS = fixed(np.eye(3)[LABELS])
+
+SHARES = fixed(0.7 * ANSWERS + 0.1)
 
 WEIGHT = fixed(np.array([0.5, 2.0, 0.0, 1.0, 3.0]))
 
 SMOOTHED: dict[str, Any] = {"class_weight": (0.5, 3.0), "label_smoothing": 0.2}
 
 CLASSES: dict[str, Any] = {"class_weight": (0.5, 3.0, 1.0), "label_smoothing": 0.2}
+
+_FOCUS: dict[str, Any] = {"gamma": 0.7, "class_weight": (0.5, 3.0)}
+
+_FOCI: dict[str, Any] = {"gamma": 1.5, "class_weight": (0.5, 3.0, 1.0)}
 
 
 def _losses() -> dict[str, RuleCase]:
@@ -138,7 +148,7 @@ def _losses() -> dict[str, RuleCase]:
             False,
         ),
         ("cross_entropy", rules.cross_entropy, LABELS, {}, False),
-        ("cross_entropy, options", rules.cross_entropy, _SOFT, CLASSES, False),
+        ("cross_entropy, options", rules.cross_entropy, SHARES, CLASSES, False),
         (
             "cross_entropy, labels, options",
             rules.cross_entropy,
@@ -146,6 +156,16 @@ def _losses() -> dict[str, RuleCase]:
             CLASSES,
             False,
         ),
+        ("log_cosh", rules.log_cosh, T, {}, False),
+        ("cosine_distance", rules.cosine_distance, T, {}, False),
+        ("cosine_distance, options", rules.cosine_distance, T, {"eps": 4.0}, False),
+        ("hinge", rules.hinge, ANSWERS, {}, True),
+        ("hinge, options", rules.hinge, ANSWERS, {"squared": True}, False),
+        ("kullback_leibler", rules.kullback_leibler, SHARES, {}, False),
+        ("binary_focal", rules.binary_focal, CHANCES, {}, False),
+        ("binary_focal, options", rules.binary_focal, CHANCES, _FOCUS, False),
+        ("focal", rules.focal, LABELS, {}, False),
+        ("focal, options", rules.focal, SHARES, _FOCI, False),
     )
     found = {}
     for weight, more in ((None, ""), (WEIGHT, ", weighted")):
@@ -162,10 +182,54 @@ def _losses() -> dict[str, RuleCase]:
     return found
 
 
+# Outputs of several heads, drawn after all else so that other draws stay as they are.
+HEADS = {width: normal(ROWS, width) for width in (2, 4, 6, 10, 9)}
+
+COLUMN = fixed(T[:, :2])
+
+
+def _likelihoods() -> dict[str, RuleCase]:
+    two, counts = COLUMN, fixed(COUNTS[:, :2])
+    listed: tuple[tuple[str, Any, Any, int, dict[str, Any]], ...] = (
+        ("gaussian_nll", rules.gaussian_nll, two, 4, {}),
+        ("student_t", rules.student_t, two, 4, {}),
+        ("student_t, learned", rules.student_t, two, 6, {"df": None}),
+        ("negative_binomial", rules.negative_binomial, counts, 4, {}),
+        (
+            "negative_binomial, options",
+            rules.negative_binomial,
+            counts,
+            2,
+            {"dispersion": 0.3},
+        ),
+        ("mixture_density", rules.mixture_density, two[:, :1], 9, {}),
+        (
+            "mixture_density, options",
+            rules.mixture_density,
+            two,
+            10,
+            {"components": 2},
+        ),
+    )
+    return {
+        name + more: RuleCase(
+            rule,
+            (HEADS[width],),
+            (t, weight),
+            options,
+            ranks=(2, 2, 1),
+            rows=(0, 1) if weight is None else (0, 1, 2),
+        )
+        for weight, more in ((None, ""), (WEIGHT, ", weighted"))
+        for name, rule, t, width, options in listed
+    }
+
+
 RULES: dict[str, RuleCase] = {
     **_ACTIVATIONS,
     **_DENSE,
     **_DROPOUT,
     **_NORMALIZATION,
     **_losses(),
+    **_likelihoods(),
 }
