@@ -217,7 +217,7 @@ def test_metrics_of_a_distribution_see_its_mean_and_deviation(
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(40, 2)), rng.random(40)
     y = x.sum(axis=1, keepdims=True)
-    names = ["crps", "root_mean_squared_error", "r2"]
+    names: Any = ["crps", "root_mean_squared_error", "r2"]
     model = cr.Model(
         cr.MLP((4, 2)), loss="gaussian_nll", metrics=names, members=members, seed=0
     )

@@ -44,7 +44,7 @@ def smooth(outputs: int = 2) -> cr.Layer:
     return cr.MLP((16, 16, outputs), activation="tanh")
 
 
-def new_model(device: Any, network: cr.Layer | None = None, **options: Any) -> cr.Model:
+def new_model(device: Any, network: cr.Layer | None = None, **options: Any) -> Any:
     """Return a float64 model on a device of JAX, or several."""
     given: dict[str, Any] = {"dtype": "float64", "optimizer": cr.Adam(0.01), "seed": 1}
     return cr.Model(

@@ -46,6 +46,13 @@ class Rows(Source):
         Names of a table's columns.
     """
 
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    grain: int
+    first: int
+    column_names: tuple[str, ...] | None
+
     def __init__(
         self,
         name: str,

@@ -8,6 +8,7 @@ yes above ½ where the targets are 0 and 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class TopK(OptionMetric):
         Below the number of classes.
     """
 
-    function = staticmethod(top_k)
+    function: Callable[..., Any] = staticmethod(top_k)
     options: tuple[str, ...] = ("k",)
     k: int
 

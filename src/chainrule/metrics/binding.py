@@ -78,6 +78,10 @@ class Metric(Config):
 class Bound:
     """A metric as a model calls it: with its name, its direction and what it takes."""
 
+    function: Any
+    name: str
+    greater_is_better: bool | None
+
     def __init__(self, metric: Any) -> None:
         self.function = metric.function if isinstance(metric, Metric) else metric
         named = metric.name if isinstance(metric, Metric) else None

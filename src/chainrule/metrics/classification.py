@@ -5,6 +5,7 @@ What the outputs answer is decided as for `chainrule.metrics.accuracy`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,7 +223,7 @@ class Precision(_Averaged):
         Of this class, or output, alone.
     """
 
-    function = staticmethod(precision)
+    function: Callable[..., Any] = staticmethod(precision)
 
 
 class Recall(_Averaged):
@@ -235,7 +236,7 @@ class Recall(_Averaged):
         Of this class, or output, alone.
     """
 
-    function = staticmethod(recall)
+    function: Callable[..., Any] = staticmethod(recall)
 
 
 class F1(_Averaged):
@@ -248,4 +249,4 @@ class F1(_Averaged):
         Of this class, or output, alone.
     """
 
-    function = staticmethod(f1)
+    function: Callable[..., Any] = staticmethod(f1)

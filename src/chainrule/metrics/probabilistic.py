@@ -7,6 +7,7 @@ cross_entropy, their sigmoid under binary_cross_entropy.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,7 +167,7 @@ class ExpectedCalibrationError(OptionMetric):
     bins : int
     """
 
-    function = staticmethod(expected_calibration_error)
+    function: Callable[..., Any] = staticmethod(expected_calibration_error)
     options: tuple[str, ...] = ("bins",)
     bins: int
 

@@ -221,7 +221,7 @@ class AUC(_Ranked):
         Of this class against the rest, or of this output, alone.
     """
 
-    function = staticmethod(auc)
+    function: Callable[..., Any] = staticmethod(auc)
 
 
 class AveragePrecision(_Ranked):
@@ -234,4 +234,4 @@ class AveragePrecision(_Ranked):
         Of this class against the rest, or of this output, alone.
     """
 
-    function = staticmethod(average_precision)
+    function: Callable[..., Any] = staticmethod(average_precision)

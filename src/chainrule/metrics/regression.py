@@ -7,6 +7,7 @@ does each entry of an output with several axes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -221,7 +222,7 @@ class Pinball(OptionMetric):
         By default that of the loss, if it is a quantile's, else 0.5.
     """
 
-    function = staticmethod(pinball)
+    function: Callable[..., Any] = staticmethod(pinball)
     options: tuple[str, ...] = ("alpha",)
     alpha: float | None
 

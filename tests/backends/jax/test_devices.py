@@ -53,7 +53,7 @@ def test_a_single_one_is_a_device(given: Any) -> None:
 def test_an_engine_is_found_by_its_name(given: str) -> None:
     engine = backends.get("jax", given)
     assert backends.get("jax", engine.device_name) is engine
-    assert engine.device_name in repr(engine)
+    assert str(engine.device_name) in repr(engine)
     assert engine != backends.get("jax", "cpu:0")
 
 

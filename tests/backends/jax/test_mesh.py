@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 CLOSE = 1e-12
 
 
-def trained(device: Any, *network: cr.Layer, **options: Any) -> cr.Model:
+def trained(device: Any, *network: cr.Layer, **options: Any) -> Any:
     model = new_model(device, *network, **options)
     model.fit(X, Y, epochs=2)
     return model
@@ -62,8 +62,8 @@ def test_inference_is_that_of_one_device(n: int, rows: int) -> None:
 @pytest.mark.parametrize("members", [4, 3])
 def test_an_ensemble_is_that_of_one_device(members: int) -> None:
     one, many = (trained(d, smooth(), members=members) for d in ("cpu:0", first(4)))
-    a, b = (model.predict(X, return_std=True) for model in (one, many))
-    assert difference(a, b) < CLOSE
+    spreads = [model.predict(X, return_std=True) for model in (one, many)]
+    assert difference(*spreads) < CLOSE
     assert difference([one.jacobian(X)], [many.jacobian(X)]) < CLOSE
     assert difference([one.predict_members(X)], [many.predict_members(X)]) < CLOSE
     a, b = (model.member(1) for model in (one, many))
@@ -136,7 +136,7 @@ def test_models_travel(members: int | None, tmp_path: Path) -> None:
 def test_resumed_on_other_devices(tmp_path: Path) -> None:
     network = cr.Sequential(cr.Dense(8), cr.BatchNorm(), cr.Dropout(0.3), cr.Dense(2))
 
-    def fit(device: Any, **options: Any) -> cr.Model:
+    def fit(device: Any, **options: Any) -> Any:
         model = new_model(device, network)
         model.fit(X, Y, epochs=3, batch_size=30, **options)
         return model
@@ -179,7 +179,7 @@ def test_callbacks_steer() -> None:
             cr.callbacks.EarlyStopping(patience=4, restore_best_weights=True),
             cr.callbacks.ReduceLROnPlateau(patience=1),
         ]
-        given = {"validation_data": (X[:50], Y[:50]), "callbacks": callbacks}
+        given: Any = {"validation_data": (X[:50], Y[:50]), "callbacks": callbacks}
         histories.append(model.fit(X, Y, epochs=40, **given))
         models.append(model)
     assert histories[0].epochs == histories[1].epochs < 40

@@ -51,16 +51,22 @@ class MeshJaxBackend(JaxBackend):
     """
 
     device: Mesh
+    axes: tuple[str, ...]
+    shares: int
+    parts: int
+    processes: int
+    leads: bool
+    rows_divided: tuple[int, ...]
 
     def __init__(self, device: Mesh, rows_divided: tuple[int, ...] = ()) -> None:
         super().__init__(_first(device))
         self.rows_divided = rows_divided
         self.device = device
-        self.axes: tuple[str, ...] = device.axis_names
+        self.axes = device.axis_names
         self.shares, self.parts = device.size, device.devices.shape[-1]
         numbers = {d.process_index for d in device.devices.flat}
         self.processes = len(numbers)
-        self.leads: bool = jax.process_index() == min(numbers)
+        self.leads = jax.process_index() == min(numbers)
 
     @property
     def device_name(self) -> str:

@@ -38,6 +38,8 @@ class DeviceShare(Share):
         Rows of the batch.
     """
 
+    first: Any
+
     def __init__(self, backend: MeshJaxBackend, size: int) -> None:
         self._axes, self._within = backend.axes, backend.axes[-1]
         self._across = backend.axes[:-1]
