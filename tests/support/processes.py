@@ -208,6 +208,58 @@ def differ(process: int, number: int, folder: Path) -> None:
     tell("alone", caught[0].message)
 
 
+def one_sided(process: int, number: int, folder: Path) -> None:
+    """Let one process fail, or be given something else; print what both hear."""
+    import chainrule as cr
+
+    from tests.support.meshes import X, Y, new_model, smooth
+
+    class Fails(cr.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            if process and epoch == 1:
+                raise ZeroDivisionError
+
+    def batches(epoch: int) -> Any:
+        for i in range(5):
+            if process and i == 3:
+                raise OSError
+            yield X[i * 20 : i * 20 + 20], Y[i * 20 : i * 20 + 20]
+
+    def fewer(epoch: int) -> Any:
+        for i in range(5 - process):
+            yield X[i * 20 : i * 20 + 20], Y[i * 20 : i * 20 + 20]
+
+    def new(**options: Any) -> Any:
+        return new_model("cpu:*", smooth(), **options)
+
+    model = new()
+    model.fit(X, Y, epochs=1)
+    log, only = cr.callbacks.CSVLogger(folder / "a.csv"), cr.EarlyStopping("loss")
+    rate = cr.Adam(0.1 + process)
+    tasks: dict[str, Any] = {
+        "logger": lambda: new().fit(X, Y, epochs=20, callbacks=[log]),
+        "callback": lambda: new().fit(X, Y, epochs=4, callbacks=[Fails()]),
+        "text": lambda: new().fit("text" if process else X, Y),
+        "rate": lambda: new(optimizer=rate).fit(X, Y),
+        "hooks": lambda: new().fit(X, Y, callbacks=[only] if process else []),
+        "metrics": lambda: new(metrics=["r2"] if process else []).fit(X, Y),
+        "predict": lambda: model.predict(X + process),
+        "rows": lambda: model.predict(X[: 100 + process]),
+        "evaluate": lambda: model.evaluate(X + process, Y),
+        "source": lambda: new().fit(batches, epochs=2, chunk_bytes=2000),
+        "fewer": lambda: new().fit(fewer, epochs=2, chunk_bytes=2000),
+        "bar": lambda: new(members=2).fit(X, Y, epochs=300, progress=not process),
+        "device": lambda: new_model("cpu:0", smooth()),
+        "again": lambda: model.fit(X, Y, epochs=1),
+    }
+    for name, task in tasks.items():
+        try:
+            task()
+            tell(name, "ok")
+        except (cr.ChainruleError, ZeroDivisionError) as error:
+            tell(name, f"{type(error).__name__} {error}")
+
+
 def signalled(process: int, folder: Path, number: int) -> None:
     """Train; the last process gets a signal in its third epoch."""
     import chainrule as cr

@@ -59,6 +59,29 @@ def test_what_differs_is_said_at_once(tmp_path: Path) -> None:
         assert "device='cpu:*'" in alone
 
 
+def test_what_goes_wrong_in_one_is_heard_in_all(tmp_path: Path) -> None:
+    refused = "PeerError another process"
+    other = "ArgumentError the processes of this run were given different things"
+    wanted = {
+        "logger": ("ok", "ok"),
+        "callback": (refused, "ZeroDivisionError"),
+        "text": (refused, "ArgumentTypeError x must be"),
+        **dict.fromkeys(("rate", "hooks", "metrics"), (other, other)),
+        **dict.fromkeys(("predict", "rows", "evaluate"), (other, other)),
+        "source": (refused, "SourceError x failed to give batch 4"),
+        "fewer": ("SourceError the samples of one", "SourceError the samples of one"),
+        "bar": ("ok", "ok"),
+        "device": ("ok", "DeviceError device cpu:0 belongs to process 0"),
+        "again": ("ok", "ok"),
+    }
+    for k, ended in enumerate(launch(2, "one_sided", tmp_path)):
+        assert ended.code == 0, ended.text
+        for name, both in wanted.items():
+            (said,) = ended.values(name)
+            assert said.startswith(both[k]), (name, said)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 21
+
+
 def test_sigterm_to_one_ends_all_after_the_same_epoch(tmp_path: Path) -> None:
     for ended in launch(2, "terminated", tmp_path):
         assert ended.code == 143, ended.text

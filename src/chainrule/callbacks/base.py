@@ -230,14 +230,19 @@ class CallbackList:
         self._at_cuts = having
 
     def follow(self) -> None:
-        """Leave out those that write: another process calls them."""
-        self.become([c for c in self.callbacks if not getattr(c, "writes", False)])
+        """Let those that write stand still: another process calls them."""
+        self.become([_followed(each) for each in self.callbacks])
 
     def __len__(self) -> int:
         return len(self.callbacks)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.callbacks)
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' names."""
+        return [getattr(each, "led", type(each).__name__) for each in self.callbacks]
 
     @property
     def logs_rate(self) -> bool:
@@ -384,6 +389,16 @@ class CallbackList:
         ]
         gone = [name for name, _, steers in left if steers]
         return found + [f"the callback {name} is gone" for name in gone]
+
+
+def _followed(led: Any) -> Any:
+    """Return what stands for a callback that writes: the fit goes as with it."""
+    if not getattr(led, "writes", False):
+        return led
+    still = Callback()
+    still.logs_rate, still.every_steps = led.logs_rate, led.every_steps
+    vars(still)["led"] = type(led).__name__
+    return still
 
 
 def _takes_session(callback: Any) -> bool:

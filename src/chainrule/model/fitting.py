@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from chainrule.config.memory import room
 from chainrule.data import bootstrap, intake, order
 from chainrule.data.samples import sample_shape, split
 from chainrule.data.stream import Source, Stream
-from chainrule.errors import ArgumentError, MissingFileError
+from chainrule.errors import ArgumentError, MissingFileError, SerializationError
 from chainrule.model.arguments import FitData, FitOptions
 from chainrule.model.recorder import Recorder
 from chainrule.network import Network
@@ -46,25 +47,16 @@ def fit(
 ) -> History:
     """Train a model, as `Model.fit` says; return the history of the call."""
     spec, backend = model.spec, model.backend
-    intake.check_single("x", given.x, given.y)
-    intake.check_columns("x", given.x, model._columns)
-    columns = intake.columns(given.x)
-    if given.comes_in_chunks or options.comes_in_chunks:
-        from chainrule.model import streams
-
-        given = streams.prepare(given, options, spec)
-    if isinstance(given.x, Source):
-        x, origin = given.x, given.x.origin or backends.get("numpy")
-    else:
-        x, origin = intake.receive("x", given.x)
-    given = given._replace(x=x)
-    if backend is None:
-        backend = origin
-        spec.check_backend(backend)
-    network = model.bound or Network(spec.network, sample_shape(x))
-    if not network.layout.learning_size:
-        msg = "the network has nothing to train: every parameter is frozen."
-        raise ArgumentError(msg)
+    # Before the first data, nobody knows of other processes.
+    with contextlib.nullcontext() if backend is None else backend.together():
+        given, columns, origin = _received(model, given, options)
+        if backend is None:
+            backend = origin
+            spec.check_backend(backend)
+        network = model.bound or Network(spec.network, sample_shape(given.x))
+        if not network.layout.learning_size:
+            msg = "the network has nothing to train: every parameter is frozen."
+            raise ArgumentError(msg)
     scope = backend.scope(spec.dtype, spec.precision)
     with scope, backend.compiling(spec.jit_compile):
         fit = _Preparation(model, network, backend, callbacks, options).fit(
@@ -74,6 +66,23 @@ def fit(
         if getattr(spec.optimizer, "least_squares", False):
             model._keep_covariance(fit.epoch_logs.data)
         return history
+
+
+def _received(
+    model: Model, given: FitData, options: FitOptions
+) -> tuple[FitData, tuple[str, ...] | None, Backend]:
+    """Return what was given, received; the columns of x, and where x lies."""
+    intake.check_single("x", given.x, given.y)
+    intake.check_columns("x", given.x, model._columns)
+    columns = intake.columns(given.x)
+    if given.comes_in_chunks or options.comes_in_chunks:
+        from chainrule.model import streams
+
+        given = streams.prepare(given, options, model.spec)
+    if isinstance(given.x, Source):
+        return given, columns, given.x.origin or backends.get("numpy")
+    x, origin = intake.receive("x", given.x)
+    return given._replace(x=x), columns, origin
 
 
 def session_of(model: Model) -> Session:
@@ -171,7 +180,9 @@ class _Preparation:
         backend, path = self.backend, self.options.resume
         backend.warn_alone()
         if backend.processes > 1:
-            backend.compare(self._facts(describe()))
+            facts = self._facts(describe())
+            facts["resume"] = path is not None and os.path.exists(path)  # noqa: PTH110
+            backend.compare(facts)
         if path is None:
             return None
         with backend.together():
@@ -306,17 +317,22 @@ class _Preparation:
 
     def _facts(self, circumstances: Circumstances) -> dict[str, Any]:
         """Return what must be the same in all processes that train together."""
-        spec, training = self.spec, self.model.training
+        from chainrule.files import codec
+
+        spec, callbacks, training = self.spec, self.callbacks, self.model.training
+        facts: dict[str, Any] = {**circumstances.wanted, **spec.arguments}
+        for name in ("network", "loss", "optimizer", "metrics"):
+            try:
+                facts[name] = codec.encode(facts[name], name)
+            except SerializationError:  # a part of one's own, that no file knows
+                facts[name] = type(facts[name]).__name__
         return {
-            **circumstances.wanted,
-            "parameters": [(e.name, e.shape) for e in self.network.entries],
-            "loss": spec.loss.name,
-            "optimizer": type(spec.optimizer).__name__,
-            "dtype": spec.dtype,
-            "seed": spec.seed,
+            **facts,
             "epochs": self.options.epochs,
+            "callbacks": callbacks.names,
+            "every_steps of callbacks": sorted(callbacks.cuts),
             "steps of the model": 0 if training is None else training.step,
-            "every_steps of callbacks": sorted(self.callbacks.cuts),
+            "weights": self.model._digest(),
         }
 
     def _resume(

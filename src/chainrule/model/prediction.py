@@ -12,6 +12,7 @@ from chainrule.arrays import random
 from chainrule.config import checks
 from chainrule.config.explain import explain_methods
 from chainrule.config.memory import FEWER_ROWS, exhausted, room
+from chainrule.data.samples import Data
 from chainrule.data.stream import Source, Stream, stored
 from chainrule.errors import ArgumentError
 from chainrule.model.predictor import Predictor
@@ -340,6 +341,8 @@ class Prediction(Predictor):
         network, backend = self._need(), self.backend
         with room(backend, "in inference", FEWER_ROWS), self._scope():
             data = self._evaluated(network, backend, (x, y, sample_weight), chunk_bytes)
+            if isinstance(data, Data):
+                self._compare(**data._asdict())
             logs = self._evaluation(network, backend)(data, self._weights())
         if not math.isfinite(logs["loss"]):
             checks.warn(

@@ -15,6 +15,7 @@ from chainrule.data import intake
 from chainrule.data.samples import Data, sample_shape
 from chainrule.data.stream import stored
 from chainrule.errors import ArgumentError, NotBuiltError, ShapeError
+from chainrule.files.digest import fingerprint
 from chainrule.network import Network, chunks, ensemble, forward
 
 if TYPE_CHECKING:
@@ -94,6 +95,30 @@ class Predictor:
         size, training = self._need().size, self._state()
         return self.backend.whole(training.theta, size), training.state
 
+    def _digest(self) -> str | None:
+        """Return the weights in one line; None before there are any."""
+        if self.training is None:
+            return None
+        with self._scope():
+            theta, state = (self.backend.to_numpy(a) for a in self._weights())
+        numpy = get("numpy")
+        return fingerprint(numpy, theta[None]) + fingerprint(numpy, state[None])
+
+    def _compare(self, **arrays: Any) -> None:
+        """Refuse arrays that differ between processes that work together.
+
+        One that lies divided over them is none's own.
+        """
+        backend = self.backend
+        if backend.processes == 1:
+            return
+        facts = {
+            name: fingerprint(get("numpy"), a)
+            for name, a in arrays.items()
+            if isinstance(a, np.ndarray) and a.ndim
+        }
+        backend.compare(facts)
+
     def _scope(self) -> Any:
         return self.backend.scope(self.spec.dtype, self.spec.precision)
 
@@ -146,6 +171,7 @@ class Predictor:
                         f"{x.shape[0]} and {given[name][0].shape[0]}."
                     )
                     raise ShapeError(msg)
+            self._compare(**{name: a for name, (a, _) in given.items()})
             places = {name: place for name, (_, place) in given.items()}
             intake.check_same_place(**places)
             with self._scope() if wide is None else backend.scope(wide, "highest"):
@@ -170,6 +196,7 @@ class Predictor:
         origin = intake.receive("x", x)[1]
         with room(backend, "in inference", FEWER_ROWS), self._scope():
             data = self._data(network, backend, (x, y, None), host=backend.pads)
+            self._compare(x=data.x, y=data.t)
             given = [data.x, data.t]
             return self._returned(
                 given, origin, build, network, self.spec.loss, rows=rows

@@ -111,14 +111,14 @@ class Transfer(Predictor):
         self, network: Network, backend: Backend, host: TrainingState, *, fresh: bool
     ) -> None:
         """Take over a state of the host; if `fresh`, with the slots of a beginning."""
-        self.spec.check_backend(backend)
-        self._backend = backend
-        with self._scope():
-            training = host.on(backend, self.spec.dtype)
+        spec = self.spec
+        spec.check_backend(backend)
+        with backend.scope(spec.dtype, spec.precision):
+            training = host.on(backend, spec.dtype)
             if fresh:
-                slots = self._fresh_slots(training.theta)
+                slots = fresh_slots(backend, spec.optimizer, training.theta)
                 training = training._replace(slots=slots)
-        self.training, self.bound = training, network
+        self._backend, self.training, self.bound = backend, training, network
         self._bind_direct()
 
     def member(self, k: Int) -> Self:

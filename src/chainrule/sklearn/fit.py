@@ -166,7 +166,7 @@ class EstimatorFit(Fit):
             told = dict(logs)
             if self.rated:
                 told["learning_rate"] = rate.plain(self.session.state.rate)
-            self.callbacks.on_epoch_end(epoch, told)
+            self.tell(self.callbacks.on_epoch_end, epoch, told)
         self.epoch_logs.warn(logs, epoch + 1)
         self.bar.show(lambda: dict(logs))
 

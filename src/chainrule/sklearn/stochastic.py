@@ -88,6 +88,7 @@ class StochasticFit(EstimatorFit):
         """Make an epoch known; judge the oldest ones when no other may be begun."""
         estimator, check = self.estimator, self.job.validation
         self.publish(result)
+        self.agree()
         self._seen += result.epochs * self.plan.data.x.shape[0]
         if _invscaling(estimator):
             init = float(estimator.learning_rate_init)

@@ -110,6 +110,7 @@ def _close(
     # Slots and state, too: a moment that has overflowed stops its parameter for ever.
     for vector in (theta, *slots, *((state,) if network.state_size else ())):
         finite = finite & xp.all(xp.isfinite(vector), axis=-1)
+    mean, finite = backend.replicated(mean), backend.replicated(finite)
     # All members or none: what is kept is the state of one epoch.
     keep = xp.all(finite)
     weights = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ class Fit:
         try:
             self.begin()
             while self.goes_on:
-                self.callbacks.on_epoch_begin(self.session.state.epoch)
+                self.tell(self.callbacks.on_epoch_begin, self.session.state.epoch)
                 result = self.next_epoch()
                 if result is None:  # interrupted within it, or no iteration is left
                     break
@@ -191,7 +191,12 @@ class Fit:
 
     def begin(self) -> None:
         """Tell the callbacks that the fit begins."""
-        self.callbacks.on_train_begin()
+        self.tell(self.callbacks.on_train_begin)
+
+    def tell(self, hook: Callable[..., None], *given: Any) -> None:
+        """Call a hook of the callbacks; what it raises, all processes hear of."""
+        with self.plan.backend.together():
+            hook(*given)
 
     def drain(self) -> None:
         """Wait for what is under way, unless the fit was ended before its time."""
@@ -246,7 +251,8 @@ class Fit:
     def next_epoch(self) -> EpochResult | None:
         """Make the next epoch, or a group of them; say what to do without memory."""
         try:
-            self.training.prepare(self.ahead(), self.rate_scale())
+            with self.plan.backend.together():  # a source may raise
+                self.training.prepare(self.ahead(), self.rate_scale())
             if self.by_batches:  # from the first step on the slots are used up
                 self.intact = False
                 self.access.begin_step()
@@ -268,11 +274,11 @@ class Fit:
         epoch = self.session.state.epoch
         if self.listening:
             self.epoch_logs.warn(self.logs, self.history.epochs, self.plan.dtype)
-        self.callbacks.on_epoch_end(epoch - 1, self.logs)
+        self.tell(self.callbacks.on_epoch_end, epoch - 1, self.logs)
         if self.bar.shown:
             self.bar.show(functools.partial(self._shown, result), epochs=result.epochs)
         self.agree()
-        self.callbacks.on_cut(epoch, 0, not self.goes_on)
+        self.tell(self.callbacks.on_cut, epoch, 0, not self.goes_on)
 
     def end_iteration(self, result: EpochResult) -> bool:
         """Make an iteration known; say whether there is to be another one."""
@@ -280,7 +286,7 @@ class Fit:
         self.end_epoch(result)
         goes_on = self.goes_on
         if goes_on:
-            self.callbacks.on_epoch_begin(self.session.state.epoch)
+            self.tell(self.callbacks.on_epoch_begin, self.session.state.epoch)
         self.calling = False
         return goes_on
 
@@ -288,7 +294,7 @@ class Fit:
         """Let callbacks save within an epoch; say whether it goes on."""
         self.calling, self.session.part = True, part
         epoch, last = self.session.state.epoch, self.agree()
-        self.callbacks.on_cut(epoch, part.done, last)
+        self.tell(self.callbacks.on_cut, epoch, part.done, last)
         self.calling, self.session.part = False, None
         return not self.agree()
 
@@ -360,7 +366,7 @@ class Fit:
     def finish(self) -> None:
         """Tell the callbacks that the fit is over; they may change the model now."""
         self.access.finish()
-        self.callbacks.on_train_end(self.logs)
+        self.tell(self.callbacks.on_train_end, self.logs)
 
     def _shown(self, result: EpochResult) -> dict[str, Any]:
         """Return what the bar shows; this waits for the device."""

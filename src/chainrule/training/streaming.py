@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.data.prefetch import ahead
 from chainrule.data.samples import Data, map_arrays
 from chainrule.data.stream import Chunk
+from chainrule.errors import SourceError
 from chainrule.training.minibatch import MinibatchTraining
 
 if TYPE_CHECKING:
@@ -87,7 +88,20 @@ class StreamTraining(MinibatchTraining):
             self._made = chunk.step + sum(part[0].shape[0] for part in parts)
             yield data, parts, chunk.step
             del current, data
-            current = next(self._reader, None)
+            current = self._next()
+
+    def _next(self) -> tuple[Data, Chunk] | None:
+        """Return the next chunk; all processes have one, or none has."""
+        assert self._reader is not None
+        with self._backend.together():
+            found = next(self._reader, None)
+        if all(self._backend.any(found is None, found is not None)):
+            msg = (
+                "the samples of one process end before those of another one. Give each "
+                "process the same batches."
+            )
+            raise SourceError(msg)
+        return found
 
     def _finish_chunk(self, tally: Any) -> None:
         """Wait for the device: it must not run behind what is read."""

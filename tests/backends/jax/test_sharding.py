@@ -147,6 +147,27 @@ def test_a_great_gradient_is_clipped_all_the_same() -> None:
     assert not (a[0] == new_model("cpu:0", network, **options).build(5).theta).all()
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [("float32", 1e-25), ("float64", 1e-170)])
+def test_a_tiny_gradient_is_clipped_where_a_part_is_frozen(
+    dtype: str, scale: float
+) -> None:
+    network = cr.Sequential(
+        cr.Dense(16, trainable=False),
+        cr.Tanh(),
+        cr.Dense(2, kernel_initializer="zeros"),
+    )
+    optimizer = cr.SGD(1.0, clip_norm=1e-2 * scale)
+    models = [
+        new_model(device, network, optimizer=optimizer, dtype=dtype)
+        for device in ("cpu:0", first(8))
+    ]
+    for model in models:
+        model.fit(X, Y * scale, epochs=1)
+    a, b = (model.parameters["2.weight"] / scale for model in models)
+    assert np.abs(np.asarray(a)).max() < 0.1
+    np.testing.assert_allclose(np.asarray(b), np.asarray(a), rtol=1e-4)
+
+
 def test_what_is_frozen_or_fills_up_keeps_its_bits() -> None:
     model = new_model(first(8), optimizer=cr.AdamW(0.01, weight_decay=0.1, epsilon=0.0))
     before = model.build(5).parameters
@@ -260,7 +281,8 @@ def test_a_step_gathers_once_and_scatters_once(name: str, programs: Programs) ->
 def test_members_exchange_nothing(programs: Programs) -> None:
     options = {"members": 8, "optimizer": cr.Adam(clip_norm=1.0)}
     found = programs.counted(options, sample_weight=W[:192])
-    assert found.pop("all-reduce") == 1  # whether the epoch is finite
+    # Of an epoch: its losses, and whether it is finite.
+    assert found.pop("all-reduce") + found.pop("all-gather") <= 3
     assert not any(found.values())
 
 

@@ -36,10 +36,24 @@ def locate(device: Any) -> Any:
     if device is None:
         return jax.local_devices()[0]
     if isinstance(device, jax.Device):
-        return device
+        return _of_here(device)
     if isinstance(device, str) and not any(sign in device for sign in "*,/"):
-        return _named(device)
+        return _of_here(_named(device))
     return _mesh(_checked(device))
+
+
+def _of_here(device: Any) -> Any:
+    """Return a device, or refuse one of another process."""
+    here = jax.process_index()
+    if device.process_index == here:
+        return device
+    mine = ", ".join(name(d) for d in jax.local_devices())
+    msg = (
+        f"device {name(device)} belongs to process {device.process_index}; this one, "
+        f"number {here}, has {mine}. Take one of these, or those of all processes: "
+        f"'{device.platform}:*'."
+    )
+    raise DeviceError(msg)
 
 
 def _checked(device: Any) -> Any:
@@ -91,8 +105,8 @@ def _several(given: Sequence[Any]) -> list[Any]:
     for each in given:
         if isinstance(each, jax.Device):
             found.append(each)
-        elif isinstance(each, str) and each.endswith(":*"):
-            found += _of_platform(each)
+        elif isinstance(each, str) and each.strip().endswith(":*"):
+            found += _of_platform(each.strip())
         elif isinstance(each, str):
             found.append(_named(each))
         else:
@@ -140,7 +154,7 @@ def name(device: Any) -> str:
 def _mesh(devices: Any) -> Any:
     """Return a mesh of these devices; of a single one, the device."""
     if devices.size == 1:
-        return devices.flat[0]
+        return _of_here(devices.flat[0])
     axes = ("groups", "devices")[-devices.ndim :]
     return Mesh(devices, axes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,12 @@ _LOST = (
 
 def is_of_a_peer(error: Exception) -> bool:
     """Whether an error of JAX says that another process is gone."""
-    if isinstance(error, ChainruleError):
+    if isinstance(error, ChainruleError) or not isinstance(
+        error, (ValueError, RuntimeError)
+    ):
         return False
-    return isinstance(error, (ValueError, RuntimeError)) and any(
-        word in str(error) for word in _LOST
-    )
+    text = str(error)  # XLA's begin with a code: "UNKNOWN: Gloo AllGather failed"
+    return bool(re.match(r"[A-Z_]+: ", text)) and any(word in text for word in _LOST)
 
 
 def of_each(backend: MeshJaxBackend, mine: Any) -> Any:
@@ -64,7 +66,8 @@ def compare(backend: MeshJaxBackend, facts: Mapping[str, Any]) -> None:
     if not differ.any():
         return
     names = [name for name, bad in zip(facts, differ[1:], strict=False) if bad]
-    mine = "; ".join(f"{name} {checks.show(facts[name])}" for name in names)
+    mine = "; ".join(f"{name} {checks.show(facts[name])[:80]}" for name in names)
+    mine = mine or f"only {', '.join(facts)}"
     msg = (
         f"the processes of this run were given different things; this one, number "
         f"{jax.process_index()}: {mine}. Each must make the same calls with the same "

@@ -102,7 +102,9 @@ class DeviceShare(Share):
         where = jnp.arange(self._parts) == lax.axis_index(self._within)
         each = where.reshape(-1, *[1] * mine.ndim) * mine
         tops, roots = jnp.moveaxis(lax.psum(each, self._within), 0, 1)
+        tops = jnp.where(roots > 0.0, tops, 0.0)  # of nothing there is no largest
         top = jnp.max(tops, axis=0)
+        top = jnp.where(top == 0.0, 1.0, top)
         scaled = tops / top * roots
         return top, jnp.sqrt(jnp.sum(scaled * scaled, axis=0))
 
