@@ -253,7 +253,14 @@ def benchmarks(session: nox.Session) -> None:
     """Measure against the peers: every script, or those named, with their options."""
     session.install(*group("bench", "backends"))
     session.install("-e", ".")
-    scripts = ["training_step", "inference", "startup", "scaling", "precision"]
+    scripts = [
+        "training_step",
+        "inference",
+        "startup",
+        "scaling",
+        "precision",
+        "devices",
+    ]
     scripts += ["estimators", "launches", "streams"]
     if session.posargs and not session.posargs[0].startswith("-"):
         scripts, options = session.posargs[:1], session.posargs[1:]

@@ -231,18 +231,13 @@ class CallbackList:
 
     def follow(self) -> None:
         """Let those that write stand still: another process calls them."""
-        self.become([_followed(each) for each in self.callbacks])
+        self.become(list(map(_followed, self.callbacks)))
 
     def __len__(self) -> int:
         return len(self.callbacks)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.callbacks)
-
-    @property
-    def names(self) -> list[str]:
-        """The classes' names."""
-        return [getattr(each, "led", type(each).__name__) for each in self.callbacks]
 
     @property
     def logs_rate(self) -> bool:
@@ -393,12 +388,11 @@ class CallbackList:
 
 def _followed(led: Any) -> Any:
     """Return what stands for a callback that writes: the fit goes as with it."""
-    if not getattr(led, "writes", False):
-        return led
-    still = Callback()
-    still.logs_rate, still.every_steps = led.logs_rate, led.every_steps
-    vars(still)["led"] = type(led).__name__
-    return still
+    if getattr(led, "writes", False):
+        name, rate, every = type(led).__name__, led.logs_rate, led.every_steps
+        led = Callback()
+        vars(led).update(led=name, logs_rate=rate, every_steps=every)
+    return led
 
 
 def _takes_session(callback: Any) -> bool:

@@ -329,7 +329,7 @@ class _Preparation:
         return {
             **facts,
             "epochs": self.options.epochs,
-            "callbacks": callbacks.names,
+            "callbacks": [getattr(c, "led", type(c).__name__) for c in callbacks],
             "every_steps of callbacks": sorted(callbacks.cuts),
             "steps of the model": 0 if training is None else training.step,
             "weights": self.model._digest(),

@@ -40,6 +40,7 @@ __all__ = [
     "ModelSpec",
     "SpecAttribute",
     "bound_metrics",
+    "check_devices",
     "check_optimizer",
     "dtype_name",
 ]
@@ -139,19 +140,24 @@ class ModelSpec(Config):
         backend.check_dtype(self.dtype)
         backend.check_precision(self.precision, self.dtype)
         backend.check_jit_compile(self.jit_compile)
-        if backend.shares > 1 and not isinstance(self.optimizer, optimizers.Optimizer):
-            name = type(self.optimizer).__name__
-            msg = (
-                f"optimizer: {name} works on all parameters in one place, and "
-                f"{backend!r} divides them over {backend.shares} devices. Take an "
-                f"optimizer that goes by batches, such as Adam, or one device."
-            )
-            raise ArgumentError(msg)
+        check_devices(self.optimizer, backend)
 
     def member(self, k: int) -> Self:
         """Return the spec of member k of an ensemble, a lone model."""
         optimizer = self.optimizer.member(k)
         return self.replace(members=None, member_number=k, optimizer=optimizer)
+
+
+def check_devices(optimizer: Any, backend: Backend) -> None:
+    """Raise an error unless the optimizer works where the parameters lie."""
+    if backend.shares > 1 and not isinstance(optimizer, optimizers.Optimizer):
+        name = type(optimizer).__name__
+        msg = (
+            f"optimizer: {name} works on all parameters in one place, and {backend!r} "
+            f"divides them over {backend.shares} devices. Take an optimizer that goes "
+            f"by batches, such as Adam, or one device."
+        )
+        raise ArgumentError(msg)
 
 
 def check_optimizer(optimizer: Any, members: int | None) -> Any:

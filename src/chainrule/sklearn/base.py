@@ -19,9 +19,9 @@ from chainrule.config.memory import room
 from chainrule.errors import ArgumentError
 from chainrule.layers import Layer
 from chainrule.losses import links
-from chainrule.model.spec import check_optimizer
+from chainrule.model.spec import check_devices, check_optimizer
 from chainrule.network import Network, ensemble
-from chainrule.optimizers import Optimizer, ProblemOptimizer
+from chainrule.optimizers import LBFGS, Optimizer, ProblemOptimizer
 from chainrule.sklearn import lbfgs, samples, validated, weights
 from chainrule.sklearn.decorators import fits
 from chainrule.sklearn.fitted import FittedPerceptron
@@ -177,6 +177,8 @@ class MultilayerPerceptron(FittedPerceptron):
         if not first:
             dtype = self._check_dtype(validated.target_dtype(self.coefs_[0], None))
         backend.check_dtype(dtype)
+        if self.optimizer is not None or self.solver == "lbfgs":
+            check_devices(self.optimizer or LBFGS(), backend)
         if not first:
             self._check_shapes(X.shape[1], hidden, outputs)
         self.n_outputs_ = outputs

@@ -163,8 +163,10 @@ class MeshJaxBackend(JaxBackend):
     def state(self, a: Any, dtype: str | None = None) -> Any:
         """Return the layers' state as training carries it: by members, or whole."""
         a = self._copied(a, dtype)
-        members = self.by_members(a.shape)
-        return self._put(a, PartitionSpec(self.axes) if members else _EVERYWHERE)
+        members = self.by_members(a.shape) and a.shape[-1]
+        # As JAX itself writes what comes out of a program, or the next one is compiled.
+        axes = self.axes if len(self.axes) > 1 else self.axes[0]
+        return self._put(a, PartitionSpec(axes) if members else _EVERYWHERE)
 
     def _copied(self, a: Any, dtype: str | None) -> Any:
         if isinstance(a, jax.Array):
