@@ -19,6 +19,7 @@ X = RNG.normal(size=(4, 3)) * 2.0
 T = RNG.normal(size=(4, 3))
 W = np.array([1.0, 0.0, 2.0, 0.5])
 GAIN, SHIFT = RNG.uniform(0.5, 1.5, size=3), RNG.normal(size=3)
+HEADS = np.concat([X, 0.3 * T], axis=1)
 WEIGHT = RNG.normal(size=(2, 3))
 BITS = RNG.integers(-(2**31), 2**31, size=(4, 3)).astype(np.int32)
 COUNTS = np.array([[0.0, 1.0, 1.0]] * 4)
@@ -44,9 +45,30 @@ CASES: dict[str, Any] = {
         ({"z": X, "t": np.eye(3)[LABELS]}, {"label_smoothing": 0.1}),
     ],
     "poisson": [({"z": X, "t": COUNTS}, {})],
+    "hinge": [({"z": X, "t": COUNTS, "weight": W}, {"squared": True})],
+    "binary_focal": [({"z": X, "t": COUNTS, "weight": W}, {"class_weight": (1.0, 3.0)})],
+    "focal": [
+        ({"z": X, "t": LABELS, "weight": W}, {"class_weight": (1.0, 2.0, 3.0)}),
+        ({"z": X, "t": np.eye(3)[LABELS]}, {}),
+    ],
+    "kullback_leibler": [({"z": X, "t": np.eye(3)[LABELS] * 0.7 + 0.1}, {})],
+    "gaussian_nll": [({"z": HEADS, "t": T, "weight": W}, {})],
+    "student_t": [
+        ({"z": HEADS, "t": T, "weight": W}, {}),
+        ({"z": HEADS, "t": T[:, :2]}, {"df": None}),
+    ],
+    "negative_binomial": [({"z": HEADS, "t": COUNTS}, {})],
+    "mixture_density": [({"z": HEADS, "t": T[:, :1], "weight": W}, {"components": 2})],
     **{
         name: [({"z": X, "t": T}, {}), ({"z": X, "t": T, "weight": W}, {})]
-        for name in ("absolute_error", "huber", "quantile", "squared_error")
+        for name in (
+            "absolute_error",
+            "cosine_distance",
+            "huber",
+            "log_cosh",
+            "quantile",
+            "squared_error",
+        )
     },
 }
 EVERY = [
