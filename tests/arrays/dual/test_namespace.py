@@ -46,7 +46,9 @@ CASES: dict[str, Any] = {
     ],
     "poisson": [({"z": X, "t": COUNTS}, {})],
     "hinge": [({"z": X, "t": COUNTS, "weight": W}, {"squared": True})],
-    "binary_focal": [({"z": X, "t": COUNTS, "weight": W}, {"class_weight": (1.0, 3.0)})],
+    "binary_focal": [
+        ({"z": X, "t": COUNTS, "weight": W}, {"class_weight": (1.0, 3.0)})
+    ],
     "focal": [
         ({"z": X, "t": LABELS, "weight": W}, {"class_weight": (1.0, 2.0, 3.0)}),
         ({"z": X, "t": np.eye(3)[LABELS]}, {}),
