@@ -102,12 +102,27 @@ def test_columns_are_known(folder: Path) -> None:
         model.predict(frame[["b", "a", "c"]])
 
 
+# Losses that are younger than the last folder.
+YOUNGER = {
+    "BinaryFocal",
+    "CosineDistance",
+    "Focal",
+    "GaussianNLL",
+    "Hinge",
+    "KullbackLeibler",
+    "LogCosh",
+    "MixtureDensity",
+    "NegativeBinomial",
+    "StudentT",
+}
+
+
 def test_the_files_name_every_class() -> None:
     """What is public, and older than the last folder, is in it."""
     text = "".join(json.dumps(str(f.read_bytes())) for f in FOLDERS[-1].glob("*.model"))
     for module, left_out in (
         (layers, {"Layer", "Activation", "Variable"}),
-        (losses, {"Loss"}),
+        (losses, {"Loss", *YOUNGER}),
         (optimizers, {"BaseOptimizer", "Optimizer", "ProblemOptimizer", "Iteration"}),
     ):
         classes = {n for n in module.__all__ if isinstance(getattr(module, n), type)}

@@ -45,7 +45,7 @@ class TestDense(WrtChecks):
 
 
 def test_every_rule_is_tested() -> None:
-    files = ("activations", "dense", "dropout", "losses", "normalization")
+    files = ("activations", "dense", "dropout", "likelihood", "losses", "normalization")
     tested = [
         case.name
         for file in files

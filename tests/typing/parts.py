@@ -162,7 +162,7 @@ schedules.OneCycle(share, count * 50, share)
 schedules.CosineRestarts(share, count, count, final=rate)
 schedules.LinearWarmup(schedules.PolynomialWarmup(share, count), count, rate)
 cr.Adam(
-    schedules.Join([share, Sawtooth(3), schedules.PolynomialDecay(rate, 9)], [9, count])
+    schedules.Join([share, Sawtooth(3), schedules.PolynomialDecay(rate, 9)], [1, count])
 )
 schedules.StepDecay(share, count, share)
 losses.Huber(share)

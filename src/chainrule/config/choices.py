@@ -33,6 +33,7 @@ __all__ = [
     "MetricName",
     "OptimizerAlias",
     "OptimizerName",
+    "PointLossName",
     "PrecisionName",
     "RankingAverage",
     "Rate",
@@ -72,6 +73,22 @@ LossName = Literal[
     "quantile",
     "squared_error",
     "student_t",
+]
+# Losses whose outputs are one number for each column of the targets.
+PointLossName = Literal[
+    "absolute_error",
+    "binary_cross_entropy",
+    "binary_focal",
+    "cosine_distance",
+    "cross_entropy",
+    "focal",
+    "hinge",
+    "huber",
+    "kullback_leibler",
+    "log_cosh",
+    "poisson",
+    "quantile",
+    "squared_error",
 ]
 LossAlias = Literal[
     "cosine",

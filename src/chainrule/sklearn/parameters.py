@@ -16,9 +16,9 @@ from chainrule.config.choices import (
     ActivationName,
     BackendName,
     Int,
-    LossName,
     OptimizerAlias,
     OptimizerName,
+    PointLossName,
     Real,
 )
 from chainrule.layers import Layer
@@ -44,7 +44,7 @@ __all__ = [
 # A function of a user's own stands for an activation, and for a loss.
 OutputActivation = ActivationName | Literal["logistic"] | Layer | Callable[..., Any]
 Between = OutputActivation | Sequence[OutputActivation | ActivationAlias]
-RegressorLoss = LossName | losses.Loss | Callable[..., Any]
+RegressorLoss = PointLossName | losses.Loss | Callable[..., Any]
 ClassifierLoss = Literal["log_loss"] | RegressorLoss
 
 Hidden = Int | Sequence[Int] | np.ndarray[Any, Any]
